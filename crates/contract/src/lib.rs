@@ -1,0 +1,18 @@
+//! The v1 wire between commentd and its callers: requests, replies, codes and the acceptance report.
+//!
+//! Only types, parsing and serialisation live here. Nothing in this crate opens a socket, reads a clock or
+//! decides what happens to a comment; an existing v1 client can be understood from this crate alone.
+
+mod code;
+mod key;
+pub mod limits;
+mod outcome;
+mod reply;
+pub mod report;
+mod request;
+
+pub use code::Code;
+pub use key::{IdempotencyKey, KeyError};
+pub use outcome::{Outcome, ProviderName, VerdictKind};
+pub use reply::{AttemptView, BatchData, ErrorData, ItemResult, Reply, SingleData};
+pub use request::{Addressing, BatchRequest, CommentRequest, Intake, RequestError, StandIns, Var};
