@@ -1,0 +1,31 @@
+//! What commentd decides about a delivery, as pure code: no socket, no clock, no async.
+//!
+//! A delivery is the life of one comment. [`machine::Machine`] takes an event and the time and says what to do
+//! next; everything it knows about verdicts stands in one table, [`verdict::rule`]. The rooms:
+//!
+//! - [`verdict`]: what an attempt came to, and what may follow (the one rule table)
+//! - [`machine`]: (state, event, now) → actions, for a chain of any length
+//! - [`step`]: the events it takes and the actions it asks for
+//! - [`gate`]: the atomic *may send* or *cancelled* of one attempt
+//! - [`lookup`]: when to ask the channel again, and what proves absence
+//! - [`retry`]: backoff and the retry budget
+//! - [`keyed`]: what a key that is known already means for a new request
+//! - [`record`]: what the ledger keeps, and the answer that follows from it
+
+pub mod fingerprint;
+pub mod gate;
+pub mod id;
+pub mod keyed;
+pub mod lookup;
+pub mod machine;
+pub mod record;
+pub mod retry;
+pub mod step;
+pub mod time;
+pub mod verdict;
+
+pub use fingerprint::{Comment, Fingerprint};
+pub use gate::Gate;
+pub use id::DeliveryId;
+pub use time::{Clock, Moment};
+pub use verdict::Verdict;

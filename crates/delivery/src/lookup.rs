@@ -1,0 +1,151 @@
+//! When to ask the channel whether a comment is there, and what its silence proves.
+
+use crate::time::Moment;
+use crate::verdict::Verdict;
+use std::time::Duration;
+
+/// What a provider's lookup can show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LookupAbility {
+    /// The longest that a cut request may still be stored after the attempt ended. `None`: nobody says, so
+    /// silence proves nothing.
+    pub settles_within: Option<Duration>,
+    /// Whether the lookup sees every stored state (approved, held, spam, trash, under a missing parent).
+    pub sees_every_state: bool,
+}
+
+/// What one lookup came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// There, and proved to be ours; the verdict has effect one.
+    Found(Verdict),
+    /// Not there. `complete` if the scan was.
+    NotFound {
+        /// Whether everything that could match was looked at.
+        complete: bool,
+    },
+    /// The channel couldn't be asked.
+    Failed,
+}
+
+/// First wait between two looks; doubles with each.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// No wait between looks is longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// Looks after which an attempt that can't be settled is left as it is (about an hour).
+const MOST_LOOKS: u32 = 20;
+
+/// The looks for one ambiguous attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search {
+    ability: LookupAbility,
+    ended: Moment,
+    looks: u32,
+    absent_since: Option<Moment>,
+}
+
+/// What to do after a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextLook {
+    /// Look again at this moment.
+    At(Moment),
+    /// The comment is not there and never will be by this attempt.
+    Absent,
+    /// Looking won't make it certain.
+    GiveUp,
+}
+
+impl Search {
+    /// A search for an attempt that ended at `ended`. For an attempt of an earlier process, the start of this
+    /// search serves: it is later, and that is the safe side.
+    pub fn new(ability: LookupAbility, ended: Moment) -> Self {
+        Self { ability, ended, looks: 0, absent_since: None }
+    }
+
+    /// Whether nobody has looked yet.
+    pub fn is_fresh(&self) -> bool {
+        self.looks == 0
+    }
+
+    /// Takes in a look that began at `began` and didn't find the comment.
+    ///
+    /// Absence is proved by two complete looks that see every state, both begun after `settles_within` from the
+    /// attempt's end, at least half of `settles_within` apart.
+    pub fn missed(&mut self, complete: bool, began: Moment, now: Moment) -> NextLook {
+        self.looks = self.looks.saturating_add(1);
+        let wait =
+            FIRST_WAIT.saturating_mul(1u32.checked_shl(self.looks - 1).unwrap_or(u32::MAX)).min(LONGEST_WAIT);
+        let Some(settles_within) = self.ability.settles_within.filter(|_| self.ability.sees_every_state)
+        else {
+            return self.again_at(now + wait);
+        };
+        let settled = self.ended + settles_within;
+        if !complete || began < settled {
+            let next = now + wait;
+            return self.again_at(if now < settled { next.min(settled) } else { next });
+        }
+        match self.absent_since {
+            Some(first) if began.since(first) >= settles_within / 2 => NextLook::Absent,
+            Some(first) => NextLook::At(first + settles_within / 2),
+            None => {
+                self.absent_since = Some(began);
+                NextLook::At(began + settles_within / 2)
+            }
+        }
+    }
+
+    fn again_at(&self, moment: Moment) -> NextLook {
+        if self.looks >= MOST_LOOKS { NextLook::GiveUp } else { NextLook::At(moment) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment::at(Duration::from_millis(ms))
+    }
+
+    fn search(sees_every_state: bool, settles_ms: Option<u64>) -> Search {
+        let ability =
+            LookupAbility { settles_within: settles_ms.map(Duration::from_millis), sees_every_state };
+        Search::new(ability, at(0))
+    }
+
+    #[test]
+    fn absence_takes_two_late_complete_looks_far_enough_apart() {
+        let mut search = search(true, Some(1000));
+        assert_eq!(search.missed(true, at(0), at(10)), NextLook::At(at(110)));
+        assert_eq!(
+            search.missed(true, at(990), at(999)),
+            NextLook::At(at(1000)),
+            "began before it had settled"
+        );
+        assert_eq!(search.missed(true, at(1000), at(1010)), NextLook::At(at(1500)));
+        assert_eq!(search.missed(true, at(1499), at(1600)), NextLook::At(at(1500)), "too near to the first");
+        assert_eq!(search.missed(true, at(1500), at(1600)), NextLook::Absent);
+    }
+
+    #[test]
+    fn incomplete_or_blind_looks_prove_nothing() {
+        for mut search in [search(false, Some(10)), search(true, None)] {
+            let mut now = at(1_000_000);
+            let mut looks = 0;
+            loop {
+                match search.missed(true, now, now) {
+                    NextLook::At(next) => now = next,
+                    NextLook::GiveUp => break,
+                    NextLook::Absent => panic!("absence was claimed without proof"),
+                }
+                looks += 1;
+                assert!(looks < 100);
+            }
+        }
+        let mut incomplete = search(true, Some(10));
+        for n in 1..15 {
+            let began = at(n * 1000);
+            assert_ne!(incomplete.missed(false, began, began), NextLook::Absent);
+        }
+    }
+}

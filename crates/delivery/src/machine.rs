@@ -1,0 +1,582 @@
+//! The delivery machine: (state, event, now) → actions.
+//!
+//! It owns every decision about one delivery and none of its effects. The caller carries out each [`Action`]
+//! and reports what came of it as an [`Event`]. At most one of its wake-ups is outstanding: a later
+//! [`Action::Wake`] replaces an earlier one.
+//!
+//! ```text
+//! Start ─▶ RecordIntent ─▶ Send ─▶ Ended ─▶ RecordSettling ─▶ Settled ─┬▶ Answer, Finish
+//!             ▲                                                        ├▶ Wake (backoff) ─┐
+//!             └────────────────────────────────────────────────────────┴─────────────────┘
+//!                                                                      └▶ Look ─▶ Looked …
+//! ```
+
+use crate::lookup::{Finding, NextLook, Search};
+use crate::record::outcome_of;
+use crate::retry::backoff;
+use crate::step::{Action, Answer, Event, Link, Plan, Shared};
+use crate::time::Moment;
+use crate::verdict::{Again, Effect, Next, Verdict};
+use commentd_contract::{Code, Outcome, VerdictKind};
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    New,
+    RecordingIntent { link: usize },
+    Sending { link: usize },
+    Settling { attempt: usize, resolves: bool, before: Option<Verdict> },
+    Waiting { link: usize },
+    Resting { attempt: usize, link: usize },
+    Looking { attempt: usize, link: usize },
+    Over,
+}
+
+#[derive(Clone, Debug)]
+struct Attempt {
+    link: Option<usize>,
+    /// `None` while it is open.
+    verdict: Option<Verdict>,
+    started: Moment,
+    /// Set while the attempt is unknown and a lookup may help.
+    search: Option<Search>,
+    this_run: bool,
+}
+
+/// One delivery's decisions. See the module's documentation.
+#[derive(Debug)]
+pub struct Machine {
+    plan: Plan,
+    phase: Phase,
+    attempts: Vec<Attempt>,
+    random: fastrand::Rng,
+    answered: bool,
+    /// The deadline has passed or the caller is gone: nothing new is sent.
+    closed: bool,
+    /// Only looks up what an earlier run left unknown, and answers after the first look.
+    revisiting: bool,
+    /// When the outstanding wake-up is due.
+    wake_at: Option<Moment>,
+}
+
+impl Machine {
+    /// A machine that waits for [`Event::Start`].
+    pub fn new(plan: Plan) -> Self {
+        let attempts: Vec<Attempt> = plan
+            .earlier
+            .iter()
+            .map(|earlier| Attempt {
+                link: earlier.link,
+                verdict: Some(earlier.verdict.clone()),
+                started: Moment::START,
+                search: None,
+                this_run: false,
+            })
+            .collect();
+        let random = fastrand::Rng::with_seed(plan.seed);
+        // Without a caller nobody asked for another attempt.
+        let (answered, closed) = (!plan.has_caller, !plan.has_caller);
+        Self { plan, phase: Phase::New, attempts, random, answered, closed, revisiting: false, wake_at: None }
+    }
+
+    /// What the delivery comes to by now.
+    pub fn outcome(&self) -> Outcome {
+        outcome_of(self.attempts.iter().map(|attempt| attempt.verdict.as_ref()))
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Whether it sends nothing any more and only waits for the next look.
+    pub fn is_only_looking(&self) -> bool {
+        self.answered && matches!(self.phase, Phase::Resting { .. } | Phase::Looking { .. })
+    }
+
+    /// Takes in an event. Events that don't belong to the current phase (a wake-up that was replaced, a
+    /// verdict of an attempt that was cancelled) are ignored.
+    #[must_use]
+    pub fn step(&mut self, event: Event, now: Moment, shared: &mut dyn Shared) -> Vec<Action> {
+        let mut actions = Vec::with_capacity(2);
+        match (self.phase.clone(), event) {
+            (Phase::New, Event::Start) => self.start(now, shared, &mut actions),
+            (_, Event::CallerGone) => self.caller_gone(now, &mut actions),
+            (Phase::RecordingIntent { link }, Event::IntentRecorded) => {
+                self.intent_recorded(link, now, &mut actions);
+            }
+            (Phase::RecordingIntent { .. }, Event::IntentFailed) => self.intent_failed(now, &mut actions),
+            (Phase::Sending { .. }, Event::Cancelled(true)) => {
+                self.settle_last(not_sent_in_time(), now, &mut actions);
+            }
+            (Phase::Sending { .. }, Event::Cancelled(false)) => {
+                // What is open counts as unknown. The attempt runs on; its verdict is recorded when it comes.
+                self.answer(&mut actions);
+            }
+            (Phase::Sending { .. }, Event::Ended(verdict)) => self.settle_last(verdict, now, &mut actions),
+            (Phase::Settling { resolves, .. }, Event::Settled) => {
+                self.settled(resolves, now, shared, &mut actions);
+            }
+            (Phase::Settling { attempt, resolves, before }, Event::ClaimLost) => {
+                self.claim_lost(attempt, resolves, before, now, &mut actions);
+            }
+            (Phase::Settling { attempt, before, .. }, Event::SettlingFailed) => {
+                self.settling_failed(attempt, before, &mut actions);
+            }
+            (Phase::Looking { attempt, link }, Event::Looked(finding, began)) => {
+                self.looked(attempt, link, finding, began, now, &mut actions);
+            }
+            (Phase::Resting { attempt, link }, Event::LookNow) => {
+                self.look(attempt, link, &mut actions);
+            }
+            (_, Event::Woken) if self.wake_at.is_some_and(|due| now < due) => {
+                // One that was replaced, or a timer that is early: the one that counts is still to come.
+                actions.extend(self.wake_at.map(Action::Wake));
+            }
+            (phase, Event::Woken) => self.woken(&phase, now, shared, &mut actions),
+            _ => {}
+        }
+        actions
+    }
+
+    fn start(&mut self, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+        match self.outcome() {
+            Outcome::NotSent => self.begin(0, now, shared, actions),
+            Outcome::Unknown => {
+                self.revisiting = true;
+                self.closed = true;
+                for attempt in &mut self.attempts {
+                    attempt.search = search_of(&self.plan.chain, attempt, now);
+                }
+                self.look_or_rest(now, actions);
+            }
+            // Certain by an earlier run: whoever asks, nothing may follow.
+            _ => self.conclude(actions),
+        }
+    }
+
+    fn caller_gone(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        self.answered = true;
+        self.closed = true;
+        match self.phase {
+            Phase::Sending { .. } => actions.push(Action::Cancel),
+            Phase::Waiting { .. } => self.look_or_rest(now, actions),
+            Phase::New => self.finish(actions),
+            _ => {}
+        }
+    }
+
+    /// Starts an attempt at `link`, or answers if there is no time for one.
+    fn begin(&mut self, link: usize, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+        let Some(rules) = self.plan.chain.get(link) else { return self.conclude(actions) };
+        if self.closed || now >= self.plan.deadline || self.time_left(now) < rules.min_useful {
+            return self.look_or_rest(now, actions);
+        }
+        shared.attempt_starts(link, now);
+        self.attempts.push(Attempt {
+            link: Some(link),
+            verdict: None,
+            started: now,
+            search: None,
+            this_run: true,
+        });
+        self.phase = Phase::RecordingIntent { link };
+        actions.push(Action::RecordIntent { attempt: self.attempts.len() - 1, link });
+        self.wake(self.plan.deadline, actions);
+    }
+
+    fn intent_recorded(&mut self, link: usize, now: Moment, actions: &mut Vec<Action>) {
+        self.phase = Phase::Sending { link };
+        if self.closed || now >= self.plan.deadline {
+            self.closed = true;
+            return self.settle_last(not_sent_in_time(), now, actions);
+        }
+        actions.push(Action::Send { attempt: self.attempts.len() - 1, link });
+    }
+
+    fn intent_failed(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        // The attempt never existed: nothing may be sent that can't be recorded.
+        self.attempts.pop();
+        self.closed = true;
+        if self.outcome() != Outcome::Unknown {
+            let answer = Answer {
+                outcome: self.outcome(),
+                code: Code::Overloaded,
+                message: UNRECORDABLE_INTENT.into(),
+                retry_after_ms: Some(1000),
+                recorded: !self.attempts.is_empty(),
+            };
+            self.answer_with(answer, actions);
+        }
+        self.look_or_rest(now, actions);
+    }
+
+    /// The last attempt has ended: make its verdict durable.
+    fn settle_last(&mut self, verdict: Verdict, now: Moment, actions: &mut Vec<Action>) {
+        let verdict = verdict.distrusting_receipts();
+        let attempt = self.attempts.len().saturating_sub(1);
+        self.settle(attempt, verdict, false, actions);
+        if let Some(last) = self.attempts.get_mut(attempt) {
+            last.search = search_of(&self.plan.chain, last, now);
+        }
+    }
+
+    fn settle(&mut self, attempt: usize, verdict: Verdict, resolves: bool, actions: &mut Vec<Action>) {
+        let Some(entry) = self.attempts.get_mut(attempt) else { return };
+        let before = entry.verdict.replace(verdict.clone());
+        self.phase = Phase::Settling { attempt, resolves, before };
+        actions.push(Action::RecordSettling { attempt, verdict, resolves });
+        if !self.answered {
+            self.wake(self.plan.deadline + self.plan.grace, actions);
+        }
+    }
+
+    fn settled(&mut self, resolves: bool, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+        if now >= self.plan.deadline {
+            self.closed = true;
+        }
+        let outcome = self.outcome();
+        if outcome != Outcome::Unknown && outcome != Outcome::NotSent {
+            return self.conclude(actions);
+        }
+        // The last verdict says what may follow, even if it was an earlier one that a lookup has resolved.
+        let last = self.attempts.last().and_then(|last| Some((last.link?, last.verdict.clone()?)));
+        match last {
+            Some((link, verdict)) if !(resolves && outcome == Outcome::Unknown) => {
+                if self.may_repeat(link, &verdict) {
+                    return self.retry(link, &verdict, now, shared, actions);
+                }
+                self.next_link(link, &verdict, now, shared, actions);
+            }
+            _ => self.look_or_rest(now, actions),
+        }
+    }
+
+    fn next_link(
+        &mut self,
+        link: usize,
+        verdict: &Verdict,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
+        if verdict.rule().next == Next::Allowed && self.outcome() == Outcome::NotSent {
+            return self.begin(link + 1, now, shared, actions);
+        }
+        self.look_or_rest(now, actions);
+    }
+
+    /// Waits for the backoff (at least the channel's hint), if time and budget have a retry left.
+    fn retry(
+        &mut self,
+        link: usize,
+        verdict: &Verdict,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
+        let hint = Duration::from_millis(verdict.retry_after_ms.unwrap_or(0));
+        let wait = backoff(self.tries(link).saturating_sub(1), &mut self.random).max(hint);
+        if self.fits(link, wait, now) && shared.withdraw_retry(link, now) {
+            self.phase = Phase::Waiting { link };
+            self.wake(now + wait, actions);
+            return;
+        }
+        self.next_link(link, verdict, now, shared, actions);
+    }
+
+    fn claim_lost(
+        &mut self,
+        attempt: usize,
+        resolves: bool,
+        before: Option<Verdict>,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let entry = self.attempts.get_mut(attempt);
+        let lost = entry.and_then(|entry| std::mem::replace(&mut entry.verdict, before));
+        if resolves {
+            // What another delivery has claimed is not found.
+            if let Some(link) = self.attempts.get(attempt).and_then(|entry| entry.link) {
+                let finding = Finding::NotFound { complete: false };
+                self.looked(attempt, link, finding, now, now, actions);
+            }
+            return;
+        }
+        let verdict = Verdict::new(
+            VerdictKind::Unknown,
+            "the channel's reply names a comment that belongs to another delivery",
+        )
+        .with_code(Code::UpstreamBadReply)
+        .after_ms(lost.map_or(0, |verdict| verdict.latency_ms));
+        self.settle_last(verdict, now, actions);
+    }
+
+    fn settling_failed(&mut self, attempt: usize, before: Option<Verdict>, actions: &mut Vec<Action>) {
+        // The durable intent already implies unknown; so does a durable unknown that wasn't resolved.
+        if let Some(entry) = self.attempts.get_mut(attempt) {
+            entry.verdict = before;
+        }
+        self.answer_with(unrecorded(UNRECORDABLE), actions);
+        self.finish(actions);
+    }
+
+    /// Starts the next look that is due, or sets the time for it; concludes if looking won't help.
+    fn look_or_rest(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let next = self.attempts.iter().enumerate().find_map(|(index, attempt)| {
+            let unresolved = attempt.verdict.as_ref().is_none_or(|v| v.rule().effect == Effect::Unclear);
+            (unresolved && attempt.search.is_some()).then_some((index, attempt.link?))
+        });
+        let Some((attempt, link)) = next else { return self.conclude(actions) };
+        if self.attempts.get(attempt).and_then(|a| a.search.as_ref()).is_some_and(Search::is_fresh) {
+            return self.look(attempt, link, actions);
+        }
+        self.rest(attempt, link, now, actions);
+    }
+
+    fn look(&mut self, attempt: usize, link: usize, actions: &mut Vec<Action>) {
+        self.phase = Phase::Looking { attempt, link };
+        actions.push(Action::Look { attempt, link });
+        if !self.answered {
+            self.wake(self.plan.deadline, actions);
+        }
+    }
+
+    fn rest(&mut self, attempt: usize, link: usize, until: Moment, actions: &mut Vec<Action>) {
+        self.phase = Phase::Resting { attempt, link };
+        self.wake(if self.answered { until } else { until.min(self.plan.deadline) }, actions);
+    }
+
+    fn looked(
+        &mut self,
+        attempt: usize,
+        link: usize,
+        finding: Finding,
+        began: Moment,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let complete = match finding {
+            Finding::Found(verdict) if verdict.rule().effect == Effect::One => {
+                return self.settle(attempt, verdict, true, actions);
+            }
+            Finding::NotFound { complete } => complete && !self.has_duplicate_after(attempt),
+            Finding::Found(_) | Finding::Failed => false,
+        };
+        let Some(search) = self.attempts.get_mut(attempt).and_then(|a| a.search.as_mut()) else { return };
+        match search.missed(complete, began, now) {
+            NextLook::Absent => self.settle(attempt, absent(), true, actions),
+            NextLook::At(moment) => {
+                if self.revisiting {
+                    self.answer(actions);
+                }
+                self.rest(attempt, link, moment, actions);
+            }
+            NextLook::GiveUp => {
+                if let Some(entry) = self.attempts.get_mut(attempt) {
+                    entry.search = None;
+                }
+                self.look_or_rest(now, actions);
+            }
+        }
+    }
+
+    fn woken(&mut self, phase: &Phase, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+        let late = now >= self.plan.deadline;
+        match *phase {
+            Phase::RecordingIntent { .. } if late => {
+                self.closed = true;
+                // The record isn't there yet, and nothing will be sent once it is.
+                self.answer_with(self.answer_for(Some(&not_sent_in_time())), actions);
+            }
+            Phase::Sending { .. } if late && !self.closed => {
+                self.closed = true;
+                actions.push(Action::Cancel);
+            }
+            Phase::Settling { .. } if now >= self.plan.deadline + self.plan.grace => {
+                self.closed = true;
+                self.answer_with(unrecorded(UNRECORDED_IN_TIME), actions);
+            }
+            Phase::Waiting { link } => self.begin(link, now, shared, actions),
+            Phase::Looking { .. } if late => {
+                self.closed = true;
+                self.answer(actions);
+            }
+            Phase::Resting { attempt, link } => {
+                if late && !self.answered {
+                    self.closed = true;
+                    self.answer(actions);
+                }
+                self.look(attempt, link, actions);
+            }
+            _ => {}
+        }
+    }
+
+    /// Answers with what is known, and ends or goes on looking.
+    fn conclude(&mut self, actions: &mut Vec<Action>) {
+        self.answer(actions);
+        self.finish(actions);
+    }
+
+    fn answer(&mut self, actions: &mut Vec<Action>) {
+        self.answer_with(self.answer_for(None), actions);
+    }
+
+    fn answer_with(&mut self, answer: Answer, actions: &mut Vec<Action>) {
+        if !self.answered {
+            self.answered = true;
+            actions.push(Action::Answer(answer));
+        }
+    }
+
+    fn wake(&mut self, due: Moment, actions: &mut Vec<Action>) {
+        self.wake_at = Some(due);
+        actions.push(Action::Wake(due));
+    }
+
+    fn finish(&mut self, actions: &mut Vec<Action>) {
+        self.phase = Phase::Over;
+        self.wake_at = None;
+        actions.push(Action::Finish);
+    }
+
+    /// The answer that the attempts give; `instead` speaks for the one that is open.
+    fn answer_for(&self, instead: Option<&Verdict>) -> Answer {
+        let verdicts = || self.attempts.iter().map(move |attempt| attempt.verdict.as_ref().or(instead));
+        let outcome = outcome_of(verdicts());
+        let speaks_for = |verdict: &&Verdict| match verdict.rule().effect {
+            Effect::One => outcome.is_final() && outcome != Outcome::Refused,
+            Effect::Unclear => outcome == Outcome::Unknown,
+            Effect::None => outcome == Outcome::Refused || outcome == Outcome::NotSent,
+        };
+        match verdicts().flatten().rfind(speaks_for) {
+            Some(verdict) => Answer {
+                outcome,
+                code: verdict.code,
+                message: verdict.message.clone(),
+                retry_after_ms: verdict.retry_after_ms,
+                recorded: !self.attempts.is_empty(),
+            },
+            None if outcome == Outcome::Unknown => Answer {
+                outcome,
+                code: Code::OutcomeUnknown,
+                message: STILL_OPEN.into(),
+                retry_after_ms: None,
+                recorded: true,
+            },
+            None => {
+                let verdict = not_sent_in_time();
+                Answer {
+                    outcome,
+                    code: verdict.code,
+                    message: verdict.message,
+                    retry_after_ms: None,
+                    recorded: !self.attempts.is_empty(),
+                }
+            }
+        }
+    }
+
+    fn time_left(&self, now: Moment) -> Duration {
+        self.plan.deadline.since(now)
+    }
+
+    fn fits(&self, link: usize, wait: Duration, now: Moment) -> bool {
+        self.plan.chain.get(link).is_some_and(|rules| wait + rules.min_useful <= self.time_left(now))
+    }
+
+    fn tries(&self, link: usize) -> u32 {
+        let tries = self.attempts.iter().filter(|attempt| attempt.this_run && attempt.link == Some(link));
+        u32::try_from(tries.count()).unwrap_or(u32::MAX)
+    }
+
+    fn has_tries(&self, link: usize) -> bool {
+        self.plan.chain.get(link).is_some_and(|rules| self.tries(link) < rules.max_attempts)
+    }
+
+    fn renewals(&self, link: usize) -> usize {
+        let renewed = |attempt: &&Attempt| {
+            attempt.this_run
+                && attempt.link == Some(link)
+                && attempt.verdict.as_ref().is_some_and(|verdict| verdict.renewed)
+        };
+        self.attempts.iter().filter(renewed).count()
+    }
+
+    /// Whether the channel has called a later attempt a duplicate: then a lookup that finds nothing proves
+    /// nothing, because one of the two is wrong.
+    fn has_duplicate_after(&self, attempt: usize) -> bool {
+        let is_duplicate = |verdict: &Verdict| verdict.kind == VerdictKind::Duplicate;
+        self.attempts.iter().skip(attempt + 1).any(|later| later.verdict.as_ref().is_some_and(is_duplicate))
+    }
+
+    /// Whether the same provider may try again after `verdict`, time and budget aside.
+    fn may_repeat(&self, link: usize, verdict: &Verdict) -> bool {
+        let allowed = match verdict.rule().again {
+            Again::AfterHint | Again::WithinBudget | Again::IfDeduplicated => true,
+            Again::OnceAfterRenewal => verdict.renewed && self.renewals(link) == 1,
+            Again::Never => false,
+        };
+        allowed && !self.closed && self.has_tries(link) && self.repeats_safely(link)
+    }
+
+    /// Whether no attempt is unresolved, or the channel deduplicates by our key and its window covers whatever
+    /// this link may have had from us. The window may count from any request that carried the key, even one
+    /// that had no effect, and the repetition may pass its gate as late as the deadline.
+    fn repeats_safely(&self, link: usize) -> bool {
+        let unclear = |attempt: &Attempt| {
+            attempt.verdict.as_ref().is_none_or(|verdict| verdict.rule().effect == Effect::Unclear)
+        };
+        let window = self.plan.chain.get(link).and_then(|rules| rules.deduplicates_within);
+        let reaches = |from: Moment| window.is_some_and(|window| self.plan.deadline.since(from) < window);
+        let covered = |attempt: &Attempt| match attempt.link {
+            Some(other) if other == link => attempt.this_run && reaches(attempt.started),
+            _ => !unclear(attempt),
+        };
+        !self.attempts.iter().any(unclear) || self.attempts.iter().all(covered)
+    }
+}
+
+const STILL_OPEN: &str = "the deadline passed after the comment was handed over; ask again with the same key to learn what became of it";
+
+const UNRECORDABLE_INTENT: &str =
+    "the ledger can't record this attempt, so nothing was sent; see the sidecar's log";
+
+const UNRECORDED_IN_TIME: &str =
+    "the deadline passed while the result was being recorded; ask again with the same key";
+
+const UNRECORDABLE: &str = "the ledger can't record what became of this comment; see the sidecar's log, then ask again with the same key";
+
+fn search_of(chain: &[Link], attempt: &Attempt, ended: Moment) -> Option<Search> {
+    let unclear = attempt.verdict.as_ref().is_none_or(|verdict| verdict.rule().effect == Effect::Unclear);
+    let ability = chain.get(attempt.link?)?.lookup?;
+    unclear.then(|| Search::new(ability, ended))
+}
+
+fn not_sent_in_time() -> Verdict {
+    Verdict::new(
+        VerdictKind::NotSent,
+        "the deadline passed before the comment was sent; allow more time with deadline_ms in the request or \
+         --default-deadline-ms at the sidecar",
+    )
+    .with_code(Code::DeadlineExceeded)
+}
+
+fn absent() -> Verdict {
+    Verdict::new(
+        VerdictKind::NotSent,
+        "looked up twice after the channel had settled: the comment isn't there",
+    )
+    .with_code(Code::UpstreamUnavailable)
+}
+
+fn unrecorded(message: &str) -> Answer {
+    Answer {
+        outcome: Outcome::Unknown,
+        code: Code::OutcomeUnknown,
+        message: message.into(),
+        retry_after_ms: None,
+        recorded: true,
+    }
+}

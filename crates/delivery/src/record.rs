@@ -1,0 +1,185 @@
+//! What the ledger keeps of a delivery, and the answer that follows from it.
+
+use crate::fingerprint::{Comment, Fingerprint};
+use crate::id::DeliveryId;
+use crate::verdict::{Effect, Verdict};
+use commentd_contract::{Code, Outcome, ProviderName, VerdictKind};
+use serde::{Deserialize, Serialize};
+
+/// A key as the ledger knows it: the caller's configured name, the caller's key, and the place in the batch
+/// (0 for a single request).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeyRef {
+    /// The caller's configured name; empty for an anonymous caller.
+    pub caller: String,
+    /// The caller's key, or the one the server made.
+    pub key: String,
+    /// The place in the batch.
+    pub item: u32,
+}
+
+/// Where an attempt was sent: enough to ask the same place again after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// Who tried.
+    pub provider: ProviderName,
+    /// The channel's name; empty for providers without channels.
+    pub channel: String,
+    /// The channel's base URL, without userinfo or query.
+    pub base_url: String,
+    /// The account that comments, as far as it is known; empty if the channel has none.
+    pub account: String,
+    /// The manifest's version.
+    pub manifest_version: u32,
+}
+
+impl Destination {
+    /// Whether a lookup at `other` answers for an attempt that was sent here. The manifest's version may
+    /// differ: the comment is where it was put, whatever we have learnt about reading since.
+    pub fn is_same_place(&self, other: &Destination) -> bool {
+        self.provider == other.provider
+            && self.channel == other.channel
+            && self.base_url == other.base_url
+            && self.account == other.account
+    }
+}
+
+/// Who made an unknown attempt certain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum ResolvedBy {
+    /// A lookup at the channel.
+    Lookup,
+    /// A person.
+    Person {
+        /// Who, in their own words.
+        name: String,
+    },
+}
+
+/// What made an unknown attempt certain, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolution {
+    /// Who.
+    #[serde(flatten)]
+    pub by: ResolvedBy,
+    /// Wall time, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What the attempt came to after all.
+    pub verdict: Verdict,
+}
+
+/// One try of one provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// From 1, over the delivery's whole life.
+    pub number: u32,
+    /// Where it was sent.
+    pub destination: Destination,
+    /// What the channel carries of the delivery id; empty if it carries none.
+    pub marker: String,
+    /// Wall time of the intent, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// What it came to; `None` while it is open.
+    pub verdict: Option<Verdict>,
+    /// What it turned out to be, if it was unknown.
+    pub resolution: Option<Resolution>,
+}
+
+impl AttemptRecord {
+    /// What is known of it by now.
+    pub fn settled(&self) -> Option<&Verdict> {
+        self.resolution.as_ref().map(|resolution| &resolution.verdict).or(self.verdict.as_ref())
+    }
+}
+
+/// A delivery as the ledger keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeliveryRecord {
+    /// Made with the first intent.
+    pub id: DeliveryId,
+    /// The caller's name for it.
+    pub key: KeyRef,
+    /// What its comment is.
+    pub fingerprint: Fingerprint,
+    /// The comment; `None` after it was forgotten.
+    pub comment: Option<Comment>,
+    /// The trace of the request that made it.
+    pub trace_id: String,
+    /// Wall time, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// Wall time of the last settling; `None` while an attempt is open.
+    pub settled_ms: Option<u64>,
+    /// In order.
+    pub attempts: Vec<AttemptRecord>,
+}
+
+impl DeliveryRecord {
+    /// What it comes to by now.
+    pub fn outcome(&self) -> Outcome {
+        outcome_of(self.attempts.iter().map(AttemptRecord::settled))
+    }
+
+    /// Whether an attempt has no verdict yet.
+    pub fn is_open(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.verdict.is_none())
+    }
+}
+
+/// The outcome that follows from the attempts' verdicts, in order; `None` stands for one that is open.
+///
+/// An effect of one settles the delivery. Otherwise any attempt that is open or unknown makes it unknown,
+/// whatever came after. Otherwise the last verdict speaks; without any attempt, nothing was sent.
+pub fn outcome_of<'a>(verdicts: impl Iterator<Item = Option<&'a Verdict>>) -> Outcome {
+    let mut last = Outcome::NotSent;
+    let mut unresolved = false;
+    let mut stored = None;
+    for verdict in verdicts {
+        let Some(verdict) = verdict else {
+            unresolved = true;
+            continue;
+        };
+        match verdict.rule().effect {
+            Effect::One => stored = Some(outcome_of_stored(verdict.kind)),
+            Effect::Unclear => unresolved = true,
+            Effect::None => {
+                last = match verdict.kind {
+                    VerdictKind::Refused | VerdictKind::Duplicate => Outcome::Refused,
+                    _ => Outcome::NotSent,
+                }
+            }
+        }
+    }
+    match (stored, unresolved) {
+        (Some(outcome), _) => outcome,
+        (None, true) => Outcome::Unknown,
+        (None, false) => last,
+    }
+}
+
+fn outcome_of_stored(kind: VerdictKind) -> Outcome {
+    match kind {
+        VerdictKind::Held => Outcome::Held,
+        VerdictKind::Misplaced => Outcome::Misplaced,
+        _ => Outcome::Delivered,
+    }
+}
+
+/// The verdict that speaks for the outcome of these attempts: the one that stored it, else the first that is
+/// unresolved, else the last.
+pub fn speaking_verdict(attempts: &[AttemptRecord]) -> Option<&Verdict> {
+    let settled = || attempts.iter().filter_map(AttemptRecord::settled);
+    settled()
+        .find(|verdict| verdict.rule().effect == Effect::One)
+        .or_else(|| settled().find(|verdict| verdict.rule().effect == Effect::Unclear))
+        .or_else(|| settled().next_back())
+}
+
+/// The verdict of an attempt that was open when its process ended.
+pub fn interrupted() -> Verdict {
+    Verdict::new(
+        VerdictKind::Unknown,
+        "the sidecar ended while this attempt was running; whether the channel stored the comment isn't known",
+    )
+    .with_code(Code::OutcomeUnknown)
+}

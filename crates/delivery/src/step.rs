@@ -1,0 +1,141 @@
+//! What goes into the delivery machine and what comes out of it.
+
+use crate::lookup::{Finding, LookupAbility};
+use crate::time::Moment;
+use crate::verdict::Verdict;
+use commentd_contract::{Code, Outcome};
+use std::time::Duration;
+
+/// A link of the chain, as far as decisions need to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Most attempts of this provider in one run.
+    pub max_attempts: u32,
+    /// With less time left than this, an attempt isn't started.
+    pub min_useful: Duration,
+    /// How long the channel deduplicates by our key; `None`: it doesn't.
+    pub deduplicates_within: Option<Duration>,
+    /// What a lookup here can show; `None`: there is none.
+    pub lookup: Option<LookupAbility>,
+}
+
+/// An attempt of an earlier run of this delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// The link that leads to where it was sent; `None` if that isn't configured any more.
+    pub link: Option<usize>,
+    /// What is known of it.
+    pub verdict: Verdict,
+}
+
+/// What a machine is made from.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The providers in order.
+    pub chain: Vec<Link>,
+    /// When the caller gets an answer, whatever happened.
+    pub deadline: Moment,
+    /// How long after the deadline a settling may still be waited for.
+    pub grace: Duration,
+    /// Attempts of earlier runs, in order.
+    pub earlier: Vec<Earlier>,
+    /// The seed of this delivery's own random stream.
+    pub seed: u64,
+    /// Whether there is a caller to answer; a recovery at start has none.
+    pub has_caller: bool,
+}
+
+/// What all deliveries share about the providers. The machine asks; the owner counts.
+pub trait Shared {
+    /// An attempt goes out to this link.
+    fn attempt_starts(&mut self, link: usize, now: Moment);
+    /// Takes one retry out of the link's budget; false if there is none left.
+    fn withdraw_retry(&mut self, link: usize, now: Moment) -> bool;
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Begin.
+    Start,
+    /// The intent is durable.
+    IntentRecorded,
+    /// The intent can't be recorded.
+    IntentFailed,
+    /// The running attempt came to this.
+    Ended(Verdict),
+    /// What became of [`Action::Cancel`]: true if the gate was not passed and now never will be.
+    Cancelled(bool),
+    /// The settling is durable.
+    Settled,
+    /// The settling names a comment id that another delivery has claimed; nothing was recorded.
+    ClaimLost,
+    /// The settling can't be recorded.
+    SettlingFailed,
+    /// The moment of the last [`Action::Wake`] has come.
+    Woken,
+    /// The caller hung up.
+    CallerGone,
+    /// A lookup that began at the given moment came to this.
+    Looked(Finding, Moment),
+    /// Somebody asks for this delivery while it is only being looked up: look now.
+    LookNow,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make the intent of this attempt (from 0, over the delivery's whole life) durable.
+    RecordIntent {
+        /// Which attempt.
+        attempt: usize,
+        /// Which link.
+        link: usize,
+    },
+    /// Let the provider try.
+    Send {
+        /// Which attempt.
+        attempt: usize,
+        /// Which link.
+        link: usize,
+    },
+    /// Try to close the running attempt's gate and report [`Event::Cancelled`].
+    Cancel,
+    /// Make this verdict durable; `resolves` if it replaces an unknown one.
+    RecordSettling {
+        /// Which attempt.
+        attempt: usize,
+        /// What it came to.
+        verdict: Verdict,
+        /// Whether it is the resolution of an attempt that was recorded as unknown.
+        resolves: bool,
+    },
+    /// Report [`Event::Woken`] at this moment, unless another wake-up replaces it.
+    Wake(Moment),
+    /// Ask the channel for the comment of this attempt.
+    Look {
+        /// Which attempt.
+        attempt: usize,
+        /// Which link.
+        link: usize,
+    },
+    /// Answer the caller. Comes exactly once where there is a caller.
+    Answer(Answer),
+    /// Nothing more will happen.
+    Finish,
+}
+
+/// What the caller is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What the delivery came to, as far as is known.
+    pub outcome: Outcome,
+    /// The code.
+    pub code: Code,
+    /// The text.
+    pub message: String,
+    /// When it makes sense to try again, in milliseconds.
+    pub retry_after_ms: Option<u64>,
+    /// False if not even the first intent could be recorded, so that there is nothing to replay.
+    pub recorded: bool,
+}
