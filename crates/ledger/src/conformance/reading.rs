@@ -1,0 +1,131 @@
+//! What was recorded is what is read.
+
+use super::sample::{attempt, id, opening, settling, verdict};
+use crate::{Filter, Find, Ledger, MAX_LISTED, Opening};
+use commentd_contract::limits::MAX_CONTENT_BYTES;
+use commentd_contract::{Code, Outcome, ProviderName, Var, VerdictKind};
+use commentd_delivery::record::{DeliveryRecord, KeyRef};
+use commentd_delivery::{Fingerprint, Verdict};
+
+pub(super) async fn records_come_back_whole(ledger: &dyn Ledger) {
+    let asked = opening(1);
+    ledger.open(asked.clone()).await.unwrap();
+    let mut expected = DeliveryRecord {
+        id: asked.id,
+        key: asked.key.clone(),
+        fingerprint: asked.fingerprint,
+        comment: Some(asked.comment),
+        trace_id: asked.trace_id,
+        created_ms: asked.intent.started_ms,
+        settled_ms: None,
+        attempts: vec![asked.intent],
+    };
+    assert_eq!(ledger.find(Find::Id(id(1))).await, Ok(Some(expected.clone())));
+    assert_eq!(ledger.find(Find::Key(asked.key)).await, Ok(Some(expected.clone())));
+
+    let full = Verdict {
+        kind: VerdictKind::Throttled,
+        code: Code::UpstreamThrottled,
+        message: "slow down".into(),
+        provider_error_code: "45009".into(),
+        provider_error_message: "接口调用超过限制 \"quoted\"\n".into(),
+        comment_id: String::new(),
+        comment_id_is_ours: false,
+        retry_after_ms: Some(1500),
+        renewed: true,
+        latency_ms: u64::MAX,
+    };
+    ledger.settle(settling(1, 1, full.clone())).await.unwrap();
+    let mut second = attempt(2);
+    second.destination.provider = ProviderName::RealUi;
+    second.destination.channel = String::new();
+    second.destination.manifest_version = u32::MAX;
+    ledger.intend(id(1), second.clone()).await.unwrap();
+    expected.attempts[0].verdict = Some(full);
+    expected.attempts.push(second);
+    assert_eq!(ledger.find(Find::Id(id(1))).await, Ok(Some(expected)));
+}
+
+pub(super) async fn large_and_odd_content_comes_back(ledger: &dyn Ledger) {
+    let mut large = opening(1);
+    large.comment.content = "好".repeat(MAX_CONTENT_BYTES / 3);
+    let mut odd = opening(2);
+    odd.comment.content = "\0 ' \" \\ \u{1f600}\u{200d} \r\n '; DROP TABLE deliveries; --".into();
+    odd.trace_id = "a\0b".into();
+    odd.fingerprint = Fingerprint([0; 32]);
+    odd.key = KeyRef { caller: "ö'".into(), key: "~!@#$%^&*()".into(), item: 999 };
+    let vars = &mut odd.comment.addressing.vars;
+    vars.insert("most".into(), Var::Number(u64::MAX.into()));
+    vars.insert("least".into(), Var::Number(i64::MIN.into()));
+    for (name, number) in [("small", 5e-324), ("sum", 0.1 + 0.2), ("odd", 1.234_567_890_123_456_7e22)] {
+        vars.insert(name.into(), Var::Number(serde_json::Number::from_f64(number).unwrap()));
+    }
+    vars.insert("text".into(), Var::Text("14287710653886042616".into()));
+    for asked in [large, odd] {
+        ledger.open(asked.clone()).await.unwrap();
+        let found = ledger.find(Find::Key(asked.key.clone())).await.unwrap().unwrap();
+        assert_eq!(found.comment, Some(asked.comment.clone()));
+        assert_eq!(found.comment.unwrap().fingerprint(1), asked.comment.fingerprint(1));
+        assert_eq!((found.trace_id, found.fingerprint), (asked.trace_id, asked.fingerprint));
+        assert_eq!(found.key, asked.key);
+    }
+}
+
+pub(super) async fn absent_records_are_none(ledger: &dyn Ledger) {
+    ledger.open(opening(1)).await.unwrap();
+    assert_eq!(ledger.find(Find::Id(id(2))).await, Ok(None));
+    assert_eq!(ledger.find(Find::Key(opening(2).key)).await, Ok(None));
+    let everything = Filter { limit: 9, outcome: Some(Outcome::Delivered), key: None };
+    assert_eq!(ledger.list(everything).await, Ok(vec![]));
+}
+
+async fn listed(ledger: &dyn Ledger, filter: Filter) -> Vec<u64> {
+    let records = ledger.list(filter).await.unwrap();
+    let number = |record: &DeliveryRecord| (0..2000).find(|n| id(*n) == record.id).unwrap();
+    records.iter().map(number).collect()
+}
+
+pub(super) async fn lists_are_newest_first_and_filtered(ledger: &dyn Ledger) {
+    let batch = |item| KeyRef { caller: "bot".into(), key: "batch".into(), item };
+    for n in 0..6 {
+        let mut asked = opening(n);
+        if n >= 3 {
+            asked.key = batch(u32::try_from(6 - n).unwrap());
+        }
+        ledger.open(asked).await.unwrap();
+        let kind = if n % 2 == 0 { VerdictKind::Delivered } else { VerdictKind::NotSent };
+        ledger.settle(settling(n, 1, verdict(kind))).await.unwrap();
+    }
+    let key = Some(("bot".to_owned(), "batch".to_owned()));
+    let filter = |outcome, key, limit| Filter { outcome, key, limit };
+    assert_eq!(listed(ledger, filter(None, None, 100)).await, [5, 4, 3, 2, 1, 0]);
+    assert_eq!(listed(ledger, filter(None, None, 2)).await, [5, 4]);
+    assert_eq!(listed(ledger, filter(None, None, 0)).await, [] as [u64; 0]);
+    assert_eq!(listed(ledger, filter(Some(Outcome::Delivered), None, 100)).await, [4, 2, 0]);
+    assert_eq!(listed(ledger, filter(Some(Outcome::Delivered), None, 1)).await, [4]);
+    assert_eq!(listed(ledger, filter(None, key.clone(), 100)).await, [5, 4, 3]);
+    assert_eq!(listed(ledger, filter(Some(Outcome::NotSent), key.clone(), 100)).await, [5, 3]);
+    assert_eq!(listed(ledger, filter(Some(Outcome::NotSent), key, 1)).await, [5]);
+    let foreign = Some(("other".to_owned(), "batch".to_owned()));
+    assert_eq!(listed(ledger, filter(None, foreign, 100)).await, [] as [u64; 0]);
+    for n in 6..u64::from(MAX_LISTED) + 6 {
+        // Awaited at once, so that no queue is too short.
+        ledger.open(Opening { ..opening(n) }).await.unwrap();
+    }
+    let all = ledger.list(filter(None, None, u32::MAX)).await.unwrap();
+    assert_eq!(all.len(), MAX_LISTED as usize);
+}
+
+pub(super) async fn lists_follow_what_becomes_of_a_delivery(ledger: &dyn Ledger) {
+    let with = |outcome| Filter { outcome: Some(outcome), key: None, limit: 10 };
+    ledger.open(opening(1)).await.unwrap();
+    assert_eq!(listed(ledger, with(Outcome::Unknown)).await, [1], "what is open is unknown");
+    ledger.settle(settling(1, 1, verdict(VerdictKind::NotSent))).await.unwrap();
+    assert_eq!(listed(ledger, with(Outcome::Unknown)).await, [] as [u64; 0]);
+    assert_eq!(listed(ledger, with(Outcome::NotSent)).await, [1]);
+    ledger.intend(id(1), attempt(2)).await.unwrap();
+    assert_eq!(listed(ledger, with(Outcome::NotSent)).await, [] as [u64; 0]);
+    assert_eq!(listed(ledger, with(Outcome::Unknown)).await, [1]);
+    ledger.settle(settling(1, 2, verdict(VerdictKind::Held))).await.unwrap();
+    assert_eq!(listed(ledger, with(Outcome::Held)).await, [1]);
+}

@@ -1,0 +1,213 @@
+//! The durable record of deliveries, behind one trait.
+//!
+//! [`Ledger`] is what the sidecar knows. [`SqliteLedger`] is the default; [`MemoryLedger`] is for tests,
+//! benchmarks and rehearsals. Both pass the same conformance suite (`conformance`, behind the feature of that
+//! name). Nothing in the trait assumes one machine: a claim is one operation, and a settling names what it
+//! settles.
+//!
+//! - `rules`: what the record allows; pure, shared by every ledger
+//! - `lock`: one process for one file
+//! - `sqlite`: one writer thread, one transaction for all that waits
+//! - `memory`: the same in a map
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod lock;
+mod memory;
+mod rules;
+mod sqlite;
+
+pub use lock::{Holder, LockError};
+pub use memory::MemoryLedger;
+pub use sqlite::{OpenError, SqliteLedger, SqliteOptions};
+
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, Resolution};
+use commentd_delivery::{Comment, DeliveryId, Fingerprint, Verdict};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+/// What every ledger operation returns. Dropping it does not undo the operation: what was asked for is done or
+/// not, and only the answer is lost.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, LedgerError>> + Send + 'a>>;
+
+/// What a ledger is stamped with at birth: deliveries to real channels, or rehearsals of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stamp {
+    /// Deliveries to channels.
+    Live,
+    /// Mock and replayed exchanges.
+    Rehearsal,
+}
+
+/// A key's claim, with the first attempt's intent: one commit.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The delivery's id, if it is new.
+    pub id: DeliveryId,
+    /// The caller's name for it.
+    pub key: KeyRef,
+    /// What the comment is.
+    pub fingerprint: Fingerprint,
+    /// The comment.
+    pub comment: Comment,
+    /// The trace of the request.
+    pub trace_id: String,
+    /// The first attempt; its `number` is 1 and its `verdict` and `resolution` are `None`.
+    pub intent: AttemptRecord,
+}
+
+/// What became of an [`Opening`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Opened {
+    /// The key was free; delivery and intent are durable.
+    New,
+    /// The key is taken; nothing was recorded.
+    Known(Box<DeliveryRecord>),
+}
+
+/// What an attempt came to, to be recorded.
+#[derive(Clone, Debug)]
+pub struct Settling {
+    /// Which delivery.
+    pub id: DeliveryId,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// Its own end, or what resolved it after it had ended unknown.
+    pub end: End,
+    /// Wall time, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// The two ways in which a settling says what an attempt came to.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// The attempt itself ended so.
+    Verdict(Verdict),
+    /// The attempt had ended unknown, and this made it certain.
+    Resolution(Resolution),
+}
+
+/// What became of a [`Settling`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It is durable, its comment id claimed where the verdict proves that it is ours.
+    Recorded,
+    /// The comment id belongs to another delivery. Nothing was recorded.
+    ClaimLost,
+}
+
+/// Which record to read.
+#[derive(Clone, Debug)]
+pub enum Find {
+    /// By the delivery's id.
+    Id(DeliveryId),
+    /// By the whole key.
+    Key(KeyRef),
+}
+
+/// Most records that one [`Ledger::list`] returns, whatever its limit says.
+pub const MAX_LISTED: u32 = 1000;
+
+/// Which records to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only deliveries with this outcome; one with an open attempt counts as unknown.
+    pub outcome: Option<commentd_contract::Outcome>,
+    /// Only the items of this caller's key.
+    pub key: Option<(String, String)>,
+    /// At most this many, newest first; no ledger returns more than [`MAX_LISTED`].
+    pub limit: u32,
+}
+
+/// What a ledger says about itself, for `/health`, the start line and the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// `sqlite` or `memory`.
+    pub kind: &'static str,
+    /// The file, if there is one.
+    pub location: String,
+    /// What it holds.
+    pub stamp: Stamp,
+    /// Whether what it records survives the process.
+    pub durable: bool,
+}
+
+/// Why an operation was not recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerError {
+    /// The store failed. Whether it kept the operation shows after a restart; until then it reads as not
+    /// recorded. After an I/O error every later operation that records fails, too, until a restart.
+    Failed(String),
+    /// Too many operations wait already.
+    Busy,
+    /// There is no such delivery or attempt.
+    NotFound,
+    /// The record forbids it (an attempt is open, an outcome is final); the text says which.
+    Conflict(String),
+    /// The ledger was closed.
+    Closed,
+}
+
+impl fmt::Display for LedgerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LedgerError::Failed(reason) => write!(f, "the ledger failed: {reason}"),
+            LedgerError::Busy => f.write_str("the ledger has too many writes waiting"),
+            LedgerError::NotFound => f.write_str("the ledger has no such delivery or attempt"),
+            LedgerError::Conflict(reason) => write!(f, "the ledger's record forbids it: {reason}"),
+            LedgerError::Closed => f.write_str("the ledger is closed"),
+        }
+    }
+}
+
+impl std::error::Error for LedgerError {}
+
+/// The record of deliveries.
+///
+/// An operation that has answered `Ok` is durable (as far as the ledger is) and visible to every later
+/// operation. Operations are carried out one after another in the order in which they were called.
+pub trait Ledger: Send + Sync {
+    /// Claims a key and records the first intent, or returns what stands under the key.
+    fn open(&self, opening: Opening) -> Pending<'_, Opened>;
+
+    /// Records the intent of a further attempt of a delivery (`number` is one more than the last's). The
+    /// delivery is unsettled again.
+    ///
+    /// # Errors
+    /// `Conflict` if the delivery's outcome is final, or an attempt is open, or the number isn't the next.
+    fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> Pending<'_, ()>;
+
+    /// Records what an attempt came to. A verdict of an attempt that has one, or a resolution of one that is
+    /// not unknown, is a `Conflict`: certain things never change. So is a resolution while any attempt of the
+    /// delivery is open, or one whose own verdict leaves it unknown.
+    fn settle(&self, settling: Settling) -> Pending<'_, Settled>;
+
+    /// Reads one record.
+    fn find(&self, find: Find) -> Pending<'_, Option<DeliveryRecord>>;
+
+    /// Reads records, newest first.
+    fn list(&self, filter: Filter) -> Pending<'_, Vec<DeliveryRecord>>;
+
+    /// At start: gives every open attempt the verdict `interrupted`, and returns all deliveries whose outcome
+    /// is unknown, oldest first.
+    fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryRecord>>;
+
+    /// Erases the comment of a settled delivery; key, fingerprint and outcome stay.
+    fn forget(&self, id: DeliveryId) -> Pending<'_, ()>;
+
+    /// Removes up to `most` deliveries that were settled before `before_ms` (wall time, milliseconds since
+    /// 1970), their claims included; those whose outcome is unknown stay. Returns how many it removed.
+    fn sweep(&self, before_ms: u64, most: u32) -> Pending<'_, u32>;
+
+    /// Proves that it can still record, without recording anything about a delivery.
+    fn check(&self) -> Pending<'_, ()>;
+
+    /// What this ledger is.
+    fn describe(&self) -> Description;
+
+    /// Carries out what was asked for already, flushes and closes; later operations are `Closed`.
+    fn close(&self) -> Pending<'_, ()>;
+}

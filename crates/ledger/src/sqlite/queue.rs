@@ -1,0 +1,162 @@
+//! What waits for the writer: bounded, in the order of the calls.
+
+use crate::{Filter, Find, LedgerError, Opened, Opening, Settled, Settling};
+use commentd_delivery::DeliveryId;
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+/// Where an operation's answer goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
+
+/// One call of the trait.
+#[derive(Debug)]
+pub(super) enum Operation {
+    Open(Box<Opening>, Reply<Opened>),
+    Intend(DeliveryId, Box<AttemptRecord>, Reply<()>),
+    Settle(Box<Settling>, Reply<Settled>),
+    Find(Find, Reply<Option<DeliveryRecord>>),
+    List(Filter, Reply<Vec<DeliveryRecord>>),
+    Recover(u64, Reply<Vec<DeliveryRecord>>),
+    Forget(DeliveryId, Reply<()>),
+    Sweep {
+        before_ms: u64,
+        most: u32,
+        reply: Reply<u32>,
+    },
+    Check(Reply<()>),
+    /// Says that it began, then holds the writer until a word comes; panics, as no operation should, once none
+    /// can come.
+    #[cfg(test)]
+    Hold(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>, Reply<()>),
+}
+
+impl Operation {
+    /// Whether it may record something, and so needs a transaction.
+    pub(super) fn records(&self) -> bool {
+        !matches!(self, Operation::Find(..) | Operation::List(..))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    limit: usize,
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Operation>,
+    closed: bool,
+    farewell: Option<Reply<()>>,
+}
+
+impl Queue {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit: limit.max(1), state: Mutex::default(), filled: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an operation, without waiting. A settling has twice the room: what it settles may have been sent,
+    /// and nobody but a lookup could say later what became of it.
+    pub(super) fn push(&self, operation: Operation) -> Result<(), LedgerError> {
+        let limit = match operation {
+            Operation::Settle(..) => self.limit.saturating_mul(2),
+            _ => self.limit,
+        };
+        let mut state = self.state();
+        if state.closed {
+            return Err(LedgerError::Closed);
+        }
+        if state.waiting.len() >= limit {
+            return Err(LedgerError::Busy);
+        }
+        state.waiting.push_back(operation);
+        drop(state);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits for operations and takes the oldest, at most this many; `None` once the queue is closed and empty.
+    pub(super) fn take(&self, most: usize) -> Option<Vec<Operation>> {
+        let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
+        let mut state = self.filled.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+        let count = state.waiting.len().min(most.max(1));
+        (count > 0).then(|| state.waiting.drain(..count).collect())
+    }
+
+    /// Lets nothing more in; `farewell` is for the writer to answer when it has ended.
+    pub(super) fn close(&self, farewell: Option<Reply<()>>) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(LedgerError::Closed);
+        }
+        state.closed = true;
+        state.farewell = farewell;
+        drop(state);
+        self.filled.notify_all();
+        Ok(())
+    }
+
+    /// Lets nothing more in and drops what waits, whose callers learn that nobody will answer. Returns whom the
+    /// end is to be told to.
+    pub(super) fn end(&self) -> Option<Reply<()>> {
+        let mut state = self.state();
+        state.closed = true;
+        let dropped = std::mem::take(&mut state.waiting);
+        let farewell = state.farewell.take();
+        drop(state);
+        // Outside the lock: dropping a reply wakes whoever waits for it.
+        drop(dropped);
+        farewell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use commentd_delivery::record::KeyRef;
+
+    fn check() -> Operation {
+        Operation::Check(oneshot::channel().0)
+    }
+
+    #[test]
+    fn a_full_queue_still_has_room_for_settlings() {
+        let queue = Queue::new(2);
+        let settle = || {
+            let verdict = commentd_delivery::record::interrupted();
+            let id = DeliveryId::from_bytes([0; 16]);
+            let settling = Settling { id, attempt: 1, end: crate::End::Verdict(verdict), at_ms: 0 };
+            Operation::Settle(Box::new(settling), oneshot::channel().0)
+        };
+        queue.push(check()).unwrap();
+        queue.push(check()).unwrap();
+        assert_eq!(queue.push(check()), Err(LedgerError::Busy));
+        let key = KeyRef { caller: String::new(), key: "k".into(), item: 0 };
+        assert_eq!(queue.push(Operation::Find(Find::Key(key), oneshot::channel().0)), Err(LedgerError::Busy));
+        queue.push(settle()).unwrap();
+        queue.push(settle()).unwrap();
+        assert_eq!(queue.push(settle()), Err(LedgerError::Busy));
+        assert_eq!(queue.take(3).unwrap().len(), 3);
+        queue.push(check()).unwrap();
+    }
+
+    #[test]
+    fn a_closed_queue_gives_out_what_it_has_and_takes_nothing() {
+        let queue = Queue::new(9);
+        queue.push(check()).unwrap();
+        queue.push(check()).unwrap();
+        queue.close(None).unwrap();
+        assert_eq!(queue.push(check()), Err(LedgerError::Closed));
+        assert_eq!(queue.close(None), Err(LedgerError::Closed));
+        assert_eq!(queue.take(1).unwrap().len(), 1);
+        assert_eq!(queue.take(9).unwrap().len(), 1);
+        assert!(queue.take(9).is_none());
+    }
+}

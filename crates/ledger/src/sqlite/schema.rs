@@ -1,0 +1,213 @@
+//! What stands in the file: pragmas, identity, tables, and how an older file is brought up to date.
+
+use super::error::OpenError;
+use crate::Stamp;
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+use std::time::Duration;
+
+/// Tells our files from other programs' databases: "cmtd".
+const APPLICATION_ID: i32 = 0x636d_7464;
+
+/// Step `n` (from 0) brings a file from version `n` to `n + 1`; a new file takes all of them. A step that was
+/// released never changes: what comes later is a further step.
+const STEPS: &[&str] = &[VERSION_1];
+
+/// `deliveries.number` counts openings, so that neighbours in time are neighbours on disk. `outcome` is what the
+/// attempts come to; with `settled_ms` NULL an attempt is open, and the outcome therefore unknown. The index over
+/// outcomes is how a start finds what is unknown or open without reading the rest. Comments have a table of
+/// their own, so that a settling doesn't write 64 KiB of them anew.
+const VERSION_1: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE deliveries (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    caller TEXT NOT NULL,
+    key TEXT NOT NULL,
+    item INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    trace_id TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    settled_ms INTEGER,
+    outcome TEXT NOT NULL,
+    UNIQUE (caller, key, item)
+) STRICT;
+CREATE INDEX deliveries_by_outcome ON deliveries (outcome);
+CREATE INDEX deliveries_by_settling ON deliveries (settled_ms)
+    WHERE settled_ms IS NOT NULL AND outcome <> 'unknown';
+
+CREATE TABLE comments (delivery INTEGER PRIMARY KEY, comment TEXT NOT NULL) STRICT;
+
+CREATE TABLE attempts (
+    delivery INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    provider TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    account TEXT NOT NULL,
+    manifest_version INTEGER NOT NULL,
+    marker TEXT NOT NULL,
+    started_ms INTEGER NOT NULL,
+    verdict TEXT,
+    resolution TEXT,
+    PRIMARY KEY (delivery, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE claims (
+    channel TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    comment_id TEXT NOT NULL,
+    delivery INTEGER NOT NULL,
+    PRIMARY KEY (channel, base_url, comment_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX claims_by_delivery ON claims (delivery);
+";
+
+/// How long another program's lock on the database (a backup, say) is waited for.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Room for every statement that the writer uses.
+const CACHED_STATEMENTS: usize = 40;
+
+/// Opens the file, which is there and locked, as a ledger with this stamp; an empty file becomes one.
+pub(super) fn open(path: &Path, stamp: Stamp) -> Result<Connection, OpenError> {
+    open_with(path, stamp, STEPS)
+}
+
+fn open_with(path: &Path, stamp: Stamp, steps: &[&str]) -> Result<Connection, OpenError> {
+    let store = |source| OpenError::store(path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(store)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(store)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    let version = identify(&connection, path, stamp, steps)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(store)?;
+    if mode != "wal" {
+        return Err(OpenError::NoWriteAheadLog { path: path.to_owned() });
+    }
+    connection.execute_batch(PRAGMAS).map_err(store)?;
+    upgrade(&connection, version, stamp, steps).map_err(store)?;
+    Ok(connection)
+}
+
+/// `secure_delete`: what is forgotten or swept is overwritten. No foreign keys: there is one writer, and it
+/// removes what belongs together in one transaction.
+const PRAGMAS: &str = "
+PRAGMA synchronous = FULL;
+PRAGMA fullfsync = ON;
+PRAGMA checkpoint_fullfsync = ON;
+PRAGMA journal_size_limit = 67108864;
+PRAGMA foreign_keys = OFF;
+PRAGMA secure_delete = ON;
+PRAGMA cell_size_check = ON;
+PRAGMA trusted_schema = OFF;
+PRAGMA temp_store = MEMORY;
+PRAGMA cache_size = -16384;
+";
+
+/// The version of the file, 0 for an empty one; an error if it isn't for us. Changes nothing.
+fn identify(connection: &Connection, path: &Path, stamp: Stamp, steps: &[&str]) -> Result<u32, OpenError> {
+    let store = |source| OpenError::store(path, source);
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(store);
+    let application = number("PRAGMA application_id")?;
+    let version = number("PRAGMA user_version")?;
+    let empty = number("SELECT count(*) FROM sqlite_schema")? == 0;
+    if empty && application == 0 && version == 0 {
+        return Ok(0);
+    }
+    if application != i64::from(APPLICATION_ID) || version < 1 {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    let (found, known) = (u32::try_from(version).unwrap_or(u32::MAX), newest(steps));
+    if found > known {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    let word: String = connection
+        .query_row("SELECT value FROM meta WHERE name = 'stamp'", [], |row| row.get(0))
+        .map_err(store)?;
+    let born = [Stamp::Live, Stamp::Rehearsal].into_iter().find(|stamp| word_of(*stamp) == word);
+    match born {
+        Some(found) if found == stamp => Ok(u32::try_from(version).unwrap_or(u32::MAX)),
+        Some(found) => Err(OpenError::WrongStamp { path: path.to_owned(), found, asked: stamp }),
+        None => Err(OpenError::Foreign { path: path.to_owned() }),
+    }
+}
+
+fn newest(steps: &[&str]) -> u32 {
+    u32::try_from(steps.len()).unwrap_or(u32::MAX)
+}
+
+/// Takes the steps that this file lacks, all or none of them.
+fn upgrade(connection: &Connection, version: u32, stamp: Stamp, steps: &[&str]) -> rusqlite::Result<()> {
+    let missing = steps.get(version as usize..).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // Dropped without a commit, as on any error below, it rolls back.
+    let transaction = connection.unchecked_transaction()?;
+    for step in missing {
+        transaction.execute_batch(step)?;
+    }
+    if version == 0 {
+        transaction.execute("INSERT INTO meta VALUES ('stamp', ?1), ('checks', '0')", [word_of(stamp)])?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    transaction.pragma_update(None, "user_version", newest(steps))?;
+    transaction.commit()
+}
+
+fn word_of(stamp: Stamp) -> &'static str {
+    match stamp {
+        Stamp::Live => "live",
+        Stamp::Rehearsal => "rehearsal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version_of(connection: &Connection) -> i64 {
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn an_older_file_takes_the_steps_that_it_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        super::super::file::create(&path).unwrap();
+        let first = open(&path, Stamp::Live).unwrap();
+        assert_eq!(version_of(&first), 1);
+        first.execute("INSERT INTO claims VALUES ('c', 'u', '7', 1)", []).unwrap();
+        drop(first);
+
+        let steps =
+            [VERSION_1, "ALTER TABLE claims ADD COLUMN seen_ms INTEGER", "CREATE TABLE more (a TEXT) STRICT"];
+        let upgraded = open_with(&path, Stamp::Live, &steps).unwrap();
+        assert_eq!(version_of(&upgraded), 3);
+        let kept: i64 = upgraded
+            .query_row("SELECT count(*) FROM claims WHERE seen_ms IS NULL", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!(kept, 1);
+        drop(upgraded);
+
+        assert!(matches!(open(&path, Stamp::Live), Err(OpenError::Newer { found: 3, known: 1, .. })));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_file_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        super::super::file::create(&path).unwrap();
+        drop(open(&path, Stamp::Live).unwrap());
+        let steps = [VERSION_1, "CREATE TABLE more (a TEXT) STRICT", "CREATE NONSENSE"];
+        assert!(open_with(&path, Stamp::Live, &steps).is_err());
+        let after = open(&path, Stamp::Live).unwrap();
+        assert_eq!(version_of(&after), 1);
+        let tables: i64 = after
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'more'", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(tables, 0);
+    }
+}

@@ -1,0 +1,304 @@
+//! The one thread that writes: it commits everything that waits in one transaction, then answers all of it.
+
+use super::operations::{self, Fault};
+use super::queue::{Operation, Queue, Reply};
+use super::schema::BUSY_TIMEOUT;
+use crate::LedgerError;
+use crate::lock::Lock;
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, ErrorCode};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How far the write-ahead log may grow, in pages of 4 KiB, before it is copied into the database.
+const CHECKPOINT_PAGES: i32 = 2000;
+
+/// Sends an operation's result, or the failure of its whole group.
+type Answer = Box<dyn FnOnce(Option<&LedgerError>)>;
+
+pub(super) struct Writer {
+    connection: Connection,
+    queue: Arc<Queue>,
+    group_limit: usize,
+    commits: Arc<AtomicU64>,
+    /// How long the write-ahead log is, in pages; SQLite tells after each commit.
+    log_pages: Arc<AtomicI32>,
+    /// How long it was when the last checkpoint left something in it, because another program was reading.
+    log_kept: i32,
+    /// Whether something that was forgotten may still stand in the log.
+    erasing: bool,
+    /// Why nothing is recorded any more.
+    broken: Option<String>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        mut connection: Connection,
+        queue: Arc<Queue>,
+        group_limit: usize,
+        commits: Arc<AtomicU64>,
+    ) -> rusqlite::Result<Self> {
+        let log_pages = Arc::new(AtomicI32::new(0));
+        let counter = Arc::clone(&log_pages);
+        // This takes the place of SQLite's own checkpoints, which would be made before anyone is answered, and
+        // whose errors nobody would see.
+        connection.wal_hook(Some(move |_: &mut _, pages| {
+            counter.store(pages, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self {
+            connection,
+            queue,
+            group_limit,
+            commits,
+            log_pages,
+            log_kept: 0,
+            erasing: false,
+            broken: None,
+        })
+    }
+
+    /// Works until the queue is closed and empty, then closes the database, releases the lock, and says so.
+    pub(super) fn run(self, lock: &Mutex<Option<Lock>>) {
+        let queue = Arc::clone(&self.queue);
+        let ended = catch_unwind(AssertUnwindSafe(|| self.work()))
+            .unwrap_or_else(|_| Err(LedgerError::Failed("its writer panicked".into())));
+        if let Err(error) = &ended {
+            tracing::error!("closing the ledger: {error}");
+        }
+        *lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(farewell) = queue.end() {
+            let _ = farewell.send(ended);
+        }
+    }
+
+    fn work(mut self) -> Result<(), LedgerError> {
+        while let Some(group) = self.queue.take(self.group_limit) {
+            self.commit_group(group);
+        }
+        self.checkpoint(CheckpointMode::TRUNCATE);
+        let closed = self.connection.close().map_err(|(_, error)| LedgerError::Failed(error.to_string()));
+        self.broken.map_or(closed, |reason| Err(LedgerError::Failed(reason)))
+    }
+
+    /// Carries out these operations in one transaction. If any of them fails in the store, or the commit does,
+    /// none of them is recorded and all of them fail; what the record forbids fails alone, before it has written
+    /// anything.
+    fn commit_group(&mut self, group: Vec<Operation>) {
+        let erases = group.iter().any(|operation| matches!(operation, Operation::Forget(..)));
+        let records = self.broken.is_none() && group.iter().any(Operation::records);
+        let before = self.connection.total_changes();
+        let mut failure = if records { self.execute("BEGIN IMMEDIATE").err() } else { None };
+        let mut answers = Vec::with_capacity(group.len());
+        for operation in group {
+            answers.push(self.carry_out(operation, records, &mut failure));
+        }
+        if records {
+            failure = failure.or_else(|| self.execute("COMMIT").err());
+            self.leave_transaction();
+        }
+        let recorded = self.connection.total_changes() != before;
+        if records && recorded && failure.is_none() {
+            self.commits.fetch_add(1, Ordering::Relaxed);
+        }
+        for answer in answers {
+            answer(failure.as_ref());
+        }
+        self.tend_log(erases && failure.is_none());
+    }
+
+    fn execute(&mut self, sql: &str) -> Result<(), LedgerError> {
+        let result = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        result.map(|_| ()).map_err(|error| self.store_failed(&error))
+    }
+
+    /// After a commit there is nothing to leave; after some errors SQLite has left it already.
+    fn leave_transaction(&mut self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            self.break_off(&error.to_string());
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        operation: Operation,
+        grouped: bool,
+        failure: &mut Option<LedgerError>,
+    ) -> Answer {
+        let mut turn = Turn { records: operation.records(), grouped, failure, writer: self };
+        match operation {
+            Operation::Open(opening, reply) => turn.take(reply, |c| operations::open(c, &opening)),
+            Operation::Intend(id, intent, reply) => turn.take(reply, |c| operations::intend(c, &id, &intent)),
+            Operation::Settle(settling, reply) => turn.take(reply, |c| operations::settle(c, &settling)),
+            Operation::Find(find, reply) => turn.take(reply, |c| operations::find(c, &find)),
+            Operation::List(filter, reply) => turn.take(reply, |c| operations::list(c, &filter)),
+            Operation::Recover(at_ms, reply) => turn.take(reply, |c| operations::recover(c, at_ms)),
+            Operation::Forget(id, reply) => turn.take(reply, |c| operations::forget(c, &id)),
+            Operation::Sweep { before_ms, most, reply } => {
+                turn.take(reply, |c| operations::sweep(c, before_ms, most))
+            }
+            Operation::Check(reply) => turn.take(reply, operations::check),
+            #[cfg(test)]
+            Operation::Hold(began, word, reply) => turn.take(reply, |_| {
+                let _ = began.send(());
+                word.recv().expect("the test asked for a panic");
+                Ok(())
+            }),
+        }
+    }
+
+    /// The failure that this error of the store is, for the operation and, if it breaks the ledger, for all
+    /// later ones.
+    fn store_failed(&mut self, error: &rusqlite::Error) -> LedgerError {
+        if passes(error) {
+            return LedgerError::Failed(error.to_string());
+        }
+        self.break_off(&error.to_string())
+    }
+
+    fn break_off(&mut self, reason: &str) -> LedgerError {
+        let reason = self.broken.get_or_insert_with(|| {
+            tracing::error!("the ledger failed: {reason}; nothing is recorded until commentd is restarted");
+            format!("{reason}; nothing is recorded until commentd is restarted")
+        });
+        LedgerError::Failed(reason.clone())
+    }
+
+    /// Copies a log that has grown into the database, after everyone was answered. What was forgotten stands in
+    /// the log until that is emptied.
+    fn tend_log(&mut self, erased: bool) {
+        let pages = self.log_pages.load(Ordering::Relaxed);
+        if pages < self.log_kept {
+            self.log_kept = 0;
+        }
+        self.erasing |= erased;
+        if erased || pages.saturating_sub(self.log_kept) >= CHECKPOINT_PAGES {
+            let mode = if self.erasing { CheckpointMode::TRUNCATE } else { CheckpointMode::PASSIVE };
+            self.checkpoint(mode);
+        }
+    }
+
+    fn checkpoint(&mut self, mode: CheckpointMode) {
+        if self.broken.is_some() {
+            return;
+        }
+        // Whoever reads the file must not hold up those who write to it.
+        let _ = self.connection.busy_timeout(Duration::ZERO);
+        let result = self.connection.wal_checkpoint_v2(Some("main"), mode);
+        let _ = self.connection.busy_timeout(BUSY_TIMEOUT);
+        match result {
+            Ok((pages, copied)) => {
+                self.erasing &= !matches!(mode, CheckpointMode::TRUNCATE);
+                self.log_kept = if copied < pages { pages } else { 0 };
+                self.log_pages.store(self.log_kept, Ordering::Relaxed);
+            }
+            Err(error) => {
+                self.log_kept = self.log_pages.load(Ordering::Relaxed);
+                if passes(&error) {
+                    tracing::debug!("the ledger's log can't be emptied now: {error}");
+                } else {
+                    self.break_off(&error.to_string());
+                }
+            }
+        }
+    }
+}
+
+/// Whether a later operation may fare better. A full disk may have room again, and another program's lock ends.
+/// Of an I/O error (a failed sync above all) nobody can say what it left on the disk. The rest is about the one
+/// statement, and its transaction was undone.
+fn passes(error: &rusqlite::Error) -> bool {
+    !matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::ReadOnly
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::NoLargeFileSupport
+                | ErrorCode::InternalMalfunction
+                | ErrorCode::Unknown
+        )
+    )
+}
+
+/// One operation's turn within its group.
+struct Turn<'a> {
+    records: bool,
+    grouped: bool,
+    failure: &'a mut Option<LedgerError>,
+    writer: &'a mut Writer,
+}
+
+impl Turn<'_> {
+    fn take<T: 'static>(
+        &mut self,
+        reply: Reply<T>,
+        operation: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Answer {
+        let result = self.result(operation);
+        Box::new(move |failure| {
+            // Whoever asked may be gone; what was recorded stays recorded.
+            let _ = reply.send(failure.cloned().map_or(result, Err));
+        })
+    }
+
+    fn result<T>(
+        &mut self,
+        operation: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, LedgerError> {
+        if let Some(failure) = self.failure {
+            return Err(failure.clone());
+        }
+        if let Some(reason) = self.writer.broken.as_ref().filter(|_| self.records) {
+            return Err(LedgerError::Failed(reason.clone()));
+        }
+        let connection = &self.writer.connection;
+        let failed = match catch_unwind(AssertUnwindSafe(|| operation(connection))) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(Fault::Refused(error))) => return Err(error),
+            Ok(Err(Fault::Unreadable(reason))) => return Err(LedgerError::Failed(reason)),
+            Ok(Err(Fault::Store(error))) => self.writer.store_failed(&error),
+            Err(_) => LedgerError::Failed("an operation panicked; please report this".into()),
+        };
+        if self.grouped {
+            *self.failure = Some(failed.clone());
+        }
+        Err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    #[test]
+    fn after_a_failed_sync_nothing_passes_and_after_a_full_disk_it_may() {
+        let passes = |code| passes(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        for code in [
+            ffi::SQLITE_IOERR,
+            ffi::SQLITE_IOERR_FSYNC,
+            ffi::SQLITE_IOERR_DIR_FSYNC,
+            ffi::SQLITE_IOERR_WRITE,
+            ffi::SQLITE_IOERR_READ,
+            ffi::SQLITE_CORRUPT,
+            ffi::SQLITE_NOTADB,
+            ffi::SQLITE_READONLY,
+            ffi::SQLITE_READONLY_DBMOVED,
+            ffi::SQLITE_CANTOPEN,
+        ] {
+            assert!(!passes(code), "code {code}");
+        }
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_BUSY, ffi::SQLITE_NOMEM, ffi::SQLITE_CONSTRAINT] {
+            assert!(passes(code), "code {code}");
+        }
+    }
+}
