@@ -1,0 +1,75 @@
+//! What executes an attempt.
+//!
+//! [`Provider`] is all that the dispatcher knows. [`mock::Mock`] is the baseline; [`native::NativeHttp`] speaks to
+//! an HTTP channel that a [`manifest`] describes. A provider never decides what follows from its verdict.
+
+pub mod manifest;
+pub mod mock;
+pub mod native;
+
+use commentd_contract::ProviderName;
+use commentd_delivery::lookup::Finding;
+use commentd_delivery::record::Destination;
+use commentd_delivery::step::Link;
+use commentd_delivery::{Comment, DeliveryId, Gate, Verdict};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// What a provider's operations return.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One comment to be handed over, or to be looked for.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The delivery's id.
+    pub id: DeliveryId,
+    /// The comment.
+    pub comment: Arc<Comment>,
+    /// The trace that the attempt belongs to.
+    pub trace_id: String,
+    /// Which attempt of the delivery, from 1.
+    pub attempt: u32,
+}
+
+/// A request as it would be sent, without its secrets: what a dry run shows.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Rendered {
+    /// The HTTP method.
+    pub method: String,
+    /// The whole URL.
+    pub url: String,
+    /// Header names and values, secrets as `***`.
+    pub headers: Vec<(String, String)>,
+    /// The body; null if there is none.
+    pub body: serde_json::Value,
+}
+
+/// The executor of attempts.
+pub trait Provider: Send + Sync {
+    /// Its name in the chain.
+    fn name(&self) -> ProviderName;
+
+    /// Where its attempts go, for the record.
+    fn destination(&self) -> &Destination;
+
+    /// What the delivery machine needs to know of it.
+    fn link(&self) -> Link;
+
+    /// What the channel carries of this delivery's id; empty if it carries none.
+    fn marker(&self, id: DeliveryId) -> String;
+
+    /// Tries once.
+    ///
+    /// The provider calls [`Gate::pass`] immediately before the comment is handed to its connection, and hands it
+    /// over only on true. It ends by itself within its timeout, and when it ends, by its own doing or because
+    /// the future was dropped, its connection to the channel is closed or idle. Dropping it before the gate was
+    /// passed has no effect on the channel; dropping it later leaves the comment's fate unknown.
+    fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict>;
+
+    /// Asks the channel whether the comment is there. Never has an effect there.
+    fn look<'a>(&'a self, job: &'a Job) -> Pending<'a, Finding>;
+
+    /// Renders the request and sends nothing; the verdict is what an attempt would have come to before its gate.
+    fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>>;
+}

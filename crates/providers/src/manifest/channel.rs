@@ -1,0 +1,394 @@
+//! A manifest compiled against its settings.
+
+use super::judge::{self, Item, Reply, Sighting, VerdictRule, verdict_kind};
+use super::language::Expr;
+use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
+use super::settings::Settings;
+use super::written::{Written, WrittenLookup};
+use commentd_contract::VerdictKind;
+use commentd_delivery::lookup::LookupAbility;
+use commentd_delivery::verdict::{Effect, rule};
+use commentd_delivery::{Comment, DeliveryId, Verdict};
+use minijinja::value::Serde;
+use minijinja::{Value, context};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// The only format there is.
+const FORMAT: u32 = 1;
+
+/// What is wrong with a manifest, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestError {
+    /// The file, or the name of a built-in.
+    pub origin: String,
+    /// Names the key, and says what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.message)
+    }
+}
+
+impl std::error::Error for ManifestError {}
+
+/// A manifest whose expressions are compiled; still without settings.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    origin: String,
+    source: String,
+    written: Written,
+    compiled: Compiled,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Compiled {
+    send: RequestTemplate,
+    pub(super) verdicts: Vec<VerdictRule>,
+    pub(super) receipt: Option<Expr>,
+    pub(super) echo: Option<Expr>,
+    pub(super) failure_code: Option<Expr>,
+    pub(super) failure_message: Option<Expr>,
+    pub(super) retry_after_s: Option<Expr>,
+    marker: Option<Expr>,
+    account: Option<Expr>,
+    lookup: Option<CompiledLookup>,
+    settles_within_s: Option<Leaf>,
+    deduplicates_within_s: Option<Leaf>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct CompiledLookup {
+    request: RequestTemplate,
+    pub(super) answers: Expr,
+    pub(super) items: Expr,
+    pub(super) complete: Expr,
+    pub(super) ours: Expr,
+    pub(super) id: Expr,
+    pub(super) text: Expr,
+    pub(super) states: Vec<(VerdictKind, Expr)>,
+    sees_every_state: Leaf,
+}
+
+impl Manifest {
+    /// Reads and compiles a manifest.
+    ///
+    /// # Errors
+    /// Names line, key and what is allowed there.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ManifestError> {
+        let failed = |message: String| ManifestError { origin: origin.to_owned(), message };
+        let written: Written = toml::from_str(text).map_err(|error| failed(error.to_string()))?;
+        if written.manifest != FORMAT {
+            return Err(failed(format!(
+                "manifest: this release reads format {FORMAT}, not {}",
+                written.manifest
+            )));
+        }
+        let compiled = Compiled::compile(&written).map_err(failed)?;
+        Ok(Self { origin: origin.to_owned(), source: text.to_owned(), written, compiled })
+    }
+
+    /// As it was written.
+    pub fn written(&self) -> &Written {
+        &self.written
+    }
+
+    /// Its text.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Where it came from.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Whether the name or one of the older names is this one.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.written.name == name || self.written.aliases.iter().any(|alias| alias == name)
+    }
+
+    /// A channel of this kind with these settings.
+    ///
+    /// # Errors
+    /// Names the setting.
+    pub fn channel(&self, given: &BTreeMap<String, toml::Value>) -> Result<Channel, String> {
+        let settings = Settings::check(&self.written.name, &self.written.settings, given)?;
+        let exposed = settings.exposed();
+        let scope = context! { settings => exposed.clone() };
+        let compiled = &self.compiled;
+        let seconds = |leaf: &Option<Leaf>, key: &str| match leaf {
+            None => Ok(None),
+            Some(leaf) => duration(leaf, &scope).map_err(|error| format!("{key}: {error}")),
+        };
+        let settles_within = seconds(&compiled.settles_within_s, "settles_within_s")?;
+        let lookup = match &compiled.lookup {
+            None => None,
+            Some(lookup) => {
+                let sees = lookup.sees_every_state.eval(&scope)?;
+                Some(LookupAbility { settles_within, sees_every_state: sees == Some(true.into()) })
+            }
+        };
+        let account = match &compiled.account {
+            None => String::new(),
+            Some(account) => account.text(&context! { settings => settings.redacted() })?,
+        };
+        Ok(Channel {
+            name: self.written.name.clone(),
+            version: self.written.version,
+            account,
+            lookup,
+            deduplicates_within: seconds(&compiled.deduplicates_within_s, "deduplicates_within_s")?,
+            max_content_bytes: self.written.limits.max_content_bytes,
+            concurrency: self.written.limits.concurrency,
+            redacted: settings.redacted(),
+            exposed,
+            settings,
+            compiled: self.compiled.clone(),
+        })
+    }
+}
+
+fn duration(leaf: &Leaf, scope: &Value) -> Result<Option<Duration>, String> {
+    match leaf.eval(scope)? {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(value) => value
+            .as_f64()
+            .filter(|seconds| (0.0..=86_400.0).contains(seconds))
+            .map(|seconds| Some(Duration::from_secs_f64(seconds)))
+            .ok_or_else(|| format!("must be 0 to 86400 seconds, is {value}")),
+    }
+}
+
+impl Compiled {
+    fn compile(written: &Written) -> Result<Self, String> {
+        let expr = |key: &str, source: &Option<String>| {
+            source.as_deref().map(Expr::compile).transpose().map_err(|error| format!("{key}: {error}"))
+        };
+        let leaf = |key: &str, value: &Option<toml::Value>| {
+            value.as_ref().map(Leaf::compile).transpose().map_err(|error| format!("{key}: {error}"))
+        };
+        let verdicts = written.verdicts.iter().enumerate().map(|(index, rule)| {
+            VerdictRule::compile(rule).map_err(|error| format!("verdict number {}: {error}", index + 1))
+        });
+        Ok(Self {
+            send: RequestTemplate::compile(&written.send).map_err(|error| format!("send.{error}"))?,
+            verdicts: verdicts.collect::<Result<_, _>>()?,
+            receipt: expr("receipt", &written.receipt)?,
+            echo: expr("echo", &written.echo)?,
+            failure_code: expr("failure.code", &written.failure.code)?,
+            failure_message: expr("failure.message", &written.failure.message)?,
+            retry_after_s: expr("failure.retry_after_s", &written.failure.retry_after_s)?,
+            marker: expr("marker", &written.marker)?,
+            account: expr("account", &written.account)?,
+            lookup: written.lookup.as_ref().map(CompiledLookup::compile).transpose()?,
+            settles_within_s: leaf("settles_within_s", &written.settles_within_s)?,
+            deduplicates_within_s: leaf("deduplicates_within_s", &written.deduplicates_within_s)?,
+        })
+    }
+}
+
+impl CompiledLookup {
+    fn compile(written: &WrittenLookup) -> Result<Self, String> {
+        let expr =
+            |key: &str, source: &str| Expr::compile(source).map_err(|error| format!("lookup.{key}: {error}"));
+        let state = |state: &super::written::WrittenState| {
+            let kind = verdict_kind(&state.is).map_err(|error| format!("lookup.state: {error}"))?;
+            if rule(kind).effect != Effect::One {
+                return Err(
+                    "lookup.state: a comment that is there is delivered, held or misplaced".to_owned()
+                );
+            }
+            Ok((kind, expr("state", &state.when)?))
+        };
+        Ok(Self {
+            request: RequestTemplate::compile(&written.request)
+                .map_err(|error| format!("lookup.request.{error}"))?,
+            answers: expr("answers", &written.answers)?,
+            items: expr("items", &written.items)?,
+            complete: expr("complete", &written.complete)?,
+            ours: expr("ours", &written.ours)?,
+            id: expr("id", &written.id)?,
+            text: expr("text", &written.text)?,
+            states: written.states.iter().map(state).collect::<Result<_, _>>()?,
+            sees_every_state: Leaf::compile(&written.sees_every_state)
+                .map_err(|error| format!("lookup.sees_every_state: {error}"))?,
+        })
+    }
+}
+
+/// What expressions see of one delivery: settings, comment, delivery id, marker, time.
+#[derive(Clone)]
+pub struct Scope {
+    value: Value,
+    unix_ms: u64,
+}
+
+impl Scope {
+    pub(super) fn value(&self) -> Value {
+        self.value.clone()
+    }
+
+    pub(super) fn unix_ms(&self) -> u64 {
+        self.unix_ms
+    }
+}
+
+/// A channel: a manifest with its settings.
+#[derive(Clone)]
+pub struct Channel {
+    name: String,
+    version: u32,
+    account: String,
+    lookup: Option<LookupAbility>,
+    deduplicates_within: Option<Duration>,
+    max_content_bytes: Option<usize>,
+    concurrency: Option<usize>,
+    settings: Settings,
+    exposed: Value,
+    redacted: Value,
+    compiled: Compiled,
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // By hand, because the settings that expressions see have their secrets in the clear.
+        f.debug_struct("Channel")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("settings", &self.redacted.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Channel {
+    /// The manifest's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The manifest's version.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Who comments, as far as the settings say.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// What a lookup can show; `None` without one.
+    pub fn lookup_ability(&self) -> Option<LookupAbility> {
+        self.lookup
+    }
+
+    /// How long the channel deduplicates by our key.
+    pub fn deduplicates_within(&self) -> Option<Duration> {
+        self.deduplicates_within
+    }
+
+    /// The longest comment, in bytes.
+    pub fn max_content_bytes(&self) -> Option<usize> {
+        self.max_content_bytes
+    }
+
+    /// Most requests at a time.
+    pub fn concurrency(&self) -> Option<usize> {
+        self.concurrency
+    }
+
+    /// Replaces the channel's secrets in a text that people will see.
+    pub fn redact(&self, text: &str) -> String {
+        self.settings.redact(text)
+    }
+
+    /// What carries this delivery's id through the channel; empty for nothing.
+    pub fn marker(&self, id: DeliveryId) -> String {
+        let scope = context! { settings => self.exposed.clone(), delivery_id => id.to_string() };
+        let marker = self.compiled.marker.as_ref().map(|marker| marker.text(&scope));
+        marker.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The scope of one delivery. `unix_ms` is wall time in milliseconds since 1970.
+    pub fn scope(&self, comment: &Comment, id: DeliveryId, unix_ms: u64) -> Scope {
+        self.scope_with(&self.exposed, comment, id, unix_ms)
+    }
+
+    /// The same with secrets as `***`, for showing.
+    pub fn redacted_scope(&self, comment: &Comment, id: DeliveryId, unix_ms: u64) -> Scope {
+        self.scope_with(&self.redacted, comment, id, unix_ms)
+    }
+
+    fn scope_with(&self, settings: &Value, comment: &Comment, id: DeliveryId, unix_ms: u64) -> Scope {
+        let marker = self.marker(id);
+        let to = &comment.addressing;
+        let value = context! {
+            settings => settings.clone(),
+            content => comment.content.as_str(),
+            sns_id => to.sns_id.as_str(),
+            author => to.author.as_str(),
+            content_hash => to.content_hash.as_str(),
+            reply_to => to.reply_to.as_str(),
+            wxid => to.wxid.as_str(),
+            vars => Value::from(Serde(&to.vars)),
+            delivery_id => id.to_string(),
+            marker => if marker.is_empty() { Value::from(()) } else { Value::from(marker) },
+            now_ms => unix_ms,
+            now_s => unix_ms / 1000,
+            nonce => format!("{:016x}", id.seed() ^ unix_ms),
+        };
+        Scope { value, unix_ms }
+    }
+
+    /// The request that carries the comment.
+    ///
+    /// # Errors
+    /// When an expression fails on this comment: this channel can't carry it.
+    pub fn render(&self, scope: &Scope) -> Result<HttpRequest, RenderError> {
+        self.compiled.send.render(&scope.value)
+    }
+
+    /// What the reply to it means.
+    pub fn judge(&self, reply: &Reply, scope: &Scope) -> Verdict {
+        let mut verdict = judge::judge(&self.compiled, reply, scope);
+        verdict.message = self.redact(&verdict.message);
+        verdict.provider_error_message = self.redact(&verdict.provider_error_message);
+        verdict.distrusting_receipts()
+    }
+
+    /// The request of a lookup; `None` if the channel has none, or this delivery has nothing to be known by.
+    pub fn render_lookup(&self, scope: &Scope) -> Option<Result<HttpRequest, RenderError>> {
+        Some(self.compiled.lookup.as_ref()?.request.render(&scope.value))
+    }
+
+    /// The request that reads a whole target back.
+    pub fn render_reading(&self, scope: &Scope) -> Option<Result<HttpRequest, RenderError>> {
+        let value = context! { marker => (), ..scope.value() };
+        Some(self.compiled.lookup.as_ref()?.request.render(&value))
+    }
+
+    /// What a lookup's reply shows.
+    ///
+    /// # Errors
+    /// When an expression fails on the reply.
+    pub fn sight(&self, reply: &Reply, scope: &Scope) -> Result<Sighting, String> {
+        match &self.compiled.lookup {
+            None => Ok(Sighting::NoAnswer),
+            Some(lookup) => judge::sight(lookup, reply, scope),
+        }
+    }
+
+    /// All comments in a reply to [`Channel::render_reading`].
+    ///
+    /// # Errors
+    /// When the reply is no complete answer, or an expression fails on it.
+    pub fn items(&self, reply: &Reply, scope: &Scope) -> Result<Vec<Item>, String> {
+        match &self.compiled.lookup {
+            None => Err(format!("channel {} has no lookup, so nothing can be read back", self.name)),
+            Some(lookup) => judge::items(lookup, reply, scope),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A manifest proves itself by its own examples.
+
+use super::channel::{Manifest, Scope};
+use super::judge::{Reply, Sighting};
+use super::written::WrittenExample;
+use commentd_contract::Addressing;
+use commentd_delivery::verdict::{Effect, rule};
+use commentd_delivery::{Comment, DeliveryId};
+use std::collections::BTreeMap;
+
+/// What a check came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Examples that gave what they should.
+    pub passed: usize,
+    /// What is wrong, each with its example.
+    pub problems: Vec<String>,
+}
+
+/// Runs all examples, and complains about a manifest without any.
+pub fn check(manifest: &Manifest) -> Checked {
+    let mut checked = Checked::default();
+    let written = manifest.written();
+    if written.examples.is_empty() {
+        checked
+            .problems
+            .push("has no [[example]]: add a captured reply and the verdict expected of it".into());
+    }
+    for example in &written.examples {
+        match run(manifest, example) {
+            Ok(()) => checked.passed += 1,
+            Err(problem) => checked.problems.push(format!("example {:?}: {problem}", example.name)),
+        }
+    }
+    for kind in written.verdicts.iter().filter_map(|verdict| verdict.is.as_deref()) {
+        if !written.examples.iter().any(|example| example.verdict.as_deref() == Some(kind)) {
+            checked.problems.push(format!("the verdict {kind:?} has no example"));
+        }
+    }
+    checked
+}
+
+fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
+    let mut settings = example.settings.clone();
+    for (name, setting) in &manifest.written().settings {
+        // An example is about replies; what must be given in earnest may be anything here.
+        if setting.default.is_none() {
+            settings.entry(name.clone()).or_insert_with(|| "example".into());
+        }
+    }
+    let channel = manifest.channel(&settings)?;
+    let id = match &example.delivery_id {
+        None => DeliveryId::from_bytes([0; 16]),
+        Some(text) => DeliveryId::parse(text).ok_or("delivery_id must have 32 hexadecimal digits")?,
+    };
+    let comment = Comment {
+        content: example.comment.content.clone(),
+        addressing: Addressing {
+            sns_id: example.comment.sns_id.clone(),
+            reply_to: example.comment.reply_to.clone(),
+            wxid: example.comment.wxid.clone(),
+            ..Addressing::default()
+        },
+    };
+    let scope = channel.scope(&comment, id, 1_767_225_600_000);
+    let reply = Reply {
+        status: example.reply.status,
+        headers: lower_case(&example.reply.headers),
+        body: example.reply.body.clone().into_bytes(),
+    };
+    match (&example.verdict, &example.finds) {
+        (Some(verdict), None) => {
+            channel.render(&scope).map_err(|error| format!("the request can't be rendered: {}", error.0))?;
+            judged(&channel, &reply, &scope, verdict, example.comment_id.as_deref())
+        }
+        (None, Some(finds)) => found(&channel, &reply, &scope, finds, example.comment_id.as_deref()),
+        _ => Err("needs either `verdict` or `finds`".into()),
+    }
+}
+
+fn lower_case(headers: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect()
+}
+
+fn judged(
+    channel: &super::Channel,
+    reply: &Reply,
+    scope: &Scope,
+    expected: &str,
+    comment_id: Option<&str>,
+) -> Result<(), String> {
+    let kind = super::judge::verdict_kind(expected)?;
+    let verdict = channel.judge(reply, scope);
+    if rule(kind).effect == Effect::None && !verdict.comment_id.is_empty() {
+        return Err(format!(
+            "expects {expected}, which says that nothing was stored, but its reply carries a receipt ({})",
+            verdict.comment_id
+        ));
+    }
+    if verdict.kind != kind {
+        return Err(format!("expects {expected}, is {}: {}", verdict.kind, verdict.message));
+    }
+    match comment_id {
+        Some(id) if id != verdict.comment_id => {
+            Err(format!("expects the comment id {id:?}, reads {:?}", verdict.comment_id))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn found(
+    channel: &super::Channel,
+    reply: &Reply,
+    scope: &Scope,
+    expected: &str,
+    comment_id: Option<&str>,
+) -> Result<(), String> {
+    let sighting = channel.sight(reply, scope)?;
+    let (finds, id) = match &sighting {
+        Sighting::Found { kind, comment_id } => (kind.as_str(), comment_id.as_str()),
+        Sighting::NotFound { complete: true } => ("nothing", ""),
+        Sighting::NotFound { complete: false } | Sighting::NoAnswer => ("undetermined", ""),
+    };
+    if finds != expected {
+        return Err(format!("expects to find {expected}, finds {finds}"));
+    }
+    match comment_id {
+        Some(expected) if expected != id => Err(format!("expects the comment id {expected:?}, reads {id:?}")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,289 @@
+//! What a reply means: verdict predicates, echo, receipt, and what a lookup saw.
+
+use super::channel::{Compiled, CompiledLookup, Scope};
+use super::language::Expr;
+use super::written::WrittenVerdict;
+use commentd_contract::{Code, VerdictKind};
+use commentd_delivery::Verdict;
+use commentd_delivery::verdict::{Effect, code_of, rule};
+use minijinja::value::Serde;
+use minijinja::{Value, context};
+use std::collections::BTreeMap;
+
+/// Most of the channel's own words that are kept, in characters.
+const MOST_WORDS: usize = 500;
+
+/// A reply that was read whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Header names in lower case, and values.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What a lookup's reply shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// The comment, in this state.
+    Found {
+        /// `delivered`, `held` or `misplaced`.
+        kind: VerdictKind,
+        /// The channel's id of it.
+        comment_id: String,
+    },
+    /// Not the comment.
+    NotFound {
+        /// Whether the reply shows everything that could match.
+        complete: bool,
+    },
+    /// No answer to the question.
+    NoAnswer,
+}
+
+/// A comment as it was read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The channel's id.
+    pub comment_id: String,
+    /// The text as the channel keeps it.
+    pub text: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum VerdictRule {
+    When { is: Judged, when: Expr },
+    Of { of: Expr, map: BTreeMap<String, Judged>, otherwise: Option<Judged> },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged {
+    kind: VerdictKind,
+    code: Code,
+}
+
+impl VerdictRule {
+    pub(super) fn compile(written: &WrittenVerdict) -> Result<Self, String> {
+        let code = match written.code {
+            None => None,
+            Some(number) => Some(
+                Code::from_number(i64::from(number))
+                    .ok_or_else(|| format!("code: {number} isn't an error code of the v1 contract"))?,
+            ),
+        };
+        let judged = |word: &String| {
+            let kind = verdict_kind(word)?;
+            Ok::<_, String>(Judged { kind, code: code.unwrap_or(code_of(kind)) })
+        };
+        match (&written.is, &written.when, &written.of) {
+            (Some(is), Some(when), None) if written.map.is_empty() && written.otherwise.is_none() => {
+                Ok(Self::When {
+                    is: judged(is)?,
+                    when: Expr::compile(when).map_err(|e| format!("when: {e}"))?,
+                })
+            }
+            (None, None, Some(of)) if !written.map.is_empty() => Ok(Self::Of {
+                of: Expr::compile(of).map_err(|e| format!("of: {e}"))?,
+                map: written
+                    .map
+                    .iter()
+                    .map(|(value, word)| {
+                        Ok((value.clone(), judged(word).map_err(|e| format!("map.{value}: {e}"))?))
+                    })
+                    .collect::<Result<_, String>>()?,
+                otherwise: written.otherwise.as_ref().map(judged).transpose()?,
+            }),
+            _ => Err("has either `is` and `when`, or `of` and `map` (with `otherwise` if you like)".into()),
+        }
+    }
+
+    fn judge(&self, scope: &Value) -> Result<Option<Judged>, String> {
+        match self {
+            Self::When { is, when } => Ok(when.holds(scope)?.then_some(*is)),
+            Self::Of { of, map, otherwise } => {
+                let value = of.eval(scope)?;
+                if value.is_none() {
+                    return Ok(None);
+                }
+                Ok(map.get(&value.to_string()).copied().or(*otherwise))
+            }
+        }
+    }
+}
+
+pub(super) fn verdict_kind(word: &str) -> Result<VerdictKind, String> {
+    VerdictKind::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| {
+        let words: Vec<&str> = VerdictKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        format!("{word:?} is no verdict; there are: {}", words.join(", "))
+    })
+}
+
+impl Reply {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The scope of expressions over this reply: what the request could use, and the reply.
+    fn scope(&self, scope: &Scope) -> Value {
+        let body = match serde_json::from_slice::<serde_json::Value>(&self.body) {
+            Ok(body) => Value::from(Serde(&body)),
+            Err(_) => Value::from(()),
+        };
+        context! {
+            status => self.status,
+            headers => Value::from(Serde(&self.headers)),
+            body => body,
+            text => self.text(),
+            ..scope.value()
+        }
+    }
+}
+
+/// Judges the reply to the request that carried the comment.
+pub(super) fn judge(compiled: &Compiled, reply: &Reply, scope: &Scope) -> Verdict {
+    // A redirect is never followed on send, and says nothing about what the first server did.
+    if (300..400).contains(&reply.status) {
+        return bad_reply(format!(
+            "the channel answered with a redirect (HTTP {}), which isn't followed",
+            reply.status
+        ));
+    }
+    let values = reply.scope(scope);
+    let judged = compiled.verdicts.iter().map(|rule| rule.judge(&values)).find_map(Result::transpose);
+    let judged = match judged {
+        Some(Ok(judged)) => judged,
+        Some(Err(error)) => return bad_reply(format!("the channel's reply can't be judged: {error}")),
+        None => {
+            let words = shortened(&reply.text());
+            return bad_reply(format!(
+                "no rule of the manifest matches the reply: HTTP {} {words}",
+                reply.status
+            ));
+        }
+    };
+    let mut verdict = Verdict::new(judged.kind, "").with_code(judged.code);
+    let receipt =
+        compiled.receipt.as_ref().and_then(|receipt| receipt.text(&values).ok()).unwrap_or_default();
+    if rule(judged.kind).effect == Effect::One {
+        match compiled.echo.as_ref().map(|echo| echo.holds(&values)) {
+            Some(Ok(false) | Err(_)) => {
+                return bad_reply("the channel's reply echoes a comment that isn't this one".into());
+            }
+            Some(Ok(true)) => verdict.comment_id_is_ours = !receipt.is_empty(),
+            None => {}
+        }
+    }
+    verdict.comment_id = receipt;
+    if judged.kind != VerdictKind::Delivered && judged.kind != VerdictKind::Held {
+        let words = |expr: &Option<Expr>| expr.as_ref().and_then(|expr| expr.text(&values).ok());
+        verdict.provider_error_code = shortened(&words(&compiled.failure_code).unwrap_or_default());
+        verdict.provider_error_message =
+            shortened(&words(&compiled.failure_message).unwrap_or_else(|| reply.text()));
+        verdict.message = message_of(judged.kind, reply.status, &verdict.provider_error_message);
+        verdict.retry_after_ms = retry_after_ms(compiled, reply, &values, scope.unix_ms());
+    }
+    verdict
+}
+
+fn bad_reply(message: String) -> Verdict {
+    Verdict::new(VerdictKind::Unknown, message).with_code(Code::UpstreamBadReply)
+}
+
+fn message_of(kind: VerdictKind, status: u16, words: &str) -> String {
+    let said = match kind {
+        VerdictKind::Misplaced => "stored, but not as asked",
+        VerdictKind::Duplicate => "the channel says that it has this comment already",
+        VerdictKind::Refused => "the channel refused the comment",
+        VerdictKind::Denied => "the channel doesn't let us post this comment",
+        VerdictKind::Throttled => "the channel asks to slow down",
+        VerdictKind::NotSent => "the channel says that it didn't process the comment",
+        VerdictKind::Delivered | VerdictKind::Held | VerdictKind::Unknown => {
+            "whether the channel stored the comment isn't known"
+        }
+    };
+    if words.is_empty() {
+        format!("{said} (HTTP {status})")
+    } else {
+        format!("{said} (HTTP {status}): {words}")
+    }
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), or what the manifest reads from the reply.
+fn retry_after_ms(compiled: &Compiled, reply: &Reply, values: &Value, unix_ms: u64) -> Option<u64> {
+    let by_header = reply.headers.get("retry-after").and_then(|value| hint_ms(value, unix_ms));
+    by_header.or_else(|| hint_ms(&compiled.retry_after_s.as_ref()?.text(values).ok()?, unix_ms))
+}
+
+fn hint_ms(text: &str, unix_ms: u64) -> Option<u64> {
+    // Over a day, the hint says "not today"; keep the number in a range that arithmetic bears.
+    let most_ms = 86_400_000;
+    if let Ok(seconds) = text.trim().parse::<f64>() {
+        return (seconds >= 0.0).then(|| ((seconds * 1000.0) as u64).min(most_ms));
+    }
+    let date = httpdate::parse_http_date(text.trim()).ok()?;
+    let since_1970 = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(commentd_delivery::time::whole_ms(since_1970).saturating_sub(unix_ms).min(most_ms))
+}
+
+#[cfg(test)]
+#[test]
+fn hints_are_seconds_or_dates() {
+    assert_eq!(hint_ms("2", 0), Some(2000));
+    assert_eq!(hint_ms("1e300", 0), Some(86_400_000));
+    assert_eq!(hint_ms("NaN", 0), None);
+    assert_eq!(hint_ms("-1", 0), None);
+    assert_eq!(hint_ms("Thu, 01 Jan 1970 00:01:00 GMT", 30_000), Some(30_000));
+    assert_eq!(hint_ms("Thu, 01 Jan 1970 00:00:01 GMT", 30_000), Some(0));
+    assert_eq!(hint_ms("soon", 0), None);
+}
+
+/// Judges the reply to a lookup.
+pub(super) fn sight(lookup: &CompiledLookup, reply: &Reply, scope: &Scope) -> Result<Sighting, String> {
+    let values = reply.scope(scope);
+    if !lookup.answers.holds(&values)? {
+        return Ok(Sighting::NoAnswer);
+    }
+    for item in lookup.items.eval(&values)?.try_iter().map_err(|error| error.to_string())? {
+        let values = context! { item => item, ..values.clone() };
+        if !lookup.ours.holds(&values)? {
+            continue;
+        }
+        let mut kind = VerdictKind::Delivered;
+        for (state, when) in &lookup.states {
+            if when.holds(&values)? {
+                kind = *state;
+                break;
+            }
+        }
+        return Ok(Sighting::Found { kind, comment_id: lookup.id.text(&values)? });
+    }
+    Ok(Sighting::NotFound { complete: lookup.complete.holds(&values)? })
+}
+
+/// All items of a lookup's reply, for reading a target back.
+pub(super) fn items(lookup: &CompiledLookup, reply: &Reply, scope: &Scope) -> Result<Vec<Item>, String> {
+    let values = reply.scope(scope);
+    if !lookup.answers.holds(&values)? {
+        return Err(format!("the channel answered HTTP {} {}", reply.status, shortened(&reply.text())));
+    }
+    if !lookup.complete.holds(&values)? {
+        return Err("the channel's answer isn't complete".into());
+    }
+    let mut read = Vec::new();
+    for item in lookup.items.eval(&values)?.try_iter().map_err(|error| error.to_string())? {
+        let values = context! { item => item, ..values.clone() };
+        read.push(Item { comment_id: lookup.id.text(&values)?, text: lookup.text.text(&values)? });
+    }
+    Ok(read)
+}
+
+/// The first words of what the channel said, on one line.
+pub(crate) fn shortened(text: &str) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= MOST_WORDS {
+        return line;
+    }
+    line.chars().take(MOST_WORDS).chain(std::iter::once('…')).collect()
+}

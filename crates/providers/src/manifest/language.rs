@@ -1,0 +1,232 @@
+//! The one expression language: MiniJinja expressions, strict about what is undefined, with fuel.
+//!
+//! Beyond MiniJinja's own filters and tests there are:
+//! - `at('a.b.0.c')`: what stands there in the reply's JSON body, or `none`
+//! - `first_of(x, y, …)`: the first that is neither none nor undefined, or `none`
+//! - `flatten(list, 'key')`: the items of `list` and, after each, those of its list under `key`, all the way down
+//! - `text|plain`: the text without what looks like HTML tags, for showing a server's words to people
+//! - `omit`: leaves out the leaf whose value it is
+
+use minijinja::value::{Object, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, Value};
+use std::sync::{Arc, LazyLock};
+
+/// Steps that one evaluation may take; a manifest's expressions need a few dozen.
+const FUEL: u64 = 50_000;
+/// Most items that `flatten` gives.
+const MOST_FLATTENED: usize = 100_000;
+
+/// One environment serves all manifests: nothing of a manifest or a comment is ever stored in it.
+static LANGUAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    environment.add_function("at", at);
+    environment.add_function("first_of", first_of);
+    environment.add_function("flatten", flatten);
+    environment.add_filter("plain", plain);
+    environment.add_global("omit", Value::from_object(Omit));
+    environment
+});
+
+/// Stands for a leaf that isn't there.
+#[derive(Debug)]
+struct Omit;
+
+impl Object for Omit {}
+
+/// A compiled expression.
+#[derive(Clone)]
+pub struct Expr {
+    source: Arc<str>,
+    compiled: Arc<Expression<'static, 'static>>,
+}
+
+impl std::fmt::Debug for Expr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.source)
+    }
+}
+
+impl Expr {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// With MiniJinja's message, when it can't be parsed.
+    pub fn compile(source: &str) -> Result<Self, String> {
+        let compiled =
+            LANGUAGE.compile_expression_owned(source.to_owned()).map_err(|error| explain(source, &error))?;
+        Ok(Self { source: source.into(), compiled: Arc::new(compiled) })
+    }
+
+    /// Its source.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Evaluates it. An undefined result is an error: a misspelt name must not pass for an empty one.
+    ///
+    /// # Errors
+    /// With MiniJinja's message, naming the expression.
+    pub fn eval(&self, scope: &Value) -> Result<Value, String> {
+        let value = self.compiled.eval(scope).map_err(|error| explain(&self.source, &error))?;
+        if value.is_undefined() {
+            return Err(format!("`{}` is undefined", self.source));
+        }
+        Ok(value)
+    }
+
+    /// Evaluates a predicate.
+    ///
+    /// # Errors
+    /// As [`Expr::eval`].
+    pub fn holds(&self, scope: &Value) -> Result<bool, String> {
+        Ok(self.eval(scope)?.is_true())
+    }
+
+    /// Evaluates to a text; none and `omit` give the empty one.
+    ///
+    /// # Errors
+    /// As [`Expr::eval`].
+    pub fn text(&self, scope: &Value) -> Result<String, String> {
+        let value = self.eval(scope)?;
+        Ok(if value.is_none() || is_omitted(&value) { String::new() } else { value.to_string() })
+    }
+}
+
+/// Whether this value leaves its leaf out.
+pub fn is_omitted(value: &Value) -> bool {
+    value.downcast_object_ref::<Omit>().is_some()
+}
+
+fn explain(source: &str, error: &Error) -> String {
+    let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    format!("`{source}`: {detail}")
+}
+
+fn at(state: &State, path: &str) -> Result<Value, Error> {
+    let mut value = state.lookup("body").unwrap_or_default();
+    for part in path.split('.') {
+        if value.is_none() || value.is_undefined() {
+            return Ok(Value::from(()));
+        }
+        value = match (value.kind(), part.parse::<usize>()) {
+            (ValueKind::Seq, Ok(index)) => value.get_item_by_index(index).unwrap_or_default(),
+            (ValueKind::Map, _) => value.get_attr(part).unwrap_or_default(),
+            _ => return Ok(Value::from(())),
+        };
+    }
+    Ok(if value.is_undefined() { Value::from(()) } else { value })
+}
+
+fn first_of(values: minijinja::value::Rest<Value>) -> Value {
+    values
+        .iter()
+        .find(|value| !value.is_none() && !value.is_undefined())
+        .cloned()
+        .unwrap_or_else(|| Value::from(()))
+}
+
+fn plain(text: &str) -> String {
+    let mut in_tag = false;
+    let mut words = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '<' => in_tag = true,
+            // A tag ends a word: two headings must not run into each other.
+            '>' if in_tag => {
+                in_tag = false;
+                words.push(' ');
+            }
+            _ if in_tag => {}
+            _ => words.push(character),
+        }
+    }
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn flatten(list: &Value, key: &str) -> Result<Value, Error> {
+    let mut flat = Vec::new();
+    let mut open = vec![list.clone()];
+    while let Some(list) = open.pop() {
+        if list.is_none() || list.is_undefined() {
+            continue;
+        }
+        for item in list.try_iter()? {
+            let below = item.get_attr(key).unwrap_or_default();
+            if !below.is_undefined() && !below.is_none() {
+                open.push(below);
+            }
+            flat.push(item);
+            if flat.len() > MOST_FLATTENED {
+                return Err(Error::new(ErrorKind::InvalidOperation, "flatten: the list is too long"));
+            }
+        }
+    }
+    Ok(Value::from(flat))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minijinja::context;
+    use minijinja::value::Serde;
+
+    fn eval(source: &str, body: &serde_json::Value) -> Result<Value, String> {
+        Expr::compile(source)?.eval(&context! { body => Value::from(Serde(body)), reply_to => "" })
+    }
+
+    #[test]
+    fn what_manifests_need_can_be_said() {
+        let body = serde_json::json!({
+            "code": "1000", "Data": [{"isSendSuccess": true}], "id": 14_287_710_653_886_042_616_u64,
+            "data": {"BaseResponse": {"ret": 0}}, "msg": null, "message": "success", "replies":
+            [{"id": 1, "replies": [{"id": 2}]}, {"id": 3, "replies": []}],
+        });
+        for source in [
+            "at('code') == '1000'",
+            "at('code')|int == 1000",
+            "at('Data.0.isSendSuccess')",
+            "at('id')|string == '14287710653886042616'",
+            "'14287710653886042616'|int == at('id')",
+            "at('data.BaseResponse.ret') == 0 and at('data.nothing.here') is none",
+            "first_of(at('msg'), at('message')) == 'success'",
+            "at('code') in ['1000', '0'] or false",
+            "flatten(at('replies'), 'replies')|map(attribute='id')|sort == [1, 2, 3]",
+            "at('Data')|length >= 1",
+        ] {
+            assert!(eval(source, &body).unwrap().is_true(), "{source}");
+        }
+        let id = eval("at('id')", &body).unwrap();
+        assert_eq!(serde_json::to_string(&id).unwrap(), "14287710653886042616");
+        let cast = eval("'14287710653886042616'|int", &body).unwrap();
+        assert_eq!(serde_json::to_value(&cast).unwrap().as_u64(), Some(14_287_710_653_886_042_616));
+    }
+
+    #[test]
+    fn a_page_is_read_as_its_words() {
+        let page =
+            eval("'<h1>Bad Request</h1><p>text is too short &lt; 3</p>'|plain", &serde_json::json!({}));
+        assert_eq!(page.unwrap().to_string(), "Bad Request text is too short &lt; 3");
+    }
+
+    #[test]
+    fn misspelt_names_and_endless_work_are_errors() {
+        let body = serde_json::json!({});
+        assert!(eval("contnet", &body).is_err());
+        assert!(eval("body.data.id", &body).is_err());
+        assert!(eval("'abc'|int", &body).is_err());
+        assert!(Expr::compile("a +").is_err());
+        let endless = "range(10000)|map('string')|map('upper')|map('lower')|map('string')|list|length";
+        let scope = context! { body => () };
+        // Whatever it costs, it ends; MiniJinja itself bounds `range`.
+        let _ = Expr::compile(endless).unwrap().eval(&scope);
+    }
+
+    #[test]
+    fn omit_is_told_apart_from_text() {
+        let omitted = eval("'x' if reply_to else omit", &serde_json::json!({})).unwrap();
+        assert!(is_omitted(&omitted));
+        assert!(!is_omitted(&Value::from("omit")));
+    }
+}

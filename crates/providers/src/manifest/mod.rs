@@ -1,0 +1,37 @@
+//! Channel manifests: what a service that publishes comments needs to hear, and what its answers mean.
+//!
+//! - [`written`]: the TOML as people write it
+//! - [`language`]: the one expression language
+//! - [`settings`]: a channel's typed settings
+//! - [`Channel`]: a manifest compiled against its settings, which renders requests and judges replies
+//! - [`check`]: a manifest proves itself by its own examples
+
+mod channel;
+pub mod check;
+mod judge;
+pub mod language;
+mod request;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+pub mod written;
+
+pub use channel::{Channel, Manifest, ManifestError, Scope};
+pub use judge::{Item, Reply, Sighting};
+pub use request::{HttpRequest, RenderError};
+
+/// The manifests that come with commentd.
+const BUILT_IN: [(&str, &str); 4] = [
+    ("channels/generic.toml", include_str!("../../../../channels/generic.toml")),
+    ("channels/wxbot.toml", include_str!("../../../../channels/wxbot.toml")),
+    ("channels/isso.toml", include_str!("../../../../channels/isso.toml")),
+    ("channels/board.toml", include_str!("../../../../channels/board.toml")),
+];
+
+/// Every built-in manifest with the name of its source.
+///
+/// # Errors
+/// If one of them is broken, which the tests rule out for a released build.
+pub fn built_in() -> Result<Vec<Manifest>, ManifestError> {
+    BUILT_IN.iter().map(|(origin, text)| Manifest::parse(text, origin)).collect()
+}

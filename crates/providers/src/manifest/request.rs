@@ -1,0 +1,263 @@
+//! Requests: trees whose leaves are expressions, so that content can't change their shape.
+
+use super::language::{Expr, is_omitted};
+use super::written::WrittenRequest;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method};
+use minijinja::Value;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// RFC 3986: unreserved characters stay, everything else is encoded.
+const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same, but for the slashes of a setting that is a path.
+const PATH: &AsciiSet = &PART.remove(b'/');
+
+/// A request, ready to be sent.
+#[derive(Clone, Debug)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: Method,
+    /// Path and query, to be appended to the base URL.
+    pub path_and_query: String,
+    /// Headers that the manifest asks for.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body; empty if there is none.
+    pub body: Bytes,
+    /// Whether there is a JSON body.
+    pub has_body: bool,
+}
+
+/// Why a request can't be made of this comment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderError(pub String);
+
+/// A compiled request.
+#[derive(Clone, Debug)]
+pub(super) struct RequestTemplate {
+    method: Method,
+    path: Vec<PathPart>,
+    query: Vec<(String, Leaf)>,
+    headers: Vec<(HeaderName, Leaf)>,
+    body: Option<Tree>,
+}
+
+#[derive(Clone, Debug)]
+enum PathPart {
+    Literal(String),
+    Encoded(Expr),
+    Slashed(Expr),
+}
+
+/// A value that is an expression where it is a text in the manifest, and itself otherwise.
+#[derive(Clone, Debug)]
+pub(super) enum Leaf {
+    Fixed(serde_json::Value),
+    Expr(Expr),
+}
+
+#[derive(Clone, Debug)]
+enum Tree {
+    Leaf(Leaf),
+    Array(Vec<Tree>),
+    Object(Vec<(String, Tree)>),
+}
+
+impl Leaf {
+    pub(super) fn compile(value: &toml::Value) -> Result<Self, String> {
+        Ok(match value {
+            toml::Value::String(source) => Leaf::Expr(Expr::compile(source)?),
+            toml::Value::Integer(number) => Leaf::Fixed((*number).into()),
+            toml::Value::Boolean(truth) => Leaf::Fixed((*truth).into()),
+            toml::Value::Float(number) => Leaf::Fixed((*number).into()),
+            _ => return Err("must be an expression, a number or a boolean".into()),
+        })
+    }
+
+    /// `None` where the leaf is left out.
+    pub(super) fn eval(&self, scope: &Value) -> Result<Option<serde_json::Value>, String> {
+        match self {
+            Leaf::Fixed(value) => Ok(Some(value.clone())),
+            Leaf::Expr(expr) => {
+                let value = expr.eval(scope)?;
+                if is_omitted(&value) {
+                    return Ok(None);
+                }
+                serde_json::to_value(&value)
+                    .map(Some)
+                    .map_err(|error| format!("`{}` gives no JSON value: {error}", expr.source()))
+            }
+        }
+    }
+
+    /// As a text for a header or a query; `None` where it is none or left out.
+    fn text(&self, scope: &Value) -> Result<Option<String>, String> {
+        Ok(match self.eval(scope)? {
+            None | Some(serde_json::Value::Null) => None,
+            Some(serde_json::Value::String(text)) => Some(text),
+            Some(serde_json::Value::Array(_) | serde_json::Value::Object(_)) => {
+                return Err("a header or query value must be a text, a number or a boolean".into());
+            }
+            Some(other) => Some(other.to_string()),
+        })
+    }
+}
+
+impl RequestTemplate {
+    /// # Errors
+    /// Names the key below the request, for example `body.text`.
+    pub(super) fn compile(written: &WrittenRequest) -> Result<Self, String> {
+        let method = match written.method.as_str() {
+            "GET" => Method::GET,
+            "POST" => Method::POST,
+            "PUT" => Method::PUT,
+            "PATCH" => Method::PATCH,
+            other => return Err(format!("method: must be GET, POST, PUT or PATCH, is {other:?}")),
+        };
+        let mut query = Vec::new();
+        for (name, value) in &written.query {
+            query.push((
+                name.clone(),
+                Leaf::compile(value).map_err(|error| format!("query.{name}: {error}"))?,
+            ));
+        }
+        let mut headers = Vec::new();
+        for (name, value) in &written.headers {
+            let header = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| format!("headers.{name}: is no header name"))?;
+            if header == http::header::HOST || header == http::header::CONTENT_LENGTH {
+                return Err(format!("headers.{name}: is set by commentd and can't be changed"));
+            }
+            headers.push((header, Leaf::compile(value).map_err(|error| format!("headers.{name}: {error}"))?));
+        }
+        let body = written.body.as_ref().map(|tree| Tree::compile(tree, "body")).transpose()?;
+        Ok(Self { method, path: path(&written.path)?, query, headers, body })
+    }
+
+    pub(super) fn render(&self, scope: &Value) -> Result<HttpRequest, RenderError> {
+        let mut path_and_query = String::new();
+        for part in &self.path {
+            match part {
+                PathPart::Literal(text) => path_and_query.push_str(text),
+                PathPart::Encoded(expr) => {
+                    let text = expr.text(scope).map_err(RenderError)?;
+                    if text.is_empty() || text == "." || text == ".." {
+                        return Err(RenderError(format!(
+                            "`{}` gives {text:?}, which can't stand in a path",
+                            expr.source()
+                        )));
+                    }
+                    path_and_query.extend(utf8_percent_encode(&text, PART));
+                }
+                PathPart::Slashed(expr) => {
+                    let text = expr.text(scope).map_err(RenderError)?;
+                    path_and_query.extend(utf8_percent_encode(&text, PATH));
+                }
+            }
+        }
+        let mut separator = '?';
+        for (name, leaf) in &self.query {
+            if let Some(text) = leaf.text(scope).map_err(RenderError)? {
+                path_and_query.push(separator);
+                path_and_query.extend(utf8_percent_encode(name, PART));
+                path_and_query.push('=');
+                path_and_query.extend(utf8_percent_encode(&text, PART));
+                separator = '&';
+            }
+        }
+        let mut headers = Vec::with_capacity(self.headers.len());
+        for (name, leaf) in &self.headers {
+            if let Some(text) = leaf.text(scope).map_err(RenderError)? {
+                let value = HeaderValue::from_str(&text).map_err(|_| {
+                    RenderError(format!("header {name}: the value has characters that a header can't carry"))
+                })?;
+                headers.push((name.clone(), value));
+            }
+        }
+        let body = match &self.body {
+            None => None,
+            Some(tree) => tree.render(scope).map_err(RenderError)?,
+        };
+        Ok(HttpRequest {
+            method: self.method.clone(),
+            path_and_query,
+            headers,
+            has_body: body.is_some(),
+            body: body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string())),
+        })
+    }
+}
+
+impl Tree {
+    fn compile(value: &toml::Value, place: &str) -> Result<Self, String> {
+        Ok(match value {
+            toml::Value::Table(table) => {
+                let mut entries = Vec::with_capacity(table.len());
+                for (name, value) in table {
+                    entries.push((name.clone(), Tree::compile(value, &format!("{place}.{name}"))?));
+                }
+                Tree::Object(entries)
+            }
+            toml::Value::Array(items) => {
+                let tree = |(index, item)| Tree::compile(item, &format!("{place}[{index}]"));
+                Tree::Array(items.iter().enumerate().map(tree).collect::<Result<_, _>>()?)
+            }
+            leaf => Tree::Leaf(Leaf::compile(leaf).map_err(|error| format!("{place}: {error}"))?),
+        })
+    }
+
+    fn render(&self, scope: &Value) -> Result<Option<serde_json::Value>, String> {
+        Ok(match self {
+            Tree::Leaf(leaf) => leaf.eval(scope)?,
+            Tree::Array(items) => {
+                let mut rendered = Vec::with_capacity(items.len());
+                for item in items {
+                    rendered.extend(item.render(scope)?);
+                }
+                Some(rendered.into())
+            }
+            Tree::Object(entries) => {
+                let mut rendered = serde_json::Map::with_capacity(entries.len());
+                for (name, tree) in entries {
+                    if let Some(value) = tree.render(scope)? {
+                        rendered.insert(name.clone(), value);
+                    }
+                }
+                Some(rendered.into())
+            }
+        })
+    }
+}
+
+fn path(written: &str) -> Result<Vec<PathPart>, String> {
+    let mut parts = Vec::new();
+    let mut rest = written;
+    if !(rest.starts_with('/') || rest.starts_with("{+")) {
+        return Err(format!("path: must start with / or a setting of type path, is {written:?}"));
+    }
+    while !rest.is_empty() {
+        let (literal, after) = rest.split_once('{').unwrap_or((rest, ""));
+        if !literal.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'}')) {
+            return Err(format!(
+                "path: {literal:?} has characters that a path can't have; use query for `?`"
+            ));
+        }
+        if !literal.is_empty() {
+            parts.push(PathPart::Literal(literal.to_owned()));
+        }
+        if literal.len() == rest.len() {
+            break;
+        }
+        let (expr, after) =
+            after.split_once('}').ok_or_else(|| format!("path: a brace isn't closed in {written:?}"))?;
+        parts.push(match expr.strip_prefix('+') {
+            None => PathPart::Encoded(Expr::compile(expr).map_err(|error| format!("path: {error}"))?),
+            // Only settings, which the operator writes, may bring slashes of their own.
+            Some(setting) if setting.starts_with("settings.") => {
+                PathPart::Slashed(Expr::compile(setting).map_err(|error| format!("path: {error}"))?)
+            }
+            Some(other) => return Err(format!("path: {{+{other}}} must be a setting, {{+settings.name}}")),
+        });
+        rest = after;
+    }
+    Ok(parts)
+}

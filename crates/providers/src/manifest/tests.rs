@@ -1,0 +1,111 @@
+use super::check::check;
+use super::{Manifest, built_in};
+use commentd_contract::Addressing;
+use commentd_delivery::{Comment, DeliveryId};
+use std::collections::BTreeMap;
+
+fn comment(content: &str) -> Comment {
+    let addressing = Addressing { sns_id: "/p/1".into(), ..Addressing::default() };
+    Comment { content: content.into(), addressing }
+}
+
+#[test]
+fn every_built_in_manifest_proves_itself() {
+    let manifests = built_in().unwrap();
+    assert_eq!(manifests.len(), 4);
+    for manifest in &manifests {
+        let checked = check(manifest);
+        assert!(checked.problems.is_empty(), "{}: {:#?}", manifest.origin(), checked.problems);
+        assert!(checked.passed >= 5, "{} has too few examples", manifest.origin());
+    }
+}
+
+#[test]
+fn old_names_still_find_their_channel() {
+    assert!(built_in().unwrap().iter().any(|manifest| manifest.is_called("wxbot_sendtxt")));
+}
+
+#[test]
+fn hostile_content_changes_nothing_but_values() {
+    let hostile = "\"},{{ settings }}{% for x %}</script>\r\nX-Evil: 1\u{0}\\ ?&#/../\u{1f600}";
+    for manifest in built_in().unwrap() {
+        let channel = manifest.channel(&BTreeMap::from([])).unwrap();
+        let id = DeliveryId::from_bytes([7; 16]);
+        let render = |content: &str, sns_id: &str| {
+            let mut comment = comment(content);
+            comment.addressing.sns_id = sns_id.into();
+            channel.render(&channel.scope(&comment, id, 0)).unwrap()
+        };
+        let (benign, evil) = (render("hello", "target"), render(hostile, hostile));
+        assert_eq!(benign.path_and_query.split('?').next(), evil.path_and_query.split('?').next());
+        assert!(evil.path_and_query.bytes().all(|b| b.is_ascii_graphic()));
+        assert_eq!(
+            benign.path_and_query.matches(['?', '&', '#']).count(),
+            evil.path_and_query.matches(['?', '&', '#']).count()
+        );
+        assert_eq!(benign.headers.len(), evil.headers.len());
+        let shape = |bytes: &[u8]| {
+            let value: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+            value.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(shape(&benign.body), shape(&evil.body));
+        let body: serde_json::Value = serde_json::from_slice(&evil.body).unwrap();
+        let carries = body.as_object().unwrap().values().any(|value| value == hostile);
+        assert!(carries, "{}: the content isn't there verbatim", manifest.written().name);
+    }
+}
+
+#[test]
+fn bad_manifests_are_told_where_they_are_wrong() {
+    let isso = include_str!("../../../../channels/isso.toml");
+    for (from, to, says) in [
+        ("settles_within_s = \"settings", "setles_within_s = \"settings", "setles_within_s"),
+        ("manifest = 1", "manifest = 2", "format"),
+        ("version = 1", "version = \"one\"", "version"),
+        ("echo = \"marker is none or", "echo = \"marker is (", "echo"),
+        ("is = \"throttled\"", "is = \"slow\"", "slow"),
+        ("method = \"POST\"", "method = \"DELETE\"", "method"),
+        ("path = \"/new\"", "path = \"/new?x=1\"", "path"),
+    ] {
+        assert!(isso.contains(from), "{from}");
+        let error = Manifest::parse(&isso.replacen(from, to, 1), "mine.toml").unwrap_err().to_string();
+        assert!(error.starts_with("mine.toml: ") && error.contains(says), "{to}: {error}");
+    }
+}
+
+#[test]
+fn an_example_that_lies_is_found() {
+    let board = include_str!("../../../../channels/board.toml");
+    let lying = board.replacen("verdict = \"throttled\"", "verdict = \"delivered\"", 1);
+    assert!(!check(&Manifest::parse(&lying, "x").unwrap()).problems.is_empty());
+    let receipt = board.replacen("{\"error\":\"throttled\"", "{\"id\":\"9\",\"error\":\"throttled\"", 1);
+    let problems = check(&Manifest::parse(&receipt, "x").unwrap()).problems;
+    assert!(problems.iter().any(|problem| problem.contains("receipt")), "{problems:?}");
+}
+
+#[test]
+fn settings_are_typed_and_named() {
+    let manifests = built_in().unwrap();
+    let isso = manifests.iter().find(|manifest| manifest.is_called("isso")).unwrap();
+    let given = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), toml::Value::from(value))]);
+    assert!(isso.channel(&given("unmoderated", "true")).unwrap().lookup_ability().unwrap().sees_every_state);
+    let error = isso.channel(&given("unmoderated", "maybe")).unwrap_err();
+    assert!(error.contains("unmoderated") && error.contains("true or false"), "{error}");
+    let error = isso.channel(&given("websight", "x")).unwrap_err();
+    assert!(error.contains("websight") && error.contains("website"), "{error}");
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let manifests = built_in().unwrap();
+    let generic = manifests.iter().find(|manifest| manifest.is_called("generic")).unwrap();
+    let settings = BTreeMap::from([("authorization".to_owned(), toml::Value::from("Bearer s3cret"))]);
+    let channel = generic.channel(&settings).unwrap();
+    let id = DeliveryId::from_bytes([0; 16]);
+    let shown = channel.render(&channel.redacted_scope(&comment("a"), id, 0)).unwrap();
+    assert_eq!(shown.headers[0].1.to_str().unwrap(), "***");
+    let sent = channel.render(&channel.scope(&comment("a"), id, 0)).unwrap();
+    assert_eq!(sent.headers[0].1.to_str().unwrap(), "Bearer s3cret");
+    assert_eq!(channel.redact("echo: Bearer s3cret"), "echo: ***");
+    assert!(!format!("{channel:?}").contains("s3cret"));
+}

@@ -1,0 +1,243 @@
+//! A manifest as people write it. Every key is documented here; unknown keys are errors.
+//!
+//! Where a value is called an *expression*, a TOML string is a MiniJinja expression (a literal text stands in
+//! quotes of its own: `"'text'"`), and a number or boolean stands for itself.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A whole manifest.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// The format; always 1.
+    pub manifest: u32,
+    /// The channel's name on the command line.
+    pub name: String,
+    /// Older names that still work.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Counts up when requests or verdicts change.
+    pub version: u32,
+    /// One line for `channels list`.
+    pub summary: String,
+    /// What `sns_id` means here.
+    pub target: String,
+    /// What `reply_to` means here.
+    pub reply: String,
+    /// Who comments, as an expression over the settings; part of where an attempt was sent.
+    pub account: Option<String>,
+    /// The settings, by name.
+    #[serde(default)]
+    pub settings: BTreeMap<String, WrittenSetting>,
+    /// What carries the delivery id through the channel: an expression that gives a text, or none.
+    pub marker: Option<String>,
+    /// The request that carries the comment.
+    pub send: WrittenRequest,
+    /// What replies mean; the first match wins, no match is `unknown`.
+    #[serde(rename = "verdict")]
+    pub verdicts: Vec<WrittenVerdict>,
+    /// The channel's id of the stored comment: an expression over the reply.
+    pub receipt: Option<String>,
+    /// What must be ours in a reply that says *stored*: an expression over the reply. If it is false, the reply
+    /// is another's and the attempt is `unknown`.
+    pub echo: Option<String>,
+    /// The channel's own code and text in a reply that isn't a success.
+    #[serde(default)]
+    pub failure: WrittenFailure,
+    /// How to ask whether a comment is there.
+    pub lookup: Option<WrittenLookup>,
+    /// The longest, in seconds, that a request which was cut off may still be stored: an expression over the
+    /// settings. Absent: nobody knows, and not finding a comment proves nothing.
+    pub settles_within_s: Option<toml::Value>,
+    /// How long, in seconds, the channel deduplicates by our `Idempotency-Key`: an expression over the settings.
+    /// Absent or none: it doesn't.
+    pub deduplicates_within_s: Option<toml::Value>,
+    /// What the channel bears.
+    #[serde(default)]
+    pub limits: WrittenLimits,
+    /// Captured replies and what they must be taken for.
+    #[serde(rename = "example", default)]
+    pub examples: Vec<WrittenExample>,
+}
+
+/// A setting.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenSetting {
+    /// What its value may be.
+    #[serde(rename = "type")]
+    pub kind: SettingKind,
+    /// What it is for.
+    pub help: String,
+    /// Its value if none is given; without one it must be given.
+    pub default: Option<toml::Value>,
+}
+
+/// What a setting's value may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SettingKind {
+    /// Any text.
+    Text,
+    /// A text that is never shown; from the environment or a file.
+    Secret,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// A URL path that starts with `/`; may be used with `{+…}`.
+    Path,
+}
+
+/// A request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenRequest {
+    /// `GET`, `POST`, `PUT` or `PATCH`.
+    pub method: String,
+    /// Appended to the base URL. `{expression}` is percent-encoded, slashes included; `{+settings.name}` keeps
+    /// the slashes of a setting of type `path`.
+    pub path: String,
+    /// Names and expressions; `none` and `omit` leave a name out.
+    #[serde(default)]
+    pub query: BTreeMap<String, toml::Value>,
+    /// Names and expressions; `none` and `omit` leave a name out.
+    #[serde(default)]
+    pub headers: BTreeMap<String, toml::Value>,
+    /// A tree of tables and arrays whose leaves are expressions; sent as JSON. `omit` leaves a leaf out.
+    pub body: Option<toml::Value>,
+}
+
+/// A rule that turns a reply into a verdict. Either `is` with `when`, or `of` with `map`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenVerdict {
+    /// The verdict's name.
+    pub is: Option<String>,
+    /// The predicate over the reply.
+    pub when: Option<String>,
+    /// The value to look up in `map`; `none` matches nothing.
+    pub of: Option<String>,
+    /// From the value's text to the verdict's name.
+    #[serde(default)]
+    pub map: BTreeMap<String, String>,
+    /// The verdict for a value that isn't in `map`; without it the next rule is asked.
+    pub otherwise: Option<String>,
+    /// The `error_code` of our reply; the verdict's usual one if absent.
+    pub code: Option<u16>,
+}
+
+/// The channel's own words about a failure.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenFailure {
+    /// An expression over the reply.
+    pub code: Option<String>,
+    /// An expression over the reply.
+    pub message: Option<String>,
+    /// How long to wait, in seconds, where it isn't said by `Retry-After`: an expression over the reply.
+    pub retry_after_s: Option<String>,
+}
+
+/// How to ask whether a comment is there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenLookup {
+    /// The request; `marker` is none when a whole target is read back.
+    pub request: WrittenRequest,
+    /// When the reply is an answer at all: an expression over the reply.
+    pub answers: String,
+    /// The stored comments: an expression over the reply that gives a list.
+    pub items: String,
+    /// Whether `items` is everything that could match: an expression over the reply.
+    pub complete: String,
+    /// Whether `item` is this delivery's: an expression over the item.
+    pub ours: String,
+    /// The item's comment id.
+    pub id: String,
+    /// The item's text, as the channel keeps it.
+    pub text: String,
+    /// In what state the item is; first match wins, no match is `delivered`.
+    #[serde(rename = "state", default)]
+    pub states: Vec<WrittenState>,
+    /// Whether the lookup sees every stored state: an expression over the settings.
+    pub sees_every_state: toml::Value,
+}
+
+/// A state that a stored comment may be in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenState {
+    /// `delivered`, `held` or `misplaced`.
+    pub is: String,
+    /// The predicate over the item.
+    pub when: String,
+}
+
+/// What the channel bears.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenLimits {
+    /// The longest comment, in bytes of UTF-8; a longer one is `denied`.
+    pub max_content_bytes: Option<usize>,
+    /// Most requests at a time; more wait for their turn before their gate.
+    pub concurrency: Option<usize>,
+}
+
+/// A captured reply and what it must be taken for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenExample {
+    /// Says what it shows.
+    pub name: String,
+    /// Settings of this example, beside the defaults.
+    #[serde(default)]
+    pub settings: BTreeMap<String, toml::Value>,
+    /// The comment that was sent.
+    #[serde(default)]
+    pub comment: WrittenComment,
+    /// The delivery id, 32 hexadecimal digits; all zeros if absent.
+    pub delivery_id: Option<String>,
+    /// The reply to the request that carried the comment, or with `finds` the reply to the lookup.
+    pub reply: WrittenReply,
+    /// The verdict that the reply must give.
+    pub verdict: Option<String>,
+    /// What the lookup must find: `delivered`, `held`, `misplaced`, `nothing` (a complete scan without it) or
+    /// `undetermined`.
+    pub finds: Option<String>,
+    /// The comment id that must be read from it.
+    pub comment_id: Option<String>,
+}
+
+/// The comment of an example.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenComment {
+    /// The text.
+    #[serde(default)]
+    pub content: String,
+    /// The target.
+    #[serde(default)]
+    pub sns_id: String,
+    /// The comment that it answers.
+    #[serde(default)]
+    pub reply_to: String,
+    /// The account of the older gateways' contract.
+    #[serde(default)]
+    pub wxid: String,
+}
+
+/// A captured reply.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenReply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Header names and values.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The body, as it came.
+    #[serde(default)]
+    pub body: String,
+}

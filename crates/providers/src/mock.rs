@@ -1,0 +1,109 @@
+//! The baseline: takes a while and says yes, so that everything around a channel can be measured alone.
+
+use crate::{Job, Pending, Provider, Rendered};
+use commentd_contract::{Code, ProviderName, VerdictKind};
+use commentd_delivery::lookup::{Finding, LookupAbility};
+use commentd_delivery::record::Destination;
+use commentd_delivery::step::Link;
+use commentd_delivery::{DeliveryId, Gate, Verdict};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How the mock behaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MockOptions {
+    /// Time that each attempt takes, in milliseconds.
+    pub latency_ms: u64,
+    /// Up to this much more, uniformly, in milliseconds.
+    pub jitter_ms: u64,
+    /// Share of attempts that are refused, 0–1.
+    pub fail_ratio: f64,
+    /// The seed of jitter and failures.
+    pub seed: u64,
+}
+
+/// A provider without a channel.
+#[derive(Debug)]
+pub struct Mock {
+    options: MockOptions,
+    destination: Destination,
+    random: Mutex<fastrand::Rng>,
+}
+
+impl Mock {
+    /// A mock that behaves so.
+    pub fn new(options: MockOptions) -> Self {
+        let destination = Destination {
+            provider: ProviderName::Mock,
+            channel: String::new(),
+            base_url: String::new(),
+            account: String::new(),
+            manifest_version: 0,
+        };
+        Self { options, destination, random: Mutex::new(fastrand::Rng::with_seed(options.seed)) }
+    }
+
+    fn draw(&self) -> (Duration, bool) {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        let jitter_ms = random.u64(0..=self.options.jitter_ms);
+        let fails = random.f64() < self.options.fail_ratio;
+        (Duration::from_millis(self.options.latency_ms.saturating_add(jitter_ms)), fails)
+    }
+}
+
+impl Provider for Mock {
+    fn name(&self) -> ProviderName {
+        ProviderName::Mock
+    }
+
+    fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    fn link(&self) -> Link {
+        Link {
+            max_attempts: 3,
+            min_useful: Duration::from_millis(1),
+            deduplicates_within: None,
+            lookup: Some(LookupAbility { settles_within: None, sees_every_state: false }),
+        }
+    }
+
+    fn marker(&self, _id: DeliveryId) -> String {
+        String::new()
+    }
+
+    fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
+        Box::pin(async move {
+            if !gate.pass() {
+                return Verdict::new(VerdictKind::NotSent, "cancelled before it was sent")
+                    .with_code(Code::DeadlineExceeded);
+            }
+            let (latency, fails) = self.draw();
+            tokio::time::sleep(latency).await;
+            let latency_ms = commentd_delivery::time::whole_ms(latency);
+            if fails {
+                return Verdict::new(VerdictKind::Refused, "the mock was told to refuse some")
+                    .with_code(Code::CommentFailed)
+                    .after_ms(latency_ms);
+            }
+            let mut verdict = Verdict::new(VerdictKind::Delivered, "").after_ms(latency_ms);
+            verdict.comment_id = format!("mock-{}", job.id);
+            verdict.comment_id_is_ours = true;
+            verdict
+        })
+    }
+
+    fn look<'a>(&'a self, _job: &'a Job) -> Pending<'a, Finding> {
+        Box::pin(async { Finding::NotFound { complete: false } })
+    }
+
+    fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
+        Ok(Rendered {
+            method: "MOCK".into(),
+            url: String::new(),
+            headers: Vec::new(),
+            body: serde_json::json!({ "content": job.comment.content }),
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! The channel's base URL, checked once.
+
+use base64::Engine;
+use http::HeaderValue;
+use std::fmt;
+use url::Url;
+
+/// Where the channel is. Userinfo and query never appear in what it shows.
+#[derive(Clone)]
+pub struct BaseUrl {
+    host: String,
+    port: u16,
+    tls: bool,
+    authority: String,
+    path: String,
+    basic: Option<HeaderValue>,
+}
+
+/// Why a text is no base URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrlError(String);
+
+impl fmt::Display for BaseUrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BaseUrlError {}
+
+impl BaseUrl {
+    /// Reads `http://host[:port][/path]` or the same with `https`. Userinfo becomes a Basic `Authorization`.
+    ///
+    /// # Errors
+    /// Says what is missing or not allowed.
+    pub fn parse(text: &str) -> Result<Self, BaseUrlError> {
+        let failed = |message: &str| BaseUrlError(message.to_owned());
+        let url = Url::parse(text.trim()).map_err(|error| {
+            BaseUrlError(format!("must be like http://127.0.0.1:8080, isn't a URL: {error}"))
+        })?;
+        let tls = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            other => {
+                return Err(BaseUrlError(format!(
+                    "must start with http:// or https://, starts with {other}:"
+                )));
+            }
+        };
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(failed(
+                "must not have a query or a fragment; those belong in the channel's manifest",
+            ));
+        }
+        let host = url.host_str().ok_or_else(|| failed("must name a host"))?.to_owned();
+        let port = url.port_or_known_default().ok_or_else(|| failed("must name a port"))?;
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.clone(),
+        };
+        Ok(Self {
+            port,
+            tls,
+            authority,
+            path: url.path().trim_end_matches('/').to_owned(),
+            basic: basic(&url),
+            host,
+        })
+    }
+
+    /// The host, IPv6 addresses in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether it is `https`.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    pub(super) fn basic(&self) -> Option<HeaderValue> {
+        self.basic.clone()
+    }
+
+    /// Scheme and authority.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
+    }
+
+    /// Without userinfo and query: what people and the ledger see.
+    pub fn shown(&self) -> String {
+        format!("{}{}", self.origin(), self.path)
+    }
+
+    pub(super) fn join(&self, path_and_query: &str) -> String {
+        format!("{}{path_and_query}", self.path)
+    }
+}
+
+impl fmt::Debug for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+fn basic(url: &Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let decode = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
+    let credentials = format!("{}:{}", decode(url.username()), decode(url.password().unwrap_or_default()));
+    let encoded = base64::engine::general_purpose::STANDARD.encode(credentials);
+    let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_see_has_no_credentials() {
+        let base = BaseUrl::parse("https://u%40x:p%20w@example.org:8443/base/").unwrap();
+        assert_eq!(base.shown(), "https://example.org:8443/base");
+        assert_eq!(base.join("/new?a=b"), "/base/new?a=b");
+        assert_eq!(base.basic().unwrap().to_str().unwrap(), "Basic dUB4OnAgdw==");
+        assert_eq!(format!("{base:?}"), "https://example.org:8443/base");
+        for bad in ["", "example.org", "ftp://example.org", "http://h/?k=v", "http://"] {
+            assert!(BaseUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

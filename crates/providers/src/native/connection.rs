@@ -1,0 +1,199 @@
+//! Connections to the channel, kept by hand because the gate needs to know the moment of the hand-over.
+//!
+//! A connection's driver isn't spawned: it lives in the value that owns the socket and is polled by whoever
+//! uses the connection. Dropping that value closes the socket, and with it ends the attempt; no task is left
+//! behind that could go on sending.
+
+use super::tls::Tls;
+use super::{Failure, Side};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use std::future::Future;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpSocket;
+
+use commentd_delivery::Moment;
+
+/// Idle connections are dropped after this: shorter than the keep-alive of the servers we know (gunicorn's
+/// two seconds is the shortest), so that we rarely write into a connection that its server is closing.
+const IDLE: Duration = Duration::from_millis(1500);
+/// Most idle connections that are kept.
+const MOST_IDLE: usize = 256;
+
+/// A byte stream to the channel, encrypted or not.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+
+/// One HTTP/1.1 connection with its driver.
+pub(super) struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    driver: Pin<Box<Driver>>,
+    over: bool,
+}
+
+impl Connection {
+    /// Connects, with TLS if `tls` is given, and does HTTP's own handshake (which sends nothing).
+    pub(super) async fn open(host: &str, port: u16, tls: Option<&Tls>) -> Result<Self, Failure> {
+        let refused = |what: &str, error: &dyn std::fmt::Display| Failure {
+            side: Side::BeforeGate,
+            message: format!("can't connect to {host}:{port}: {what}: {error}"),
+        };
+        let tcp = connect(host, port).await.map_err(|error| refused("connect", &error))?;
+        let stream: Box<dyn Stream> = match tls {
+            None => Box::new(tcp),
+            Some(tls) => Box::new(tls.connect(host, tcp).await.map_err(|error| refused("TLS", &error))?),
+        };
+        let (sender, driver) = http1::Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| refused("HTTP", &error))?;
+        Ok(Self { sender, driver: Box::pin(driver), over: false })
+    }
+
+    /// Polls `work` and the driver together until `work` is done.
+    async fn drive<T>(driver: &mut Pin<Box<Driver>>, over: &mut bool, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            // The driver may have to run after the work made progress, and the other way round; waking is its
+            // own affair, so one pass of each is enough as long as the work is asked last.
+            if !*over && driver.as_mut().poll(cx).is_ready() {
+                *over = true;
+            }
+            let done = work.as_mut().poll(cx);
+            if done.is_pending() && !*over && driver.as_mut().poll(cx).is_ready() {
+                *over = true;
+                return work.as_mut().poll(cx);
+            }
+            done
+        })
+        .await
+    }
+
+    /// Whether the connection can take a request; false if the server has closed it.
+    pub(super) async fn is_usable(&mut self) -> bool {
+        let sender = &mut self.sender;
+        Self::drive(&mut self.driver, &mut self.over, poll_fn(|cx| sender.poll_ready(cx))).await.is_ok()
+            && !self.over
+    }
+
+    /// Hands the request over. The gate must have been passed immediately before.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let sent = self.sender.try_send_request(request);
+        match Self::drive(&mut self.driver, &mut self.over, sent).await {
+            Ok(response) => Ok(response),
+            Err(mut error) => {
+                // hyper hands the request back only if it never took it from its queue: not a byte was written.
+                let side = if error.take_message().is_some() { Side::HandedBack } else { Side::AfterGate };
+                Err(Failure { side, message: format!("the connection failed: {}", chain(error.error())) })
+            }
+        }
+    }
+
+    /// Reads the body, at most `limit` bytes of it.
+    pub(super) async fn read(&mut self, body: Incoming, limit: usize) -> Result<Vec<u8>, Failure> {
+        let failed = |message: String| Failure { side: Side::AfterGate, message };
+        let reading = async {
+            let mut body = body;
+            let mut bytes = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let frame =
+                    frame.map_err(|error| failed(format!("the reply broke off: {}", chain(&error))))?;
+                let Ok(data) = frame.into_data() else { continue };
+                if bytes.len() + data.len() > limit {
+                    return Err(failed(format!("the reply is longer than {limit} bytes")));
+                }
+                bytes.extend_from_slice(&data);
+            }
+            Ok(bytes)
+        };
+        Self::drive(&mut self.driver, &mut self.over, reading).await
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+async fn connect(host: &str, port: u16) -> io::Result<tokio::net::TcpStream> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host((host, port)).await? {
+        match connect_to(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<tokio::net::TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // From the first moment on: when the socket is closed, by us or by the end of the process, what the kernel
+    // hasn't sent yet dies with it instead of arriving later.
+    socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
+    socket.set_nodelay(true)?;
+    socket.connect(address).await
+}
+
+/// Idle connections to one channel, the youngest on top.
+#[derive(Default)]
+pub(super) struct Idle {
+    connections: Mutex<Vec<(Moment, Connection)>>,
+}
+
+impl Idle {
+    /// Keeps a connection whose last reply was read whole.
+    pub(super) fn put(&self, connection: Connection, now: Moment) {
+        if connection.over || connection.sender.is_closed() {
+            return;
+        }
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|(since, _)| now.since(*since) < IDLE);
+        if connections.len() < MOST_IDLE {
+            connections.push((now, connection));
+        }
+    }
+
+    /// Takes the youngest one that still looks alive.
+    pub(super) async fn take(&self, now: Moment) -> Option<Connection> {
+        loop {
+            let (since, mut connection) =
+                self.connections.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if now.since(since) >= IDLE {
+                self.connections.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                return None;
+            }
+            // Bounded: a connection that can't say at once whether it is ready isn't idle.
+            let ready = std::future::poll_fn(|cx| {
+                let usable = pin!(connection.is_usable());
+                Poll::Ready(matches!(usable.poll(cx), Poll::Ready(true)))
+            })
+            .await;
+            if ready {
+                return Some(connection);
+            }
+        }
+    }
+}
