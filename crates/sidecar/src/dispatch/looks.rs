@@ -1,0 +1,59 @@
+//! The pace of lookups: they must never become a load of their own.
+
+use crate::clock::SystemClock;
+use commentd_delivery::{Clock, Moment};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Lookups at a time.
+const AT_A_TIME: usize = 4;
+/// Lookups a second, in the long run.
+const PER_SECOND: u32 = 20;
+/// Lookups that may come at once after a pause.
+const BURST: u32 = 20;
+
+/// Hands out turns to look, by the generic cell rate algorithm (ITU-T I.371).
+#[derive(Debug)]
+pub(super) struct Looks {
+    lanes: Semaphore,
+    due: Mutex<Moment>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { lanes: Semaphore::new(AT_A_TIME), due: Mutex::new(Moment::START) }
+    }
+}
+
+impl Looks {
+    /// Waits for a turn; it lasts until the permit is dropped.
+    pub(super) async fn turn(&self, clock: SystemClock) -> Option<SemaphorePermit<'_>> {
+        let start = self.reserve(clock.now());
+        tokio::time::sleep_until(clock.instant(start)).await;
+        self.lanes.acquire().await.ok()
+    }
+
+    fn reserve(&self, now: Moment) -> Moment {
+        let interval = Duration::from_secs(1) / PER_SECOND;
+        let tolerance = interval * (BURST - 1);
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let arrival = (*due).max(now);
+        *due = arrival + interval;
+        Moment::at(arrival.since_start().saturating_sub(tolerance)).max(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_the_pace_holds() {
+        let looks = Looks::default();
+        let now = Moment::at(Duration::from_secs(100));
+        let starts: Vec<Moment> = (0..60).map(|_| looks.reserve(now)).collect();
+        assert!(starts[..20].iter().all(|start| *start == now));
+        assert_eq!(starts[59] - now, Duration::from_secs(2), "40 more at 20 a second");
+    }
+}

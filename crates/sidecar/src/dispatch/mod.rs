@@ -1,0 +1,299 @@
+//! Drives one delivery machine for each delivery in flight.
+//!
+//! [`Dispatcher::deliver`] is all that the HTTP surface knows. Behind it, a flight is a task that carries out
+//! what its machine asks for ([`run`]); callers with the same key share it ([`flights`]).
+
+mod admission;
+mod flights;
+mod looks;
+mod run;
+mod told;
+
+use crate::clock::SystemClock;
+use commentd_contract::Outcome;
+use commentd_delivery::record::{DeliveryRecord, KeyRef};
+use commentd_delivery::retry::RetryBudget;
+use commentd_delivery::step::Shared;
+use commentd_delivery::{Clock, Comment, DeliveryId, Moment};
+use commentd_ledger::{Ledger, LedgerError};
+use commentd_providers::Provider;
+use flights::{Command, Flight, Flights, Seat};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use admission::Room;
+pub use told::Told;
+
+/// How long after the deadline a settling may still be waited for.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// One comment to be delivered.
+#[derive(Debug)]
+pub struct Order {
+    /// The caller's name for it.
+    pub key: KeyRef,
+    /// Whether the server made the key, so that nothing can be recorded under it yet.
+    pub key_is_made: bool,
+    /// The comment.
+    pub comment: Comment,
+    /// How many comments the request has; 1 for a single one.
+    pub batch_len: usize,
+    /// The request's trace.
+    pub trace_id: String,
+    /// When the caller gets an answer.
+    pub deadline: Moment,
+    /// The room it takes; given back when nothing of it is in flight any more.
+    pub room: Room,
+}
+
+/// What became of an order, as far as its caller is concerned.
+#[derive(Clone, Debug)]
+pub enum Delivered {
+    /// The delivery came to this, as far as is known.
+    Told(Arc<Told>),
+    /// The key belongs to another comment.
+    KeyReused,
+    /// The key is in flight, and the deadline came first.
+    KeyInFlight,
+    /// The ledger can't record it, so nothing was sent.
+    NotRecorded(String),
+    /// The sidecar failed; what became of it isn't known.
+    Broken,
+}
+
+struct Inner {
+    chain: Vec<Arc<dyn Provider>>,
+    ledger: Arc<dyn Ledger>,
+    clock: SystemClock,
+    budgets: Mutex<Vec<RetryBudget>>,
+    flights: Flights,
+    admission: admission::Admission,
+    looks: looks::Looks,
+    tasks: TaskTracker,
+    drain: CancellationToken,
+}
+
+/// Takes orders and answers each by its deadline. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatcher {
+    inner: Arc<Inner>,
+}
+
+/// The budgets of all links, as a machine sees them.
+struct Budgets<'a>(&'a mut Vec<RetryBudget>);
+
+impl Shared for Budgets<'_> {
+    fn attempt_starts(&mut self, link: usize, now: Moment) {
+        if let Some(budget) = self.0.get_mut(link) {
+            budget.deposit(now);
+        }
+    }
+
+    fn withdraw_retry(&mut self, link: usize, now: Moment) -> bool {
+        self.0.get_mut(link).is_some_and(|budget| budget.withdraw(now))
+    }
+}
+
+impl Dispatcher {
+    /// A dispatcher over this chain. `most_in_flight` is a number of deliveries.
+    pub fn new(
+        chain: Vec<Arc<dyn Provider>>,
+        ledger: Arc<dyn Ledger>,
+        clock: SystemClock,
+        most_in_flight: usize,
+    ) -> Self {
+        let budgets = Mutex::new(chain.iter().map(|_| RetryBudget::default()).collect());
+        Self {
+            inner: Arc::new(Inner {
+                chain,
+                ledger,
+                clock,
+                budgets,
+                flights: Flights::default(),
+                admission: admission::Admission::new(most_in_flight),
+                looks: looks::Looks::default(),
+                tasks: TaskTracker::new(),
+                drain: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// The primary provider.
+    pub fn primary(&self) -> Option<&Arc<dyn Provider>> {
+        self.inner.chain.first()
+    }
+
+    /// The time.
+    pub fn clock(&self) -> SystemClock {
+        self.inner.clock
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.inner.ledger
+    }
+
+    /// Room for this many deliveries of this many bytes altogether; `None` if there isn't.
+    pub fn admit(&self, deliveries: usize, bytes: usize) -> Option<Room> {
+        self.inner.admission.admit(deliveries, bytes)
+    }
+
+    /// Delivers one comment, and answers by the order's deadline (and the few milliseconds that a settling may
+    /// take). Dropping it means that the caller is gone: what wasn't handed over yet never will be, what was is
+    /// seen through and recorded.
+    pub async fn deliver(&self, order: Order) -> Delivered {
+        let fingerprint = order.comment.fingerprint(order.batch_len);
+        loop {
+            match self.inner.flights.join(&order.key, fingerprint) {
+                Seat::Reused => return Delivered::KeyReused,
+                Seat::Pilot(flight, commands) => return self.fly(flight, commands, order).await,
+                Seat::Passenger(flight) => {
+                    if let Some(delivered) = self.ride(&flight, order.deadline).await {
+                        return delivered;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs the delivery in a task of its own, which outlives a caller that hangs up.
+    async fn fly(
+        &self,
+        flight: Arc<Flight>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        order: Order,
+    ) -> Delivered {
+        let mut progress = flight.progress.subscribe();
+        let mut caller = Caller { commands: Some(flight.commands.clone()) };
+        self.inner.tasks.spawn(run::fly(Arc::clone(&self.inner), flight, commands, order));
+        let answer = progress.wait_for(|progress| progress.answer.is_some()).await;
+        caller.commands = None;
+        answer.ok().and_then(|progress| progress.answer.clone()).unwrap_or(Delivered::Broken)
+    }
+
+    /// Waits for somebody else's flight of the same comment; `None` if it came to nothing and may be tried
+    /// afresh.
+    async fn ride(&self, flight: &Flight, deadline: Moment) -> Option<Delivered> {
+        let mut progress = flight.progress.subscribe();
+        let asked = progress.borrow().looks;
+        if progress.borrow().only_looking {
+            // The flight may end at this very moment; then the progress says so.
+            let _ = flight.commands.send(Command::LookNow);
+        }
+        let arrived = |progress: &flights::Progress| {
+            progress.over
+                || (progress.only_looking && progress.looks > asked)
+                || progress.answer.as_ref().is_some_and(Delivered::is_final)
+        };
+        let deadline = self.inner.clock.instant(deadline);
+        let waited = tokio::time::timeout_at(deadline, progress.wait_for(arrived)).await;
+        let progress = match waited {
+            Ok(Ok(progress)) => progress.clone(),
+            Ok(Err(_)) | Err(_) => flight.progress.borrow().clone(),
+        };
+        match progress.answer {
+            Some(answer) if progress.over && answer.may_be_tried_afresh() => None,
+            Some(answer) if progress.over || progress.only_looking || answer.is_final() => {
+                Some(answer.replay())
+            }
+            _ => Some(Delivered::KeyInFlight),
+        }
+    }
+
+    /// At start: closes what an earlier process left open, and looks up in the background what is unknown.
+    /// Returns how many deliveries are unknown.
+    ///
+    /// # Errors
+    /// When the ledger can't be read; nothing may be sent then.
+    pub async fn recover(&self) -> Result<usize, LedgerError> {
+        let unknown = self.inner.ledger.recover(self.inner.clock.unix_ms()).await?;
+        let count = unknown.len();
+        for record in unknown {
+            self.look_up_in_background(record);
+        }
+        Ok(count)
+    }
+
+    fn look_up_in_background(&self, record: DeliveryRecord) {
+        let key = record.key.clone();
+        if let Seat::Pilot(flight, commands) = self.inner.flights.join(&key, record.fingerprint) {
+            self.inner.tasks.spawn(run::look_up(Arc::clone(&self.inner), flight, commands, record));
+        }
+    }
+
+    /// Deliveries in flight, those that are only looked up included.
+    pub fn in_flight(&self) -> usize {
+        self.inner.flights.len()
+    }
+
+    /// Waits until every delivery in flight is settled; lookups in the background are left for the next start.
+    /// Call it when no more orders come.
+    pub async fn drain(&self) {
+        self.inner.drain.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    fn with_budgets<T>(&self, decide: impl FnOnce(&mut dyn Shared) -> T) -> T {
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        decide(&mut Budgets(&mut budgets))
+    }
+
+    /// The link that leads to where an attempt was sent.
+    fn link_to(&self, destination: &commentd_delivery::record::Destination) -> Option<usize> {
+        self.chain.iter().position(|provider| provider.destination().is_same_place(destination))
+    }
+}
+
+impl Delivered {
+    fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Delivered::Told(told) => Some(told.answer.outcome),
+            _ => None,
+        }
+    }
+
+    fn is_final(&self) -> bool {
+        matches!(self, Delivered::KeyReused) || self.outcome().is_some_and(Outcome::is_final)
+    }
+
+    fn may_be_tried_afresh(&self) -> bool {
+        self.outcome() == Some(Outcome::NotSent)
+    }
+
+    fn replay(&self) -> Self {
+        match self {
+            Delivered::Told(told) => Delivered::Told(Arc::new(told.replay())),
+            other => other.clone(),
+        }
+    }
+}
+
+/// Tells the flight when the caller that started it is gone.
+struct Caller {
+    commands: Option<mpsc::UnboundedSender<Command>>,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if let Some(commands) = self.commands.take() {
+            // A flight that is over needs no telling.
+            let _ = commands.send(Command::CallerGone);
+        }
+    }
+}
+
+/// A delivery id of random bytes.
+///
+/// # Errors
+/// When the system has no randomness to give.
+pub fn new_id() -> Result<DeliveryId, String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random bytes: {error}"))?;
+    Ok(DeliveryId::from_bytes(bytes))
+}

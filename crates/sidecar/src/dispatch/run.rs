@@ -1,0 +1,519 @@
+//! One flight: carries out what its machine asks for, and reports back what came of it.
+
+use super::flights::{Command, Flight, Landing};
+use super::told::Told;
+use super::{Delivered, GRACE, Inner, Order, new_id};
+use commentd_contract::{Code, Outcome, ProviderName, VerdictKind};
+use commentd_delivery::keyed::{self, KeyRule};
+use commentd_delivery::lookup::Finding;
+use commentd_delivery::machine::Machine;
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, Resolution, ResolvedBy, interrupted};
+use commentd_delivery::step::{Action, Answer, Earlier, Event, Plan};
+use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
+use commentd_ledger::{End, Find, LedgerError, Opened, Opening, Settled, Settling};
+use commentd_providers::Job;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tracing::Instrument;
+
+/// What comes back from the outside.
+enum Back {
+    Opened(Result<Opened, LedgerError>),
+    Intended(Result<(), LedgerError>),
+    Settled(Result<Settled, LedgerError>),
+    Event(Event),
+}
+
+/// What is under way for a flight: at most one of each kind.
+#[derive(Default)]
+struct UnderWay {
+    ledger: Option<BoxFuture<'static, Back>>,
+    attempt: Option<BoxFuture<'static, Back>>,
+    look: Option<BoxFuture<'static, Back>>,
+    wake: Option<BoxFuture<'static, Back>>,
+}
+
+struct Run {
+    inner: Arc<Inner>,
+    flight: Arc<Flight>,
+    key: KeyRef,
+    trace_id: String,
+    comment: Arc<Comment>,
+    deadline: Moment,
+    id: DeliveryId,
+    machine: Machine,
+    /// Whether the ledger has a record of this delivery.
+    opened: bool,
+    /// The link of the last attempt.
+    link: usize,
+    attempts: Vec<(ProviderName, Option<Verdict>)>,
+    /// Whether a look has come back that riders wait for.
+    looked: bool,
+    settling: Option<(usize, Verdict)>,
+    gate: Arc<Gate>,
+    under_way: UnderWay,
+    events: VecDeque<Event>,
+    answered: bool,
+}
+
+/// Flies an order.
+pub(super) async fn fly(
+    inner: Arc<Inner>,
+    flight: Arc<Flight>,
+    commands: UnboundedReceiver<Command>,
+    order: Order,
+) {
+    let flights = Arc::clone(&inner);
+    let _landing = Landing { flights: &flights.flights, key: order.key.clone(), flight: Arc::clone(&flight) };
+    let id = match new_id() {
+        Ok(id) => id,
+        Err(reason) => {
+            let delivered = Delivered::NotRecorded(reason);
+            return flight.progress.send_modify(|progress| progress.answer = Some(delivered));
+        }
+    };
+    // Held until nothing of this delivery is in flight any more.
+    let _room = order.room;
+    let span = tracing::info_span!("delivery", trace_id = %order.trace_id, id = %id);
+    let mut run = Run::new(inner, flight, id, order.key, order.trace_id, Arc::new(order.comment));
+    run.deadline = order.deadline;
+    async {
+        if !order.key_is_made && run.has_no_time() && run.answer_from_record().await {
+            return;
+        }
+        run.machine = Machine::new(run.plan(Vec::new(), true));
+        run.go(commands).await;
+    }
+    .instrument(span)
+    .await;
+}
+
+/// Looks up what an earlier process left unknown.
+pub(super) async fn look_up(
+    inner: Arc<Inner>,
+    flight: Arc<Flight>,
+    commands: UnboundedReceiver<Command>,
+    record: DeliveryRecord,
+) {
+    let flights = Arc::clone(&inner);
+    let _landing =
+        Landing { flights: &flights.flights, key: record.key.clone(), flight: Arc::clone(&flight) };
+    let span = tracing::info_span!("recovery", trace_id = %record.trace_id, id = %record.id);
+    let comment = Arc::new(record.comment.clone().unwrap_or_default());
+    let mut run = Run::new(inner, flight, record.id, record.key.clone(), record.trace_id.clone(), comment);
+    run.adopt(&record, false);
+    run.publish(Delivered::Told(Arc::new(Told::from_record(&record))));
+    run.go(commands).instrument(span).await;
+}
+
+impl Run {
+    fn new(
+        inner: Arc<Inner>,
+        flight: Arc<Flight>,
+        id: DeliveryId,
+        key: KeyRef,
+        trace_id: String,
+        comment: Arc<Comment>,
+    ) -> Self {
+        let deadline = inner.clock.now();
+        let plan = Plan {
+            chain: Vec::new(),
+            deadline,
+            grace: GRACE,
+            earlier: Vec::new(),
+            seed: id.seed(),
+            has_caller: false,
+        };
+        Self {
+            inner,
+            flight,
+            key,
+            trace_id,
+            comment,
+            deadline,
+            id,
+            machine: Machine::new(plan),
+            opened: false,
+            link: 0,
+            attempts: Vec::new(),
+            looked: false,
+            settling: None,
+            gate: Arc::new(Gate::new()),
+            under_way: UnderWay::default(),
+            events: VecDeque::from([Event::Start]),
+            answered: false,
+        }
+    }
+
+    fn plan(&self, earlier: Vec<Earlier>, has_caller: bool) -> Plan {
+        Plan {
+            chain: self.inner.chain.iter().map(|provider| provider.link()).collect(),
+            deadline: self.deadline,
+            grace: GRACE,
+            earlier,
+            seed: self.id.seed(),
+            has_caller,
+        }
+    }
+
+    /// Goes on with a delivery that the ledger knows.
+    fn adopt(&mut self, record: &DeliveryRecord, has_caller: bool) {
+        let earlier = record.attempts.iter().map(|attempt| Earlier {
+            link: self.inner.link_to(&attempt.destination),
+            verdict: attempt.settled().cloned().unwrap_or_else(interrupted),
+        });
+        let earlier: Vec<Earlier> = earlier.collect();
+        let verdicts = earlier.iter().map(|earlier| Some(earlier.verdict.clone()));
+        let names = record.attempts.iter().map(|attempt| attempt.destination.provider);
+        self.attempts = names.zip(verdicts).collect();
+        self.id = record.id;
+        self.trace_id.clone_from(&record.trace_id);
+        self.opened = true;
+        self.machine = Machine::new(self.plan(earlier, has_caller));
+        self.events.push_back(Event::Start);
+    }
+
+    fn has_no_time(&self) -> bool {
+        let least = self.inner.chain.first().map(|provider| provider.link().min_useful).unwrap_or_default();
+        self.deadline.since(self.inner.clock.now()) < least
+    }
+
+    /// Without time for an attempt, a key that is known still gets its answer.
+    async fn answer_from_record(&mut self) -> bool {
+        let Ok(Some(record)) = self.inner.ledger.find(Find::Key(self.key.clone())).await else {
+            return false;
+        };
+        match keyed::rule(&record, &self.flight.fingerprint) {
+            KeyRule::Reused => self.publish(Delivered::KeyReused),
+            KeyRule::Replay | KeyRule::LookUp => {
+                self.publish(Delivered::Told(Arc::new(Told::from_record(&record))))
+            }
+            KeyRule::TryAfresh => return false,
+        }
+        true
+    }
+
+    async fn go(&mut self, mut commands: UnboundedReceiver<Command>) {
+        let drain = self.inner.drain.clone();
+        let mut draining = false;
+        loop {
+            while let Some(event) = self.events.pop_front() {
+                let now = self.inner.clock.now();
+                let machine = &mut self.machine;
+                let actions = self.inner.with_budgets(|shared| machine.step(event, now, shared));
+                for action in actions {
+                    self.act(action);
+                }
+            }
+            if self.machine.is_over() {
+                return self.arrive();
+            }
+            let only_looking = self.machine.is_only_looking();
+            if draining && only_looking {
+                return self.arrive();
+            }
+            self.show_progress(only_looking);
+            let back = tokio::select! {
+                back = self.under_way.next() => back,
+                Some(command) = commands.recv() => Back::Event(match command {
+                    Command::CallerGone => Event::CallerGone,
+                    Command::LookNow => Event::LookNow,
+                }),
+                () = drain.cancelled(), if !draining => {
+                    draining = true;
+                    continue;
+                }
+            };
+            if self.came_back(back) {
+                return;
+            }
+        }
+    }
+
+    /// Tells riders how far the flight has come.
+    fn show_progress(&mut self, only_looking: bool) {
+        let look_is_through = self.looked && self.under_way.look.is_none() && self.under_way.ledger.is_none();
+        self.looked &= !look_is_through;
+        self.flight.progress.send_if_modified(|progress| {
+            progress.looks += u64::from(look_is_through);
+            let was = std::mem::replace(&mut progress.only_looking, only_looking);
+            look_is_through || was != only_looking
+        });
+    }
+
+    /// The flight is over: those who joined it after its caller hung up get what is known.
+    fn arrive(&self) {
+        if self.flight.progress.borrow().answer.is_none() {
+            let told = Delivered::Told(Arc::new(self.told_now()));
+            self.flight.progress.send_modify(|progress| progress.answer = Some(told));
+        }
+    }
+
+    /// Turns what came back into the machine's next event; true if that was the end of the flight.
+    fn came_back(&mut self, back: Back) -> bool {
+        let event = match back {
+            Back::Opened(Ok(Opened::Known(record))) => return self.key_is_known(&record),
+            Back::Opened(Ok(Opened::New)) => {
+                self.opened = true;
+                self.intent_is_durable()
+            }
+            Back::Intended(Ok(())) => self.intent_is_durable(),
+            Back::Opened(Err(error)) | Back::Intended(Err(error)) => {
+                tracing::error!(%error, "the intent can't be recorded, so nothing is sent");
+                Event::IntentFailed
+            }
+            Back::Settled(result) => self.settled(result),
+            Back::Event(event) => event,
+        };
+        match event {
+            Event::Looked(..) => self.looked = true,
+            // Nobody waits for this flight's own answer any more, but others may have joined it.
+            Event::CallerGone => self.answered = true,
+            _ => {}
+        }
+        self.events.push_back(event);
+        false
+    }
+
+    fn intent_is_durable(&mut self) -> Event {
+        let name = self.inner.chain.get(self.link).map_or(ProviderName::Mock, |provider| provider.name());
+        self.attempts.push((name, None));
+        Event::IntentRecorded
+    }
+
+    fn key_is_known(&mut self, record: &DeliveryRecord) -> bool {
+        match keyed::rule(record, &self.flight.fingerprint) {
+            KeyRule::Reused => self.publish(Delivered::KeyReused),
+            KeyRule::Replay => self.publish(Delivered::Told(Arc::new(Told::from_record(record)))),
+            KeyRule::TryAfresh | KeyRule::LookUp => {
+                self.adopt(record, true);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn settled(&mut self, result: Result<Settled, LedgerError>) -> Event {
+        let settling = self.settling.take();
+        match result {
+            Ok(Settled::Recorded) => {
+                if let Some((attempt, verdict)) = settling {
+                    self.note(attempt, verdict);
+                }
+                Event::Settled
+            }
+            Ok(Settled::ClaimLost) => {
+                tracing::warn!("the channel names a comment that another delivery has claimed");
+                Event::ClaimLost
+            }
+            Err(error) => {
+                tracing::error!(%error, "the result can't be recorded; it stays unknown until a lookup settles it");
+                Event::SettlingFailed
+            }
+        }
+    }
+
+    /// Takes a verdict that is durable now into what callers are told.
+    fn note(&mut self, attempt: usize, verdict: Verdict) {
+        let kind = verdict.kind;
+        if let Some(entry) = self.attempts.get_mut(attempt) {
+            entry.1 = Some(verdict);
+        }
+        if !self.answered {
+            return;
+        }
+        let told = self.told_now();
+        if told.answer.outcome == Outcome::NotSent {
+            tracing::warn!(verdict = %kind, "the comment turned out not to be there after its caller was \
+                answered; it is sent when the caller asks again with the same key");
+        } else {
+            tracing::info!(verdict = %kind, outcome = %told.answer.outcome, "settled after the answer");
+        }
+        self.flight.progress.send_modify(|progress| progress.answer = Some(Delivered::Told(Arc::new(told))));
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::RecordIntent { attempt, link } => self.record_intent(attempt, link),
+            Action::Send { attempt, link } => self.send(attempt, link),
+            Action::Cancel => {
+                let cancelled = self.gate.cancel();
+                if cancelled {
+                    self.under_way.attempt = None;
+                }
+                self.events.push_back(Event::Cancelled(cancelled));
+            }
+            Action::RecordSettling { attempt, verdict, resolves } => {
+                self.record_settling(attempt, verdict, resolves);
+            }
+            Action::Wake(moment) => {
+                let sleep = tokio::time::sleep_until(self.inner.clock.instant(moment));
+                self.under_way.wake = Some(Box::pin(sleep.map(|()| Back::Event(Event::Woken))));
+            }
+            Action::Look { attempt, link } => self.look(attempt, link),
+            Action::Answer(answer) => self.answer(answer),
+            Action::Finish => {}
+        }
+    }
+
+    fn record_intent(&mut self, attempt: usize, link: usize) {
+        let Some(provider) = self.inner.chain.get(link) else { return };
+        self.link = link;
+        let intent = AttemptRecord {
+            number: number(attempt),
+            destination: provider.destination().clone(),
+            marker: provider.marker(self.id),
+            started_ms: self.inner.clock.unix_ms(),
+            verdict: None,
+            resolution: None,
+        };
+        let ledger = Arc::clone(&self.inner.ledger);
+        let id = self.id;
+        if self.opened {
+            self.under_way.ledger =
+                Some(Box::pin(async move { Back::Intended(ledger.intend(id, intent).await) }));
+            return;
+        }
+        let opening = Opening {
+            id,
+            key: self.key.clone(),
+            fingerprint: self.flight.fingerprint,
+            comment: Comment::clone(&self.comment),
+            trace_id: self.trace_id.clone(),
+            intent,
+        };
+        self.under_way.ledger = Some(Box::pin(async move { Back::Opened(ledger.open(opening).await) }));
+    }
+
+    fn job(&self, attempt: usize) -> Job {
+        Job {
+            id: self.id,
+            comment: Arc::clone(&self.comment),
+            trace_id: self.trace_id.clone(),
+            attempt: number(attempt),
+        }
+    }
+
+    fn send(&mut self, attempt: usize, link: usize) {
+        let Some(provider) = self.inner.chain.get(link).cloned() else { return };
+        let job = self.job(attempt);
+        let gate = Arc::new(Gate::new());
+        self.gate = Arc::clone(&gate);
+        self.under_way.attempt = Some(Box::pin(async move {
+            let trying = AssertUnwindSafe(provider.attempt(&job, &gate)).catch_unwind();
+            let verdict = trying.await.unwrap_or_else(|_| broken(&gate));
+            Back::Event(Event::Ended(verdict))
+        }));
+    }
+
+    fn record_settling(&mut self, attempt: usize, verdict: Verdict, resolves: bool) {
+        let at_ms = self.inner.clock.unix_ms();
+        self.settling = Some((attempt, verdict.clone()));
+        let end = if resolves {
+            End::Resolution(Resolution { by: ResolvedBy::Lookup, at_ms, verdict })
+        } else {
+            tracing::debug!(verdict = %verdict.kind, message = %verdict.message, "attempt ended");
+            End::Verdict(verdict)
+        };
+        let settling = Settling { id: self.id, attempt: number(attempt), end, at_ms };
+        let ledger = Arc::clone(&self.inner.ledger);
+        self.under_way.ledger = Some(Box::pin(async move { Back::Settled(ledger.settle(settling).await) }));
+    }
+
+    fn look(&mut self, attempt: usize, link: usize) {
+        let Some(provider) = self.inner.chain.get(link).cloned() else { return };
+        let job = self.job(attempt);
+        let inner = Arc::clone(&self.inner);
+        self.under_way.look = Some(Box::pin(async move {
+            let _turn = inner.looks.turn(inner.clock).await;
+            let began = inner.clock.now();
+            let finding = AssertUnwindSafe(provider.look(&job)).catch_unwind().await;
+            Back::Event(Event::Looked(finding.unwrap_or(Finding::Failed), began))
+        }));
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        let delivered = if answer.code == Code::Overloaded && !answer.recorded {
+            Delivered::NotRecorded(answer.message)
+        } else {
+            let id = self.opened.then_some(self.id);
+            let told = Told {
+                id,
+                trace_id: self.trace_id.clone(),
+                answer,
+                attempts: self.attempts.clone(),
+                replayed: false,
+            };
+            Delivered::Told(Arc::new(told))
+        };
+        self.publish(delivered);
+    }
+
+    fn told_now(&self) -> Told {
+        let mut told = Told {
+            id: Some(self.id),
+            trace_id: self.trace_id.clone(),
+            answer: Answer {
+                outcome: self.machine.outcome(),
+                code: Code::OutcomeUnknown,
+                message: String::new(),
+                retry_after_ms: None,
+                recorded: true,
+            },
+            attempts: self.attempts.clone(),
+            replayed: false,
+        };
+        if let Some((_, verdict)) = told.speaking() {
+            let (code, message, hint) = (verdict.code, verdict.message.clone(), verdict.retry_after_ms);
+            told.answer = Answer { code, message, retry_after_ms: hint, ..told.answer };
+        }
+        told
+    }
+
+    fn publish(&mut self, delivered: Delivered) {
+        self.answered = true;
+        self.flight.progress.send_modify(|progress| progress.answer = Some(delivered));
+    }
+}
+
+impl UnderWay {
+    /// The next thing that comes back. Cancel safe: what is under way stays.
+    async fn next(&mut self) -> Back {
+        tokio::select! {
+            biased;
+            back = next_of(&mut self.ledger) => back,
+            back = next_of(&mut self.attempt) => back,
+            back = next_of(&mut self.look) => back,
+            back = next_of(&mut self.wake) => back,
+        }
+    }
+}
+
+async fn next_of(slot: &mut Option<BoxFuture<'static, Back>>) -> Back {
+    match slot {
+        None => std::future::pending().await,
+        Some(future) => {
+            let back = future.as_mut().await;
+            *slot = None;
+            back
+        }
+    }
+}
+
+fn number(attempt: usize) -> u32 {
+    u32::try_from(attempt).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+/// The verdict of a provider that panicked.
+fn broken(gate: &Gate) -> Verdict {
+    if gate.cancel() {
+        return Verdict::new(VerdictKind::NotSent, "the provider failed before it sent anything")
+            .with_code(Code::Internal);
+    }
+    Verdict::new(VerdictKind::Unknown, "the provider failed after the comment was handed over")
+        .with_code(Code::Internal)
+}

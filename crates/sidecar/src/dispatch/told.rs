@@ -1,0 +1,80 @@
+//! What a caller is told about a delivery.
+
+use commentd_contract::{AttemptView, Code, ProviderName, VerdictKind};
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, speaking_verdict};
+use commentd_delivery::step::Answer;
+use commentd_delivery::verdict::Effect;
+use commentd_delivery::{DeliveryId, Verdict};
+
+/// The answer to one request about one delivery.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The delivery; `None` if none was made.
+    pub id: Option<DeliveryId>,
+    /// The trace of the request that made it.
+    pub trace_id: String,
+    /// What is known.
+    pub answer: Answer,
+    /// Its attempts, in order; an open one has no verdict.
+    pub attempts: Vec<(ProviderName, Option<Verdict>)>,
+    /// Whether it answers from the record.
+    pub replayed: bool,
+}
+
+impl Told {
+    /// What a record says by itself.
+    pub(super) fn from_record(record: &DeliveryRecord) -> Self {
+        let outcome = record.outcome();
+        let (code, message, retry_after_ms) = match speaking_verdict(&record.attempts) {
+            Some(verdict) => (verdict.code, verdict.message.clone(), verdict.retry_after_ms),
+            None => (Code::OutcomeUnknown, "an attempt is still open".to_owned(), None),
+        };
+        Self {
+            id: Some(record.id),
+            trace_id: record.trace_id.clone(),
+            answer: Answer { outcome, code, message, retry_after_ms, recorded: true },
+            attempts: record.attempts.iter().map(attempt_of).collect(),
+            replayed: true,
+        }
+    }
+
+    /// The same answer to somebody else's request.
+    #[must_use]
+    pub(super) fn replay(&self) -> Self {
+        Self { replayed: true, ..self.clone() }
+    }
+
+    /// The verdict that speaks for the outcome, with its provider.
+    pub fn speaking(&self) -> Option<(ProviderName, &Verdict)> {
+        let known = || self.attempts.iter().filter_map(|(name, verdict)| Some((*name, verdict.as_ref()?)));
+        known()
+            .find(|(_, verdict)| verdict.rule().effect == Effect::One)
+            .or_else(|| known().find(|(_, verdict)| verdict.rule().effect == Effect::Unclear))
+            .or_else(|| known().next_back())
+    }
+
+    /// The attempts as a reply tells them; an open one reads as unknown.
+    pub fn attempt_views(&self) -> Vec<AttemptView> {
+        let view = |(provider, verdict): &(ProviderName, Option<Verdict>)| match verdict {
+            Some(verdict) => AttemptView {
+                provider: *provider,
+                verdict: verdict.kind,
+                latency_ms: verdict.latency_ms,
+                error_code: verdict.code,
+                error_message: verdict.message.clone(),
+            },
+            None => AttemptView {
+                provider: *provider,
+                verdict: VerdictKind::Unknown,
+                latency_ms: 0,
+                error_code: Code::OutcomeUnknown,
+                error_message: "still running".into(),
+            },
+        };
+        self.attempts.iter().map(view).collect()
+    }
+}
+
+fn attempt_of(attempt: &AttemptRecord) -> (ProviderName, Option<Verdict>) {
+    (attempt.destination.provider, attempt.settled().cloned())
+}

@@ -1,0 +1,193 @@
+//! Who may call, and from where.
+//!
+//! A web page must not be able to post through loopback: a foreign `Origin` is refused, and so is a `Host` that
+//! is a name we don't know, because a name can be made to point here (DNS rebinding) and an address can't.
+
+use super::{App, Refusal};
+use crate::config::{Caller, Credential};
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::ExposeSecret;
+use std::net::IpAddr;
+use subtle::ConstantTimeEq;
+
+/// Paths that need no credentials.
+const OPEN: [&str; 3] = ["/health", "/live", "/ready"];
+
+/// The name of the caller of a request; empty for an anonymous one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CallerName(pub(super) String);
+
+pub(super) struct Access {
+    callers: Vec<Caller>,
+    allowed_hosts: Vec<String>,
+}
+
+impl Access {
+    pub(super) fn new(callers: Vec<Caller>, allowed_hosts: Vec<String>) -> Self {
+        let allowed_hosts = allowed_hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
+        Self { callers, allowed_hosts }
+    }
+
+    fn check(&self, path: &str, headers: &HeaderMap) -> Result<CallerName, Refusal> {
+        let host = headers.get(HOST).map(HeaderValue::to_str);
+        let host = match host {
+            None => None,
+            Some(Ok(host)) if self.is_ours(host) => Some(host),
+            Some(host) => {
+                return Err(Refusal::Forbidden(format!(
+                    "Host {:?} is not this sidecar: use its address, or allow the name with --allowed-host",
+                    host.unwrap_or("(unreadable)")
+                )));
+            }
+        };
+        if let Some(origin) = headers.get(ORIGIN) {
+            let same = host.is_some_and(|host| origin.as_bytes() == format!("http://{host}").as_bytes());
+            if !same {
+                let origin = origin.to_str().unwrap_or("(unreadable)");
+                return Err(Refusal::Forbidden(format!(
+                    "Origin {origin:?} is foreign: web pages may not post here"
+                )));
+            }
+        }
+        if self.callers.is_empty() || OPEN.contains(&path) {
+            return Ok(CallerName::default());
+        }
+        headers.get(AUTHORIZATION).and_then(|value| self.caller(value)).ok_or(Refusal::Unauthorized)
+    }
+
+    /// Addresses, `localhost`, and what was allowed by name; whatever the port, which a forwarded port changes.
+    fn is_ours(&self, host: &str) -> bool {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name,
+            _ => host,
+        };
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        bare.parse::<IpAddr>().is_ok() || name == "localhost" || self.allowed_hosts.contains(&name)
+    }
+
+    fn caller(&self, header: &HeaderValue) -> Option<CallerName> {
+        let header = header.to_str().ok()?;
+        let (scheme, rest) = header.split_once(' ')?;
+        let rest = rest.trim();
+        let presented = match scheme.to_ascii_lowercase().as_str() {
+            "basic" => Presented::Basic(String::from_utf8(STANDARD.decode(rest).ok()?).ok()?),
+            "bearer" => Presented::Bearer(rest.to_owned()),
+            _ => return None,
+        };
+        // Every caller is compared, so that the time taken doesn't say which one came close.
+        let mut found = None;
+        for caller in &self.callers {
+            if matches(&caller.credential, &presented) {
+                found = Some(CallerName(caller.name.clone()));
+            }
+        }
+        found
+    }
+}
+
+enum Presented {
+    Basic(String),
+    Bearer(String),
+}
+
+/// Compares in constant time.
+fn matches(credential: &Credential, presented: &Presented) -> bool {
+    match (credential, presented) {
+        (Credential::Basic { user, password }, Presented::Basic(presented)) => {
+            let expected = format!("{user}:{}", password.expose_secret());
+            bool::from(expected.as_bytes().ct_eq(presented.as_bytes()))
+        }
+        (Credential::Bearer { token }, Presented::Bearer(presented)) => {
+            bool::from(token.expose_secret().as_bytes().ct_eq(presented.as_bytes()))
+        }
+        _ => false,
+    }
+}
+
+/// Stands before every route.
+pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    match app.access.check(request.uri().path(), request.headers()) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(access: &Access, headers: &[(&'static str, &str)]) -> Result<String, Refusal> {
+        let map = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap()))
+            .collect();
+        access.check("/api/comment", &map).map(|caller| caller.0)
+    }
+
+    #[test]
+    fn hosts_are_addresses_localhost_or_allowed() {
+        let access = Access::new(vec![], vec!["Sidecar.internal".into()]);
+        for ours in [
+            "127.0.0.1:19080",
+            "127.0.0.1",
+            "[::1]:19080",
+            "localhost:8080",
+            "LOCALHOST.",
+            "sidecar.internal:1",
+        ] {
+            assert!(check(&access, &[("host", ours)]).is_ok(), "{ours}");
+        }
+        for foreign in
+            ["evil.example", "evil.example:19080", "127.0.0.1.evil.example", "localhost.evil.example", ""]
+        {
+            assert!(matches!(check(&access, &[("host", foreign)]), Err(Refusal::Forbidden(_))), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn only_our_own_origin_may_post() {
+        let access = Access::new(vec![], vec![]);
+        let host = ("host", "127.0.0.1:19080");
+        assert!(check(&access, &[host, ("origin", "http://127.0.0.1:19080")]).is_ok());
+        for foreign in ["http://evil.example", "null", "http://127.0.0.1:3000", "https://127.0.0.1:19080"] {
+            assert!(
+                matches!(check(&access, &[host, ("origin", foreign)]), Err(Refusal::Forbidden(_))),
+                "{foreign}"
+            );
+        }
+    }
+
+    #[test]
+    fn callers_are_told_apart() {
+        let basic = Credential::Basic { user: "bot".into(), password: "p:w".to_owned().into() };
+        let bearer = Credential::Bearer { token: "t0ken".to_owned().into() };
+        let access = Access::new(
+            vec![
+                Caller { name: "bot".into(), credential: basic },
+                Caller { name: "tool".into(), credential: bearer },
+            ],
+            vec![],
+        );
+        let encoded = format!("Basic {}", STANDARD.encode("bot:p:w"));
+        assert_eq!(check(&access, &[("authorization", &encoded)]).unwrap(), "bot");
+        assert_eq!(check(&access, &[("authorization", "bearer t0ken")]).unwrap(), "tool");
+        for bad in ["Bearer t0ke", "Bearer", "Basic !!", "Digest x", "Basic dDBrZW4="] {
+            assert_eq!(
+                check(&access, &[("authorization", bad)]).unwrap_err(),
+                Refusal::Unauthorized,
+                "{bad}"
+            );
+        }
+        assert_eq!(check(&access, &[]).unwrap_err(), Refusal::Unauthorized);
+    }
+}

@@ -1,0 +1,389 @@
+//! `POST /api/comment` and `POST /api/comment/batch`.
+
+use super::access::CallerName;
+use super::{App, Refusal, Surface};
+use crate::dispatch::{Delivered, Order, Room, Told, new_id};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::http::header::{CONTENT_TYPE, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use commentd_contract::limits::MAX_BODY_BYTES;
+use commentd_contract::{
+    Addressing, BatchData, BatchRequest, Code, CommentRequest, Intake, ItemResult, Outcome, ProviderName,
+    Reply, SingleData, StandIns,
+};
+use commentd_delivery::record::KeyRef;
+use commentd_delivery::time::whole_ms;
+use commentd_delivery::{Clock, Comment, Moment};
+use commentd_providers::Job;
+use futures_util::StreamExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A body that takes longer than this to arrive is given up.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What all comments of one request share.
+struct Receipt {
+    app: App,
+    at: Moment,
+    deadline: Moment,
+    caller: String,
+    task_id: String,
+    key: String,
+    key_is_made: bool,
+    trace_id: String,
+    addressing: Addressing,
+    batch_len: usize,
+}
+
+pub(super) async fn single(
+    State(app): State<App>,
+    Extension(caller): Extension<CallerName>,
+    request: Request,
+) -> Response {
+    let at = app.dispatcher.clock().now();
+    let (headers, body) = match read(request).await {
+        Ok(read) => read,
+        Err(refusal) => return refusal.respond(String::new(), since(&app, at)),
+    };
+    let request = match CommentRequest::parse(&body, stand_ins(&headers)) {
+        Ok(request) => request,
+        Err(error) => return Refusal::from(error).respond(String::new(), since(&app, at)),
+    };
+    let task_id = request.intake.task_id.clone();
+    let receipt = match receive(app.clone(), at, caller, request.intake, 1) {
+        Ok(receipt) => receipt,
+        Err(refusal) => return refusal.respond(task_id, since(&app, at)),
+    };
+    let Some(room) = app.dispatcher.admit(1, request.content.len()) else {
+        return overloaded().respond(task_id, since(&app, at));
+    };
+    match receipt.item(0, request.content, Some(room)).await {
+        Ok(item) => {
+            let reply = Reply {
+                v: 1,
+                ok: item.success,
+                error_code: item.error_code,
+                error_message: item.error_message,
+                latency_ms: item.latency_ms,
+                task_id,
+                data: item.single,
+            };
+            (StatusCode::OK, Json(reply)).into_response()
+        }
+        Err(refusal) => refusal.respond(task_id, since(&app, at)),
+    }
+}
+
+pub(super) async fn batch(
+    State(app): State<App>,
+    Extension(caller): Extension<CallerName>,
+    request: Request,
+) -> Response {
+    let at = app.dispatcher.clock().now();
+    let (headers, body) = match read(request).await {
+        Ok(read) => read,
+        Err(refusal) => return refusal.respond(String::new(), since(&app, at)),
+    };
+    let request = match BatchRequest::parse(&body, stand_ins(&headers)) {
+        Ok(request) => request,
+        Err(error) => return Refusal::from(error).respond(String::new(), since(&app, at)),
+    };
+    let task_id = request.intake.task_id.clone();
+    let receipt = match receive(app.clone(), at, caller, request.intake, request.comments.len()) {
+        Ok(receipt) => receipt,
+        Err(refusal) => return refusal.respond(task_id, since(&app, at)),
+    };
+    let bytes = request.comments.iter().map(String::len).sum();
+    let Some(mut room) = app.dispatcher.admit(request.comments.len(), bytes) else {
+        return overloaded().respond(task_id, since(&app, at));
+    };
+    let lanes =
+        usize::try_from(request.concurrency).unwrap_or(1).clamp(1, app.surface.max_batch_concurrency.max(1));
+    let receipt = Arc::new(receipt);
+    let items = request.comments.into_iter().enumerate().map(|(index, content)| {
+        let (receipt, room) = (Arc::clone(&receipt), room.split(content.len()));
+        async move {
+            let item = receipt.item(index, content, room).await;
+            item.unwrap_or_else(|refusal| receipt.refused(&refusal))
+        }
+    });
+    // Bounded by `lanes`, answered in order; each item is a task of its own behind this.
+    let results: Vec<ItemResult> = futures_util::stream::iter(items).buffered(lanes).collect().await;
+    let reply = receipt.batch_reply(results);
+    (StatusCode::OK, Json(reply)).into_response()
+}
+
+fn overloaded() -> Refusal {
+    Refusal::Overloaded(
+        "too much is in flight, nothing was sent; try again, or start with a higher --max-in-flight".into(),
+    )
+}
+
+fn since(app: &App, at: Moment) -> u64 {
+    whole_ms(app.dispatcher.clock().now() - at)
+}
+
+fn stand_ins(headers: &HeaderMap) -> StandIns<'_> {
+    StandIns {
+        idempotency_key: headers.get("idempotency-key").map(axum::http::HeaderValue::as_bytes),
+        traceparent: headers.get("traceparent").map(axum::http::HeaderValue::as_bytes),
+    }
+}
+
+async fn read(request: Request) -> Result<(HeaderMap, Bytes), Refusal> {
+    let (head, body) = request.into_parts();
+    check_content_type(&head.headers)?;
+    let reading = Limited::new(Body::new(body), MAX_BODY_BYTES).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+        Ok(Ok(collected)) => Ok((head.headers, collected.to_bytes())),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Refusal::TooLarge(format!("the body is longer than {MAX_BODY_BYTES} bytes")))
+        }
+        Ok(Err(error)) => Err(Refusal::Malformed(format!("the body broke off: {error}"))),
+        Err(_) => {
+            Err(Refusal::Malformed(format!("the body didn't arrive within {} s", BODY_TIMEOUT.as_secs())))
+        }
+    }
+}
+
+/// JSON, or nothing said at all by a client that is no browser.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let not_json =
+        |said: &str| Refusal::NotJson(format!("Content-Type must be application/json, is {said:?}"));
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return if headers.contains_key(ORIGIN) { Err(not_json("")) } else { Ok(()) };
+    };
+    let text = value.to_str().unwrap_or_default();
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json =
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if is_json { Ok(()) } else { Err(not_json(text)) }
+}
+
+fn receive(
+    app: App,
+    at: Moment,
+    caller: CallerName,
+    intake: Intake,
+    batch_len: usize,
+) -> Result<Receipt, Refusal> {
+    let primary = app.surface.facts.provider;
+    if !intake.provider.is_empty() && ProviderName::parse(&intake.provider) != Some(primary) {
+        return Err(Refusal::Malformed(format!(
+            "provider mismatch: request={}, service={primary}",
+            intake.provider
+        )));
+    }
+    if intake.key.is_none() && app.surface.require_key {
+        return Err(Refusal::Malformed(
+            "idempotency_key: is missing, and this sidecar was started with --require-key".into(),
+        ));
+    }
+    let random = || new_id().map(|id| id.to_string()).map_err(Refusal::Overloaded);
+    let deadline = intake.deadline_ms.map_or(app.surface.default_deadline, Duration::from_millis);
+    Ok(Receipt {
+        at,
+        deadline: at + deadline,
+        caller: caller.0,
+        task_id: intake.task_id,
+        key_is_made: intake.key.is_none(),
+        key: match intake.key {
+            Some(key) => key.to_string(),
+            None => random()?,
+        },
+        trace_id: match intake.trace_id {
+            Some(trace_id) => trace_id,
+            None => random()?,
+        },
+        addressing: intake.addressing,
+        batch_len,
+        app,
+    })
+}
+
+impl Receipt {
+    /// Delivers one comment and answers for it.
+    async fn item(&self, index: usize, content: String, room: Option<Room>) -> Result<ItemResult, Refusal> {
+        if content.is_empty() {
+            let message = "content: is empty";
+            return Ok(self.without_delivery(Outcome::Refused, Code::InvalidCommand, message));
+        }
+        let comment = Comment { content, addressing: self.addressing.clone() };
+        if self.app.surface.dry_run {
+            return Ok(self.rehearse(comment));
+        }
+        let Some(room) = room else { return Err(overloaded()) };
+        let key = KeyRef {
+            caller: self.caller.clone(),
+            key: self.key.clone(),
+            item: u32::try_from(index).unwrap_or(u32::MAX),
+        };
+        let order = Order {
+            key,
+            key_is_made: self.key_is_made,
+            comment,
+            batch_len: self.batch_len,
+            trace_id: self.trace_id.clone(),
+            deadline: self.deadline,
+            room,
+        };
+        match self.app.dispatcher.deliver(order).await {
+            Delivered::Told(told) => Ok(self.told(&told)),
+            Delivered::KeyReused => Err(Refusal::KeyReused),
+            Delivered::KeyInFlight => Err(Refusal::KeyInFlight),
+            Delivered::NotRecorded(message) => Err(Refusal::Overloaded(message)),
+            Delivered::Broken => Ok(self.without_delivery(
+                Outcome::Unknown,
+                Code::Internal,
+                "the sidecar failed while it delivered this comment; see its log, then ask again with the same key",
+            )),
+        }
+    }
+
+    fn told(&self, told: &Told) -> ItemResult {
+        let answer = &told.answer;
+        let speaking = told.speaking();
+        let provider = speaking.map_or(self.primary(), |(provider, _)| provider);
+        let verdict = speaking.map(|(_, verdict)| verdict);
+        let last = told.attempts.last().and_then(|(_, verdict)| verdict.as_ref());
+        let stored = answer.outcome.is_final() && answer.outcome != Outcome::Refused;
+        ItemResult {
+            success: self.is_success(answer.outcome),
+            latency_ms: since(&self.app, self.at),
+            error_code: answer.code,
+            error_message: answer.message.clone(),
+            single: SingleData {
+                provider,
+                method: provider,
+                outcome: answer.outcome,
+                delivery_id: told.id.map(|id| id.to_string()).unwrap_or_default(),
+                comment_id: verdict.filter(|_| stored).map(|v| v.comment_id.clone()).unwrap_or_default(),
+                trace_id: told.trace_id.clone(),
+                idempotency_key: self.key.clone(),
+                replayed: told.replayed,
+                raw_provider_latency_ms: last.map_or(0, |verdict| verdict.latency_ms),
+                retry_count: u32::try_from(told.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX),
+                provider_error_code: verdict.map(|v| v.provider_error_code.clone()).unwrap_or_default(),
+                provider_error_message: verdict.map(|v| v.provider_error_message.clone()).unwrap_or_default(),
+                attempts: told.attempt_views(),
+                rendered: None,
+            },
+        }
+    }
+
+    /// An item for which no delivery was made.
+    fn without_delivery(&self, outcome: Outcome, code: Code, message: &str) -> ItemResult {
+        ItemResult {
+            success: self.is_success(outcome),
+            latency_ms: since(&self.app, self.at),
+            error_code: code,
+            error_message: message.to_owned(),
+            single: SingleData {
+                provider: self.primary(),
+                method: self.primary(),
+                outcome,
+                delivery_id: String::new(),
+                comment_id: String::new(),
+                trace_id: self.trace_id.clone(),
+                idempotency_key: self.key.clone(),
+                replayed: false,
+                raw_provider_latency_ms: 0,
+                retry_count: 0,
+                provider_error_code: String::new(),
+                provider_error_message: String::new(),
+                attempts: Vec::new(),
+                rendered: None,
+            },
+        }
+    }
+
+    /// What a refusal reads like on an item of a batch.
+    fn refused(&self, refusal: &Refusal) -> ItemResult {
+        let outcome = match refusal {
+            Refusal::KeyInFlight => Outcome::Unknown,
+            Refusal::Overloaded(_) => Outcome::NotSent,
+            _ => Outcome::Refused,
+        };
+        self.without_delivery(outcome, refusal.code(), &refusal.message())
+    }
+
+    fn rehearse(&self, comment: Comment) -> ItemResult {
+        let mut item = self.without_delivery(Outcome::DryRun, Code::Ok, "");
+        let Some(provider) = self.app.dispatcher.primary() else { return item };
+        // A dry run records nothing, so any id serves to show where one would stand.
+        let id = new_id().unwrap_or(commentd_delivery::DeliveryId::from_bytes([0; 16]));
+        let job = Job { id, comment: Arc::new(comment), trace_id: self.trace_id.clone(), attempt: 1 };
+        match provider.rehearse(&job) {
+            Ok(rendered) => item.single.rendered = serde_json::to_value(rendered).ok(),
+            Err(verdict) => {
+                item.success = false;
+                item.single.outcome = Outcome::NotSent;
+                item.error_code = verdict.code;
+                item.error_message = verdict.message;
+            }
+        }
+        item
+    }
+
+    fn batch_reply(&self, results: Vec<ItemResult>) -> Reply<BatchData> {
+        let count = |holds: &dyn Fn(&ItemResult) -> bool| {
+            u32::try_from(results.iter().filter(|item| holds(item)).count()).unwrap_or(u32::MAX)
+        };
+        let primary = self.primary();
+        let tried =
+            |item: &ItemResult| item.single.attempts.iter().any(|attempt| attempt.provider == primary);
+        let by_primary = |item: &ItemResult| tried(item) && item.success && item.single.provider == primary;
+        let total = count(&|_| true);
+        let succeeded = count(&|item| item.success);
+        let (raw_total, raw_succeeded) = (count(&tried), count(&by_primary));
+        let first_failure = results.iter().find(|item| !item.success);
+        let latency_ms = since(&self.app, self.at);
+        Reply {
+            v: 1,
+            ok: succeeded == total,
+            error_code: first_failure.map_or(Code::Ok, |item| item.error_code),
+            error_message: first_failure
+                .map(|item| {
+                    format!("{} of {total} failed; the first: {}", total - succeeded, item.error_message)
+                })
+                .unwrap_or_default(),
+            latency_ms,
+            task_id: self.task_id.clone(),
+            data: BatchData {
+                provider: primary,
+                total,
+                succeeded,
+                failed: total - succeeded,
+                total_latency_ms: latency_ms,
+                fallback_count: count(&|item| {
+                    !item.single.attempts.is_empty() && item.single.provider != primary
+                }),
+                raw_batch_total: raw_total,
+                raw_batch_succeeded: raw_succeeded,
+                raw_batch_failed: raw_total - raw_succeeded,
+                trace_id: self.trace_id.clone(),
+                idempotency_key: self.key.clone(),
+                results,
+            },
+        }
+    }
+
+    fn primary(&self) -> ProviderName {
+        self.app.surface.facts.provider
+    }
+
+    fn is_success(&self, outcome: Outcome) -> bool {
+        succeeds(&self.app.surface, outcome)
+    }
+}
+
+fn succeeds(surface: &Surface, outcome: Outcome) -> bool {
+    outcome.is_success()
+        || (surface.unknown_is_success && matches!(outcome, Outcome::Unknown | Outcome::Misplaced))
+}

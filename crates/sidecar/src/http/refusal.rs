@@ -1,0 +1,135 @@
+//! Requests that are answered without a delivery: the one place where a refusal gets its status.
+
+use axum::Json;
+use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use commentd_contract::{Code, Reply, RequestError};
+
+/// Why a request isn't taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400.
+    Malformed(String),
+    /// 401.
+    Unauthorized,
+    /// 403.
+    Forbidden(String),
+    /// 404.
+    NoSuchPath(String),
+    /// 405.
+    NoSuchMethod(String),
+    /// 409: the key is in flight and the deadline came first.
+    KeyInFlight,
+    /// 413.
+    TooLarge(String),
+    /// 415.
+    NotJson(String),
+    /// 422: the key belongs to another comment.
+    KeyReused,
+    /// 503: nothing was sent.
+    Overloaded(String),
+}
+
+/// Seconds after which a caller may try again.
+const RETRY_AFTER_S: u32 = 1;
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
+            Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
+            Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
+            Refusal::NoSuchPath(_) => StatusCode::NOT_FOUND,
+            Refusal::NoSuchMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::KeyInFlight => StatusCode::CONFLICT,
+            Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::NotJson(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Refusal::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The code of the contract.
+    pub fn code(&self) -> Code {
+        match self {
+            Refusal::Unauthorized | Refusal::Forbidden(_) => Code::Unauthorized,
+            Refusal::KeyInFlight => Code::KeyInFlight,
+            Refusal::KeyReused => Code::KeyReused,
+            Refusal::Overloaded(_) => Code::Overloaded,
+            _ => Code::InvalidCommand,
+        }
+    }
+
+    /// The text for people.
+    pub fn message(&self) -> String {
+        match self {
+            Refusal::Unauthorized => {
+                "credentials are missing or wrong: send the Authorization header that this sidecar was started with"
+                    .into()
+            }
+            Refusal::KeyInFlight => {
+                "a request with this idempotency key is still in flight; ask again with the same key".into()
+            }
+            Refusal::KeyReused => {
+                "this idempotency key was used with another comment; take a new key for a new comment".into()
+            }
+            Refusal::Malformed(message)
+            | Refusal::Forbidden(message)
+            | Refusal::NoSuchPath(message)
+            | Refusal::NoSuchMethod(message)
+            | Refusal::TooLarge(message)
+            | Refusal::NotJson(message)
+            | Refusal::Overloaded(message) => message.clone(),
+        }
+    }
+
+    /// The whole response, with the caller's task id and the time since receipt.
+    pub fn respond(&self, task_id: String, latency_ms: u64) -> Response {
+        let reply = Reply::error(self.code(), self.message(), task_id, latency_ms);
+        let mut headers = HeaderMap::new();
+        match self {
+            Refusal::Unauthorized => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"commentd\""));
+            }
+            Refusal::KeyInFlight | Refusal::Overloaded(_) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+            }
+            _ => {}
+        }
+        (self.status(), headers, Json(reply)).into_response()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.respond(String::new(), 0)
+    }
+}
+
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Malformed(message) => Refusal::Malformed(message),
+            RequestError::TooLarge(message) => Refusal::TooLarge(message),
+        }
+    }
+}
+
+const PATHS: [(&str, &str); 4] =
+    [("/api/comment", "POST"), ("/api/comment/batch", "POST"), ("/health", "GET"), ("/live", "GET")];
+
+pub(super) async fn no_such_path(uri: Uri) -> Response {
+    let paths: Vec<&str> = PATHS.iter().map(|(path, _)| *path).collect();
+    let message = format!("there is no {}; there are {}", uri.path(), paths.join(", "));
+    Refusal::NoSuchPath(message).into_response()
+}
+
+pub(super) async fn no_such_method(method: Method, uri: Uri) -> Response {
+    let allowed =
+        PATHS.iter().find(|(path, _)| *path == uri.path()).map_or("GET, POST", |(_, method)| *method);
+    let message = format!("{} takes {allowed}, not {method}", uri.path());
+    let mut response = Refusal::NoSuchMethod(message).into_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}

@@ -1,0 +1,15 @@
+//! Runs the delivery machine: takes requests in, hands comments to providers, answers before the deadline.
+//!
+//! - [`config`]: the settings as written, and checked
+//! - [`clock`]: the one place that reads the time
+//! - [`dispatch`]: drives one machine a delivery, and keeps the keys in flight apart
+//! - [`http`]: the v1 contract as an HTTP surface
+//! - [`server`]: connections, and the drain at the end
+//! - [`start`]: puts the parts together
+
+pub mod clock;
+pub mod config;
+pub mod dispatch;
+pub mod http;
+pub mod server;
+pub mod start;

@@ -1,0 +1,96 @@
+//! Connections, and the drain at the end. Listener and shutdown are handed in.
+
+use crate::dispatch::Dispatcher;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// A client that takes longer than this for its request's head is hung up on.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most connections at a time; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 4096;
+/// The whole drain takes at most this.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, which is mostly a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Everything in flight was settled and recorded.
+    Settled,
+    /// The limit came first; what was open is unknown at the next start.
+    CutShort,
+}
+
+/// Serves until `shutdown` is ready, then stops accepting, waits for what is in flight, and closes the ledger.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    dispatcher: Dispatcher,
+    shutdown: impl Future<Output = ()>,
+) -> Drained {
+    let connections = GracefulShutdown::new();
+    let lanes = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = accept(&listener, &lanes) => accepted,
+        };
+        match accepted {
+            Some((stream, lane)) => spawn(stream, router.clone(), &connections, lane),
+            None => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+    drop(listener);
+    let drain = async {
+        connections.shutdown().await;
+        dispatcher.drain().await;
+    };
+    let drained = tokio::time::timeout(DRAIN_LIMIT, drain).await.is_ok();
+    if let Err(error) = dispatcher.ledger().close().await {
+        tracing::error!(%error, "the ledger could not be closed cleanly");
+    }
+    if drained { Drained::Settled } else { Drained::CutShort }
+}
+
+type Lane = tokio::sync::OwnedSemaphorePermit;
+
+async fn accept(listener: &TcpListener, lanes: &Arc<Semaphore>) -> Option<(TcpStream, Lane)> {
+    let lane = Arc::clone(lanes).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, lane)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            None
+        }
+    }
+}
+
+fn spawn(stream: TcpStream, router: Router, connections: &GracefulShutdown, lane: Lane) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection = connections.watch(connection);
+    tokio::spawn(async move {
+        // A client that hangs up is no fault of ours; its deliveries know what to do.
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+        drop(lane);
+    });
+}
