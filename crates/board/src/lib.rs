@@ -1,0 +1,35 @@
+//! The board: a small real comment service of our own, with a page and with faults.
+//!
+//! It is the target of `commentd demo` and the upstream of the end-to-end tests. It speaks three shapes over
+//! one store: its native one, the v1 contract (`generic`) and the older gateways' (`wxbot`). A [`FaultPlan`]
+//! and a seed decide, per request, how it misbehaves; what it has stored can be read over HTTP and, by an
+//! embedder, directly from the [`Board`], so that a test can compare what a client saw with what is true.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use commentd_board::{Board, BoardOptions, Fault, FaultPlan, FaultRule};
+//!
+//! let faults = FaultPlan::default().with(FaultRule::requests(Fault::CutAfter, [2]));
+//! let board = Board::open(BoardOptions { faults, ..BoardOptions::default() })?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! board.serve(listener, std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod board;
+mod clock;
+mod error;
+mod fault;
+mod http_surface;
+mod page;
+mod plan;
+mod posts;
+mod shapes;
+mod store;
+
+pub use board::{Board, BoardOptions, Counters, DRAIN_LIMIT_MS, MAX_CONNECTIONS, MAX_IN_FLIGHT, serve};
+pub use error::{BoardError, PlanError};
+pub use fault::{Decision, Fault, FaultPlan, FaultRule, MAX_PAUSE_MS, When, decide};
+pub use store::StoredComment;
