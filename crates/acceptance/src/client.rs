@@ -1,0 +1,161 @@
+//! One HTTP request, one connection, one answer: nothing is retried, redirected, pooled or proxied, so that
+//! what a round measures and risks is exactly what it asked for.
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use secrecy::{ExposeSecret, SecretString};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use url::{Host, Url};
+
+/// Largest reply that is read, in bytes: room for a thousand results with long messages.
+const MAX_REPLY_BYTES: usize = 16 << 20;
+
+/// Why a request has no answer. Position decides, not the kind of error.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum CallError {
+    /// The request was not handed to a connection.
+    NotSent(String),
+    /// It was, and may have had an effect.
+    Unknown(String),
+}
+
+impl CallError {
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            CallError::NotSent(message) | CallError::Unknown(message) => message,
+        }
+    }
+}
+
+/// A complete answer.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+/// Where requests go, and how long one may take from connecting to the reply's last byte.
+pub(crate) struct Client<'a> {
+    pub(crate) base_url: &'a Url,
+    pub(crate) timeout_ms: u64,
+}
+
+impl Client<'_> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, CallError> {
+        self.call(Method::GET, path, None, Bytes::new()).await
+    }
+
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        authorization: Option<&SecretString>,
+        json: Vec<u8>,
+    ) -> Result<Answer, CallError> {
+        self.call(Method::POST, path, authorization, json.into()).await
+    }
+
+    /// Dropping the future closes the connection. Must run within a tokio runtime.
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        authorization: Option<&SecretString>,
+        body: Bytes,
+    ) -> Result<Answer, CallError> {
+        let request = self
+            .request(method, path, authorization, body)
+            .map_err(|error| CallError::NotSent(format!("the request can't be made: {error}")))?;
+        let sent = AtomicBool::new(false);
+        let exchange = self.exchange(request, &sent);
+        match tokio::time::timeout(Duration::from_millis(self.timeout_ms), exchange).await {
+            Ok(answer) => answer,
+            Err(_) if sent.load(Ordering::Relaxed) => {
+                Err(CallError::Unknown(format!("no complete reply within {} ms", self.timeout_ms)))
+            }
+            Err(_) => Err(CallError::NotSent(format!("no connection within {} ms", self.timeout_ms))),
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        authorization: Option<&SecretString>,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, http::Error> {
+        let target = format!("{}{path}", self.base_url.path().trim_end_matches('/'));
+        let host = self.base_url.host_str().unwrap_or_default();
+        let authority = match self.base_url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(target)
+            .header(header::HOST, authority)
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, concat!("commentd-accept/", env!("CARGO_PKG_VERSION")))
+            .header(header::CONNECTION, "close");
+        if method == Method::POST {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(secret) = authorization {
+            let mut value = http::HeaderValue::from_str(secret.expose_secret())?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        request.body(Full::new(body))
+    }
+
+    async fn connect(&self) -> std::io::Result<TcpStream> {
+        let port = self.base_url.port_or_known_default().unwrap_or(80);
+        let stream = match self.base_url.host() {
+            Some(Host::Domain(name)) => TcpStream::connect((name, port)).await,
+            Some(Host::Ipv4(address)) => TcpStream::connect((address, port)).await,
+            Some(Host::Ipv6(address)) => TcpStream::connect((address, port)).await,
+            None => Err(std::io::Error::other("the address names no host")),
+        }?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>, sent: &AtomicBool) -> Result<Answer, CallError> {
+        let not_sent = |error: &dyn std::fmt::Display| CallError::NotSent(format!("no connection: {error}"));
+        let stream = self.connect().await.map_err(|error| not_sent(&error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| not_sent(&error))?;
+        // The set ends the connection's task with this future.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        sent.store(true, Ordering::Relaxed);
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| CallError::Unknown(format!("the connection failed: {}", chain(&error))))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_REPLY_BYTES).collect().await.map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                CallError::Unknown(format!("the reply is over {MAX_REPLY_BYTES} bytes"))
+            } else {
+                CallError::Unknown(format!("the reply broke off: {}", chain(error.as_ref())))
+            }
+        })?;
+        Ok(Answer { status, body: body.to_bytes() })
+    }
+}
+
+/// An error with its causes: hyper keeps the telling part there.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

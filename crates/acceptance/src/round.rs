@@ -1,0 +1,266 @@
+//! One round: a batch sent, its reply read, every item judged.
+
+use crate::client::{Answer, CallError, Client};
+use crate::options::{AcceptOptions, SIDECAR_DEFAULT_DEADLINE_MS};
+use crate::verify::Tally;
+use commentd_contract::report::{FailedItem, Round};
+use commentd_contract::{BatchData, Code, ItemResult, Outcome, ProviderName, Reply};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Longest message that is kept from a reply, in characters.
+const MAX_MESSAGE_CHARS: usize = 500;
+/// How much earlier than our timeout a sidecar is asked to answer, in milliseconds.
+const ANSWER_MARGIN_MS: u64 = 50;
+
+/// `POST /api/comment/batch`, as it is written.
+#[derive(Serialize)]
+struct BatchBody<'a> {
+    v: u8,
+    cmd: &'static str,
+    task_id: &'a str,
+    sns_id: &'a str,
+    author: &'a str,
+    content_hash: &'a str,
+    reply_to: &'a str,
+    comments: &'a [String],
+    concurrency: u32,
+    idempotency_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<ProviderName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline_ms: Option<u64>,
+}
+
+/// The part of a reply that errors have too.
+#[derive(Deserialize)]
+struct Envelope {
+    ok: bool,
+    error_code: i64,
+    #[serde(default)]
+    error_message: String,
+}
+
+/// What a batch came to as a whole.
+pub(crate) enum Batch {
+    /// A reply with a result for every comment.
+    Answered(BatchData),
+    /// No such reply: no item is known to have succeeded.
+    Failed {
+        /// Stands in every failed item.
+        code: Code,
+        /// Likewise.
+        message: String,
+    },
+}
+
+/// Sends the batch once and reads its reply.
+pub(crate) async fn send(options: &AcceptOptions, key: &str, comments: &[String]) -> Batch {
+    let client = Client { base_url: &options.base_url, timeout_ms: options.timeout_ms };
+    let body = match body(options, key, comments) {
+        Ok(body) => body,
+        Err(error) => {
+            return Batch::Failed { code: Code::Internal, message: format!("no request was made: {error}") };
+        }
+    };
+    match client.post(&options.batch_path, options.authorization.as_ref(), body).await {
+        Ok(answer) => read(&answer, comments.len()),
+        Err(CallError::NotSent(message)) => Batch::Failed {
+            code: Code::UpstreamUnavailable,
+            message: format!("nothing was sent to the sidecar: {message}"),
+        },
+        Err(CallError::Unknown(message)) => Batch::Failed {
+            code: Code::OutcomeUnknown,
+            message: format!("the sidecar gave no answer: {message}"),
+        },
+    }
+}
+
+fn body(options: &AcceptOptions, key: &str, comments: &[String]) -> serde_json::Result<Vec<u8>> {
+    let to = &options.addressing;
+    // A sidecar that would answer only after we left is asked to answer before.
+    let deadline_ms = (options.timeout_ms <= SIDECAR_DEFAULT_DEADLINE_MS)
+        .then(|| options.timeout_ms.saturating_sub(ANSWER_MARGIN_MS).max(1));
+    serde_json::to_vec(&BatchBody {
+        v: 1,
+        cmd: "batch_comment",
+        task_id: key,
+        sns_id: &to.sns_id,
+        author: &to.author,
+        content_hash: &to.content_hash,
+        reply_to: &to.reply_to,
+        comments,
+        concurrency: options.concurrency,
+        idempotency_key: key,
+        provider: options.require_provider_match.then_some(options.provider),
+        deadline_ms,
+    })
+}
+
+/// Reads a reply. Positions are all that ties results to comments, so a reply of another length says nothing
+/// about any of them.
+fn read(answer: &Answer, comments: usize) -> Batch {
+    let status = answer.status;
+    let bad = |message: String| Batch::Failed { code: Code::UpstreamBadReply, message };
+    let envelope = serde_json::from_slice::<Envelope>(&answer.body);
+    if !status.is_success() {
+        return match envelope {
+            Ok(envelope) => refusal(&format!("HTTP {}: ", status.as_u16()), envelope),
+            Err(_) if status.is_redirection() => {
+                bad(format!("HTTP {}: redirects are not followed; name the final address", status.as_u16()))
+            }
+            Err(_) => bad(format!("HTTP {} without a v1 reply", status.as_u16())),
+        };
+    }
+    match serde_json::from_slice::<Reply<BatchData>>(&answer.body) {
+        Ok(reply) if reply.v == 1 && reply.data.results.len() == comments => Batch::Answered(reply.data),
+        Ok(reply) if reply.v != 1 => bad(format!("the reply speaks version {}, not 1", reply.v)),
+        Ok(reply) => {
+            bad(format!("the reply has {} results for {comments} comments", reply.data.results.len()))
+        }
+        Err(error) => match envelope {
+            Ok(envelope) if !envelope.ok && envelope.error_code != 0 => refusal("", envelope),
+            _ => bad(format!("HTTP {} with a body that is no v1 batch reply: {error}", status.as_u16())),
+        },
+    }
+}
+
+/// A reply that refuses the request as a whole, in its own words.
+fn refusal(prefix: &str, envelope: Envelope) -> Batch {
+    let message = shortened(&envelope.error_message);
+    match Code::from_number(envelope.error_code) {
+        Some(code) if code != Code::Ok => Batch::Failed { code, message: format!("{prefix}{message}") },
+        _ => Batch::Failed {
+            code: Code::UpstreamBadReply,
+            message: format!("{prefix}error_code {}, {message}", envelope.error_code),
+        },
+    }
+}
+
+/// Turns a batch into its entry in the report, not yet verified. `sidecar` is the primary by `/health`.
+pub(crate) fn judge(
+    options: &AcceptOptions,
+    round: u32,
+    elapsed_ms: u64,
+    batch: Batch,
+    sidecar: &str,
+) -> Round {
+    let total = options.count;
+    let mut entry = Round {
+        round,
+        elapsed_ms,
+        // Without the sidecar's own figure: at least that long did its caller wait.
+        batch_latency_ms: elapsed_ms,
+        total,
+        succeeded: 0,
+        failed: total,
+        strict_success: false,
+        under_target: elapsed_ms < options.target_ms,
+        mode: "http".into(),
+        raw_batch_total: 0,
+        raw_batch_succeeded: 0,
+        raw_batch_failed: 0,
+        fallback_count: 0,
+        method_counts: BTreeMap::new(),
+        failed_items: Vec::new(),
+        provider: sidecar.to_owned(),
+        verified_once: None,
+        verified_missing: None,
+        verified_duplicate: None,
+    };
+    match batch {
+        Batch::Failed { code, message } => {
+            let item = |index| unanswered(index, code, &message, elapsed_ms);
+            entry.failed_items = (1..=total).map(item).collect();
+        }
+        Batch::Answered(data) => {
+            for (index, item) in (1..).zip(&data.results) {
+                *entry.method_counts.entry(item.single.method.to_string()).or_insert(0) += 1;
+                match failure(options, item) {
+                    None => entry.succeeded += 1,
+                    Some((code, message)) => entry.failed_items.push(answered(index, code, message, item)),
+                }
+            }
+            entry.failed = total - entry.succeeded;
+            entry.strict_success = entry.failed == 0;
+            entry.batch_latency_ms = data.total_latency_ms;
+            entry.under_target = data.total_latency_ms < options.target_ms;
+            entry.raw_batch_total = data.raw_batch_total;
+            entry.raw_batch_succeeded = data.raw_batch_succeeded;
+            entry.raw_batch_failed = data.raw_batch_failed;
+            entry.fallback_count = data.fallback_count;
+            entry.provider = data.provider.to_string();
+        }
+    }
+    entry
+}
+
+/// Adds what was found at the target.
+pub(crate) fn set_verified(round: &mut Round, tally: Tally) {
+    round.verified_once = Some(tally.once);
+    round.verified_missing = Some(tally.missing);
+    round.verified_duplicate = Some(tally.duplicate);
+    round.strict_success = round.failed == 0 && tally.once == round.total;
+}
+
+/// Why an item counts as failed; `None` if it doesn't. `success` is not asked: `--unknown-as` may bend it.
+fn failure(options: &AcceptOptions, item: &ItemResult) -> Option<(Code, String)> {
+    let single = &item.single;
+    let stored = matches!(single.outcome, Outcome::Delivered | Outcome::Held);
+    if stored && (!options.require_provider_match || single.provider == options.provider) {
+        return None;
+    }
+    if stored {
+        let message =
+            format!("provider mismatch: asked for {}, {} answered", options.provider, single.provider);
+        return Some((Code::Misplaced, message));
+    }
+    let code = match (item.error_code, single.outcome) {
+        (Code::Ok, Outcome::Unknown) => Code::OutcomeUnknown,
+        (Code::Ok, Outcome::Misplaced) => Code::Misplaced,
+        (Code::Ok, _) => Code::UpstreamUnavailable,
+        (code, _) => code,
+    };
+    let message = if item.error_message.is_empty() {
+        format!("outcome {}", single.outcome)
+    } else {
+        format!("outcome {}: {}", single.outcome, shortened(&item.error_message))
+    };
+    Some((code, message))
+}
+
+fn answered(index: u32, error_code: Code, error_message: String, item: &ItemResult) -> FailedItem {
+    FailedItem {
+        index,
+        error_code,
+        error_message,
+        latency_ms: item.latency_ms,
+        method: item.single.method.to_string(),
+        provider: item.single.provider.to_string(),
+        provider_error_code: shortened(&item.single.provider_error_code),
+        provider_error_message: shortened(&item.single.provider_error_message),
+    }
+}
+
+fn unanswered(index: u32, error_code: Code, message: &str, latency_ms: u64) -> FailedItem {
+    FailedItem {
+        index,
+        error_code,
+        error_message: message.to_owned(),
+        latency_ms,
+        method: String::new(),
+        provider: String::new(),
+        provider_error_code: String::new(),
+        provider_error_message: String::new(),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_MESSAGE_CHARS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
