@@ -1,0 +1,8 @@
+//! One room for each command.
+
+pub(crate) mod accept;
+pub(crate) mod board;
+pub(crate) mod channels;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod serve;

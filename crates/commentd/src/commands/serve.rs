@@ -1,0 +1,146 @@
+//! `commentd serve`: the sidecar.
+
+use crate::cli::ServeArgs;
+use crate::{Ended, Failure, console, logging, signals};
+use commentd_contract::ProviderName;
+use commentd_ledger::{Ledger, MemoryLedger, SqliteLedger, SqliteOptions, Stamp};
+use commentd_providers::Provider;
+use commentd_providers::mock::Mock;
+use commentd_providers::native::NativeHttp;
+use commentd_sidecar::clock::SystemClock;
+use commentd_sidecar::config::{
+    ChannelChoice, ConfigError, Exchange, LedgerChoice, LogFormat, ServeConfig, UnknownAs,
+};
+use commentd_sidecar::http::{Facts, Surface};
+use commentd_sidecar::server::Drained;
+use commentd_sidecar::start::{OpenLedger, Parts, Sidecar};
+use std::sync::Arc;
+
+pub(crate) async fn run(args: ServeArgs) -> Ended {
+    let config =
+        args.flags.load().and_then(commentd_sidecar::config::Written::check).map_err(config_failure)?;
+    logging::start(config.log.level.as_str(), config.log.format == LogFormat::Json);
+    for warning in &config.warnings {
+        console::warn(warning);
+    }
+    let clock = SystemClock::start();
+    let ledger = open_ledger(&config)?;
+    let chain = chain(&config, clock)?;
+    let surface = surface(&config, &ledger);
+    let facts = surface.facts.clone();
+    let parts = Parts {
+        host: config.listen.host.clone(),
+        port: config.listen.port,
+        chain,
+        ledger,
+        surface,
+        max_in_flight: config.limits.max_in_flight,
+        retention: config.retention,
+        clock,
+    };
+    let sidecar = Sidecar::start(parts).await?;
+    console::say(&start_line(&sidecar, &facts));
+    if sidecar.unknown() > 0 {
+        tracing::warn!(
+            count = sidecar.unknown(),
+            "deliveries of an earlier run are unknown; they are being looked up where their channel allows it"
+        );
+    }
+    match sidecar.run(signals::stop_requested()).await {
+        Drained::Settled => tracing::info!("drained: everything in flight was settled and recorded"),
+        Drained::CutShort => {
+            tracing::warn!(
+                "the drain took too long and was cut short; what was open is unknown at the next start"
+            );
+        }
+    }
+    Ok(0)
+}
+
+/// All that is wrong with the configuration, a line each.
+pub(crate) fn config_failure(errors: Vec<ConfigError>) -> Failure {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Failure(lines.join("\ncommentd: "))
+}
+
+/// The provider for this channel.
+pub(crate) fn native(choice: ChannelChoice, clock: SystemClock) -> Result<NativeHttp, Failure> {
+    NativeHttp::new(choice.channel, choice.base_url, choice.timeout, Arc::new(clock))
+        .map_err(|reason| Failure(format!("--channel-url: {reason}")))
+}
+
+fn open_ledger(config: &ServeConfig) -> Result<OpenLedger, Failure> {
+    let stamp = if config.is_rehearsal() { Stamp::Rehearsal } else { Stamp::Live };
+    match &config.ledger {
+        LedgerChoice::Memory => Ok(OpenLedger::Other(Arc::new(MemoryLedger::new(stamp)))),
+        LedgerChoice::File { path, named } => {
+            let options = SqliteOptions { create_parent: !named, ..SqliteOptions::default() };
+            Ok(OpenLedger::File(Arc::new(SqliteLedger::open(path, stamp, &options)?)))
+        }
+    }
+}
+
+fn chain(config: &ServeConfig, clock: SystemClock) -> Result<Vec<Arc<dyn Provider>>, Failure> {
+    if let Exchange::Record { .. } | Exchange::Replay { .. } = config.exchange {
+        return Err(Failure(
+            "--exchange: record and replay are not in this release; use live or dry-run".into(),
+        ));
+    }
+    let mut chain: Vec<Arc<dyn Provider>> = Vec::new();
+    for name in config.chain() {
+        match (name, &config.channel) {
+            (ProviderName::Mock, _) => chain.push(Arc::new(Mock::new(config.mock))),
+            (ProviderName::NativeHttp, Some(choice)) => chain.push(Arc::new(native(choice.clone(), clock)?)),
+            (name, _) => return Err(Failure(format!("--mode/--fallback: {name} can't be started"))),
+        }
+    }
+    Ok(chain)
+}
+
+fn surface(config: &ServeConfig, ledger: &OpenLedger) -> Surface {
+    let channel = config.channel.as_ref();
+    let facts = Facts {
+        mode: config.primary,
+        provider: config.primary,
+        chain: config.chain(),
+        upstream_kind: channel.map(|choice| choice.channel.name().to_owned()).unwrap_or_default(),
+        upstream_base_url: channel.map(|choice| choice.base_url.shown()).unwrap_or_default(),
+        exchange: if config.exchange == Exchange::DryRun { "dry-run".into() } else { "live".into() },
+        ledger: match ledger {
+            OpenLedger::File(ledger) => ledger.describe(),
+            OpenLedger::Other(ledger) => ledger.describe(),
+        },
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Surface {
+        callers: config.callers.clone(),
+        allowed_hosts: config.allowed_hosts.clone(),
+        default_deadline: config.default_deadline,
+        max_batch_concurrency: config.limits.max_batch_concurrency,
+        unknown_is_success: config.unknown_as == UnknownAs::Success,
+        require_key: config.require_key,
+        dry_run: config.exchange == Exchange::DryRun,
+        facts,
+    }
+}
+
+/// One line for people and scripts: where, through what, recorded where.
+fn start_line(sidecar: &Sidecar, facts: &Facts) -> String {
+    let chain: Vec<&str> = facts.chain.iter().map(|name| name.as_str()).collect();
+    let channel = if facts.upstream_kind.is_empty() {
+        String::new()
+    } else {
+        format!(" ({} at {})", facts.upstream_kind, facts.upstream_base_url)
+    };
+    let ledger = match (facts.exchange.as_str(), facts.ledger.durable) {
+        ("dry-run", _) => "dry run: nothing is sent or recorded".to_owned(),
+        (_, true) => format!("ledger {}", facts.ledger.location),
+        (_, false) => "ledger in memory: nothing survives a restart".to_owned(),
+    };
+    format!(
+        "commentd {} listening on http://{} · {}{channel} · {ledger}",
+        facts.version,
+        sidecar.address(),
+        chain.join(" → "),
+    )
+}

@@ -1,0 +1,1 @@
+//! What the existing Python client sees.

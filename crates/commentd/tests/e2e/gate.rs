@@ -1,0 +1,1 @@
+//! Where *not sent* and *maybe sent* part, on real sockets.

@@ -1,0 +1,1 @@
+//! The same key again: at once, later, after a crash, with another text.

@@ -1,0 +1,22 @@
+//! End to end: the built program over sockets, against the board, against servers that misbehave on purpose, and
+//! against real servers. All on loopback and free ports; every process is ended by its id.
+
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test may fail by panicking, prints to its log, and measures by the clock"
+)]
+
+mod bad_input;
+mod client_view;
+mod gate;
+mod isso;
+mod keys;
+mod misbehaving;
+mod support;

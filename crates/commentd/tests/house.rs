@@ -1,0 +1,204 @@
+//! The house rules that a compiler can't check: which crate may know which, what licences come in, how long files
+//! may get, that what the documents name exists.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test may fail by panicking, prints to its log, and measures by the clock"
+)]
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Which of our crates each of our crates may use. Tests may use more.
+const ARROWS: [(&str, &[&str]); 8] = [
+    ("commentd-contract", &[]),
+    ("commentd-delivery", &["commentd-contract"]),
+    ("commentd-ledger", &["commentd-contract", "commentd-delivery"]),
+    ("commentd-providers", &["commentd-contract", "commentd-delivery"]),
+    (
+        "commentd-sidecar",
+        &["commentd-contract", "commentd-delivery", "commentd-ledger", "commentd-providers"],
+    ),
+    ("commentd-acceptance", &["commentd-contract"]),
+    ("commentd-board", &["commentd-contract"]),
+    (
+        "commentd",
+        &[
+            "commentd-contract",
+            "commentd-delivery",
+            "commentd-ledger",
+            "commentd-providers",
+            "commentd-sidecar",
+            "commentd-acceptance",
+            "commentd-board",
+        ],
+    ),
+];
+
+/// Crates that would break the pure middle's promise.
+const IMPURE: [&str; 9] =
+    ["tokio", "hyper", "axum", "rusqlite", "socket2", "futures-util", "tracing", "getrandom", "clap"];
+
+const LICENCES: [&str; 12] = [
+    "MIT",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Unicode-3.0",
+    "Zlib",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "MIT-0",
+    "Unlicense",
+];
+
+const BANNED: [&str; 3] = ["openssl-sys", "native-tls", "reqwest-retry"];
+
+/// A file that one can hold in the head.
+const MOST_LINES: usize = 600;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn metadata() -> Metadata {
+    let mut command = MetadataCommand::new();
+    command
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(vec!["--offline".into(), "--locked".into()]);
+    command.exec().unwrap()
+}
+
+#[test]
+fn arrows_point_as_drawn() {
+    let arrows: BTreeMap<&str, BTreeSet<&str>> =
+        ARROWS.iter().map(|(name, uses)| (*name, uses.iter().copied().collect())).collect();
+    let metadata = metadata();
+    let members = metadata.workspace_packages();
+    let names: BTreeSet<&str> = members.iter().map(|package| package.name.as_str()).collect();
+    assert_eq!(names, arrows.keys().copied().collect(), "a crate without arrows, or arrows without a crate");
+    for package in members {
+        for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
+            let name = dependency.name.as_str();
+            if names.contains(name) {
+                assert!(
+                    arrows[package.name.as_str()].contains(name),
+                    "{} must not know {name}",
+                    package.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_middle_is_pure() {
+    let metadata = metadata();
+    for package in metadata.workspace_packages() {
+        if ["commentd-delivery", "commentd-contract"].contains(&package.name.as_str()) {
+            for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
+                assert!(
+                    !IMPURE.contains(&dependency.name.as_str()),
+                    "{} uses {}",
+                    package.name,
+                    dependency.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn dependencies_are_licensed_and_wanted() {
+    let accepted: Vec<spdx::Licensee> =
+        LICENCES.iter().map(|name| spdx::Licensee::parse(name).unwrap()).collect();
+    let mut problems = Vec::new();
+    for package in metadata().packages.iter().filter(|package| package.source.is_some()) {
+        if BANNED.contains(&package.name.as_str()) {
+            problems.push(format!("{} is banned, see deny.toml", package.name));
+        }
+        let Some(licence) = &package.license else {
+            problems.push(format!("{} names no licence", package.name));
+            continue;
+        };
+        let expression = spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX).unwrap();
+        if !expression.evaluate(|wanted| accepted.iter().any(|licensee| licensee.satisfies(wanted))) {
+            problems.push(format!("{} is {licence}", package.name));
+        }
+        let source = package.source.as_ref().unwrap().repr.as_str();
+        if !source.starts_with("registry+") {
+            problems.push(format!("{} comes from {source}", package.name));
+        }
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
+fn files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if !["target", ".git", ".work", "acceptance_reports"].contains(&name.as_str()) {
+                files(&path, found);
+            }
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn files_are_short_enough_to_hold_in_the_head() {
+    let mut found = Vec::new();
+    files(&root().join("crates"), &mut found);
+    for path in found.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+        let lines = std::fs::read_to_string(path).unwrap().lines().count();
+        assert!(lines <= MOST_LINES, "{} has {lines} lines", path.display());
+    }
+    let main = std::fs::read_to_string(root().join("crates/commentd/src/main.rs")).unwrap();
+    assert!(main.lines().count() < 130);
+}
+
+#[test]
+fn what_the_documents_name_exists() {
+    for document in ["ARCHITECTURE.md", "README.md", "README.zh-CN.md", "CONTRIBUTING.md"] {
+        let text = std::fs::read_to_string(root().join(document)).unwrap();
+        let quoted = text.split('`').skip(1).step_by(2);
+        let linked = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for name in quoted.chain(linked) {
+            let is_path =
+                ["crates/", "channels/", "scripts/", "docs/", ".ci/"].iter().any(|at| name.starts_with(at));
+            if !is_path || name.contains(['*', '{', ' ', '…']) {
+                continue;
+            }
+            let path = name.split('#').next().unwrap();
+            assert!(root().join(path).exists(), "{document} names {name}, which doesn't exist");
+        }
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let reasons: String = text.split("## Dependencies").nth(1).unwrap().replace(['|', ','], " ");
+    let words: BTreeSet<&str> = reasons.split_whitespace().collect();
+    for package in metadata().workspace_packages() {
+        for dependency in package.dependencies.iter().filter(|d| !d.name.starts_with("commentd")) {
+            assert!(
+                words.contains(dependency.name.as_str()),
+                "ARCHITECTURE.md doesn't say why {} uses {}",
+                package.name,
+                dependency.name
+            );
+        }
+    }
+}
