@@ -17,8 +17,13 @@ use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::Instrument;
+
+/// How often a settling that failed is tried again, and the first wait between; it doubles each time.
+const MOST_SETTLING_RETRIES: u32 = 8;
+const SETTLING_RETRY: Duration = Duration::from_millis(50);
 
 /// What comes back from the outside.
 enum Back {
@@ -53,7 +58,8 @@ struct Run {
     attempts: Vec<(ProviderName, Option<Verdict>)>,
     /// Whether a look has come back that riders wait for.
     looked: bool,
-    settling: Option<(usize, Verdict)>,
+    /// The settling that is being recorded, and how often that has failed.
+    settling: Option<(Settling, u32)>,
     gate: Arc<Gate>,
     under_way: UnderWay,
     events: VecDeque<Event>,
@@ -266,7 +272,10 @@ impl Run {
                 tracing::error!(%error, "the intent can't be recorded, so nothing is sent");
                 Event::IntentFailed
             }
-            Back::Settled(result) => self.settled(result),
+            Back::Settled(result) => match self.settled(result) {
+                Some(event) => event,
+                None => return false,
+            },
             Back::Event(event) => event,
         };
         match event {
@@ -297,24 +306,41 @@ impl Run {
         true
     }
 
-    fn settled(&mut self, result: Result<Settled, LedgerError>) -> Event {
-        let settling = self.settling.take();
+    /// `None` while the recording is tried again.
+    fn settled(&mut self, result: Result<Settled, LedgerError>) -> Option<Event> {
+        let (settling, failures) = self.settling.take()?;
         match result {
             Ok(Settled::Recorded) => {
-                if let Some((attempt, verdict)) = settling {
-                    self.note(attempt, verdict);
-                }
-                Event::Settled
+                let attempt = usize::try_from(settling.attempt).unwrap_or(usize::MAX).saturating_sub(1);
+                self.note(attempt, verdict_of(settling.end));
+                Some(Event::Settled)
             }
             Ok(Settled::ClaimLost) => {
                 tracing::warn!("the channel names a comment that another delivery has claimed");
-                Event::ClaimLost
+                Some(Event::ClaimLost)
+            }
+            // A full disk or a full queue may pass. The caller doesn't wait: its answer comes at the deadline.
+            Err(LedgerError::Busy | LedgerError::Failed(_)) if failures < MOST_SETTLING_RETRIES => {
+                let wait = SETTLING_RETRY.saturating_mul(1 << failures);
+                self.settle_after(wait, settling, failures + 1);
+                None
             }
             Err(error) => {
-                tracing::error!(%error, "the result can't be recorded; it stays unknown until a lookup settles it");
-                Event::SettlingFailed
+                tracing::error!(%error, "the result can't be recorded; it is unknown until a lookup settles it");
+                Some(Event::SettlingFailed)
             }
         }
+    }
+
+    fn settle_after(&mut self, wait: Duration, settling: Settling, failures: u32) {
+        let ledger = Arc::clone(&self.inner.ledger);
+        self.settling = Some((settling.clone(), failures));
+        self.under_way.ledger = Some(Box::pin(async move {
+            if failures > 0 {
+                tokio::time::sleep(wait).await;
+            }
+            Back::Settled(ledger.settle(settling).await)
+        }));
     }
 
     /// Takes a verdict that is durable now into what callers are told.
@@ -412,7 +438,6 @@ impl Run {
 
     fn record_settling(&mut self, attempt: usize, verdict: Verdict, resolves: bool) {
         let at_ms = self.inner.clock.unix_ms();
-        self.settling = Some((attempt, verdict.clone()));
         let end = if resolves {
             End::Resolution(Resolution { by: ResolvedBy::Lookup, at_ms, verdict })
         } else {
@@ -420,8 +445,7 @@ impl Run {
             End::Verdict(verdict)
         };
         let settling = Settling { id: self.id, attempt: number(attempt), end, at_ms };
-        let ledger = Arc::clone(&self.inner.ledger);
-        self.under_way.ledger = Some(Box::pin(async move { Back::Settled(ledger.settle(settling).await) }));
+        self.settle_after(Duration::ZERO, settling, 0);
     }
 
     fn look(&mut self, attempt: usize, link: usize) {
@@ -501,6 +525,13 @@ async fn next_of(slot: &mut Option<BoxFuture<'static, Back>>) -> Back {
             *slot = None;
             back
         }
+    }
+}
+
+fn verdict_of(end: End) -> Verdict {
+    match end {
+        End::Verdict(verdict) => verdict,
+        End::Resolution(resolution) => resolution.verdict,
     }
 }
 
