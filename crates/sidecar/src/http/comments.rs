@@ -110,11 +110,14 @@ pub(super) async fn batch(
         let (receipt, room) = (Arc::clone(&receipt), room.split(content.len()));
         async move {
             let item = receipt.item(index, content, room).await;
-            item.unwrap_or_else(|refusal| receipt.refused(&refusal))
+            (index, item.unwrap_or_else(|refusal| receipt.refused(&refusal)))
         }
     });
-    // Bounded by `lanes`, answered in order; each item is a task of its own behind this.
-    let results: Vec<ItemResult> = futures_util::stream::iter(items).buffered(lanes).collect().await;
+    // Unordered, so that a slow comment doesn't keep a lane of its own from the others; started in order.
+    let mut results: Vec<(usize, ItemResult)> =
+        futures_util::stream::iter(items).buffer_unordered(lanes).collect().await;
+    results.sort_unstable_by_key(|(index, _)| *index);
+    let results = results.into_iter().map(|(_, item)| item).collect();
     let reply = receipt.batch_reply(results);
     (StatusCode::OK, Json(reply)).into_response()
 }
