@@ -81,8 +81,12 @@ impl Search {
         };
         let settled = self.ended + settles_within;
         if !complete || began < settled {
-            let next = now + wait;
-            return self.again_at(if now < settled { next.min(settled) } else { next });
+            return match self.again_at(now + wait) {
+                // However many looks there were, the ones that can prove something are still to come.
+                NextLook::At(next) if now < settled => NextLook::At(next.min(settled)),
+                _ if now < settled => NextLook::At(settled),
+                next => next,
+            };
         }
         match self.absent_since {
             Some(first) if began.since(first) >= settles_within / 2 => NextLook::Absent,
@@ -125,6 +129,23 @@ mod tests {
         assert_eq!(search.missed(true, at(1000), at(1010)), NextLook::At(at(1500)));
         assert_eq!(search.missed(true, at(1499), at(1600)), NextLook::At(at(1500)), "too near to the first");
         assert_eq!(search.missed(true, at(1500), at(1600)), NextLook::Absent);
+    }
+
+    /// Twenty looks are over in less than an hour; a channel may take longer to settle.
+    #[test]
+    fn no_search_is_given_up_before_the_channel_has_settled() {
+        for settles_ms in [60_000, 3_600_000, 4 * 3_600_000] {
+            let mut search = search(true, Some(settles_ms));
+            let mut now = at(0);
+            let absent_at = loop {
+                match search.missed(true, now, now) {
+                    NextLook::At(next) => now = next,
+                    NextLook::Absent => break now,
+                    NextLook::GiveUp => panic!("given up at {now:?}, before {settles_ms} ms"),
+                }
+            };
+            assert_eq!(absent_at, at(settles_ms + settles_ms / 2));
+        }
     }
 
     #[test]

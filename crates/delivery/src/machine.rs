@@ -94,8 +94,8 @@ impl Machine {
         self.answered && matches!(self.phase, Phase::Resting { .. } | Phase::Looking { .. })
     }
 
-    /// Takes in an event. Events that don't belong to the current phase (a wake-up that was replaced, a
-    /// verdict of an attempt that was cancelled) are ignored.
+    /// Takes in an event. Events that don't belong to the current phase (a verdict of an attempt that was
+    /// cancelled) are ignored; a wake-up before its time is asked for again.
     #[must_use]
     pub fn step(&mut self, event: Event, now: Moment, shared: &mut dyn Shared) -> Vec<Action> {
         let mut actions = Vec::with_capacity(2);
@@ -114,9 +114,7 @@ impl Machine {
                 self.answer(&mut actions);
             }
             (Phase::Sending { .. }, Event::Ended(verdict)) => self.settle_last(verdict, now, &mut actions),
-            (Phase::Settling { resolves, .. }, Event::Settled) => {
-                self.settled(resolves, now, shared, &mut actions);
-            }
+            (Phase::Settling { .. }, Event::Settled) => self.settled(now, shared, &mut actions),
             (Phase::Settling { attempt, resolves, before }, Event::ClaimLost) => {
                 self.claim_lost(attempt, resolves, before, now, &mut actions);
             }
@@ -231,7 +229,7 @@ impl Machine {
         }
     }
 
-    fn settled(&mut self, resolves: bool, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+    fn settled(&mut self, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
         if now >= self.plan.deadline {
             self.closed = true;
         }
@@ -242,13 +240,11 @@ impl Machine {
         // The last verdict says what may follow, even if it was an earlier one that a lookup has resolved.
         let last = self.attempts.last().and_then(|last| Some((last.link?, last.verdict.clone()?)));
         match last {
-            Some((link, verdict)) if !(resolves && outcome == Outcome::Unknown) => {
-                if self.may_repeat(link, &verdict) {
-                    return self.retry(link, &verdict, now, shared, actions);
-                }
-                self.next_link(link, &verdict, now, shared, actions);
+            Some((link, verdict)) if self.may_repeat(link, &verdict) => {
+                self.retry(link, &verdict, now, shared, actions);
             }
-            _ => self.look_or_rest(now, actions),
+            Some((link, verdict)) => self.next_link(link, &verdict, now, shared, actions),
+            None => self.look_or_rest(now, actions),
         }
     }
 

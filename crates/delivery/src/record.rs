@@ -165,13 +165,13 @@ fn outcome_of_stored(kind: VerdictKind) -> Outcome {
     }
 }
 
-/// The verdict that speaks for the outcome of these attempts: the one that stored it, else the first that is
+/// The verdict that speaks for the outcome of these attempts: the one that stored it, else the last that is
 /// unresolved, else the last.
 pub fn speaking_verdict(attempts: &[AttemptRecord]) -> Option<&Verdict> {
     let settled = || attempts.iter().filter_map(AttemptRecord::settled);
     settled()
         .find(|verdict| verdict.rule().effect == Effect::One)
-        .or_else(|| settled().find(|verdict| verdict.rule().effect == Effect::Unclear))
+        .or_else(|| settled().rfind(|verdict| verdict.rule().effect == Effect::Unclear))
         .or_else(|| settled().next_back())
 }
 

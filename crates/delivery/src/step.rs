@@ -13,7 +13,8 @@ pub struct Link {
     pub max_attempts: u32,
     /// With less time left than this, an attempt isn't started.
     pub min_useful: Duration,
-    /// How long the channel deduplicates by our key; `None`: it doesn't.
+    /// How long the channel deduplicates by our key; `None`: it doesn't. An unknown attempt is repeated only if
+    /// this reaches from the delivery's first attempt here to the deadline.
     pub deduplicates_within: Option<Duration>,
     /// What a lookup here can show; `None`: there is none.
     pub lookup: Option<LookupAbility>,

@@ -1,0 +1,181 @@
+//! The promises of SPEC 3 over many random histories, each with several runs, crashes, hang-ups, lookups and a
+//! ledger that fails. A failure prints its seed and the shortest history found that still breaks the promise.
+//!
+//! `COMMENTD_HISTORIES=1000000` plays that many; with `COMMENTD_SEED=17` they begin at that seed.
+
+mod support;
+
+use commentd_contract::VerdictKind;
+use commentd_delivery::lookup::Finding;
+use commentd_delivery::machine::Machine;
+use commentd_delivery::step::{Action, Event, Plan};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Instant;
+use support::dice::{Dice, shrink};
+use support::history::{Planted, Told, play};
+use support::{BOTH, PLAIN, Purse, SEARCHABLE, after, at, plan, verdict, word};
+
+const HISTORIES: u64 = 100_000;
+/// Histories within which each planted wrongness must show.
+const HISTORIES_PER_PLANT: u64 = 20_000;
+
+#[allow(clippy::panic, reason = "a mistyped number must not pass for the default")]
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}: must be a number, is {text:?}")))
+}
+
+/// The simplest history that breaks a promise as this one does, told in full.
+fn story(told: Told, planted: Option<Planted>) -> String {
+    let tape = shrink(told.tape, |tape| play(Dice::taped(tape), planted, false).broken.is_some());
+    let told = play(Dice::taped(&tape), planted, true);
+    format!("{}\n{}\ntape: {tape:?}", told.broken.unwrap_or_default(), told.trace.join("\n"))
+}
+
+#[test]
+fn promises_hold_in_every_history() {
+    let histories = number_from("COMMENTD_HISTORIES").unwrap_or(HISTORIES);
+    let first = number_from("COMMENTD_SEED").unwrap_or(0);
+    let mut counts = BTreeMap::<&str, u64>::new();
+    #[allow(clippy::disallowed_methods, reason = "only the speed that is printed depends on it")]
+    let began = Instant::now();
+    for seed in first..first + histories {
+        let told = play(Dice::seeded(seed), None, false);
+        for (what, count) in &told.counts {
+            *counts.entry(what).or_default() += count;
+        }
+        if let Some(broken) = told.broken.clone() {
+            panic!("seed {seed}: {broken}\nThe shortest history found:\n{}", story(told, None));
+        }
+    }
+    let rate = histories as f64 / began.elapsed().as_secs_f64().max(1e-9);
+    println!("{histories} histories kept every promise, {rate:.0} a second: {counts:?}");
+    if histories >= HISTORIES {
+        for what in SEEN {
+            let count = counts.get(what).copied().unwrap_or(0);
+            assert!(count >= 1000, "{what} came up only {count} times: the histories don't test it");
+        }
+    }
+}
+
+/// What the histories must have gone through to be worth anything.
+const SEEN: [&str; 14] = [
+    "runs with a caller",
+    "recoveries",
+    "crashes",
+    "hang-ups",
+    "attempts sent",
+    "unknowns repeated",
+    "looks",
+    "absences proved",
+    "delivered",
+    "held",
+    "misplaced",
+    "refused",
+    "not_sent",
+    "unknown",
+];
+
+#[test]
+fn planted_wrongness_is_found() {
+    let mut missed = Vec::new();
+    for planted in Planted::ALL {
+        let found = (0..HISTORIES_PER_PLANT)
+            .find_map(|seed| Some((seed, play(Dice::seeded(seed), Some(planted), false).broken?)));
+        match found {
+            Some((seed, broken)) => println!("{planted:?}: history {} shows that {broken}", seed + 1),
+            None => missed.push(planted),
+        }
+    }
+    assert!(missed.is_empty(), "{missed:?} went unnoticed over {HISTORIES_PER_PLANT} histories each");
+}
+
+#[test]
+fn a_failure_is_told_as_a_short_history() {
+    let planted = Some(Planted::UnknownIsNotSent);
+    let told = (0..HISTORIES_PER_PLANT)
+        .map(|seed| play(Dice::seeded(seed), planted, false))
+        .find(|told| told.broken.is_some())
+        .unwrap();
+    let story = story(told, planted);
+    println!("{story}");
+    assert!(story.contains("Start → intent 0@0") && story.lines().count() < 40, "{story}");
+}
+
+#[test]
+fn a_history_is_a_function_of_its_seed() {
+    for seed in 0..200 {
+        let [one, two] = [(); 2].map(|()| play(Dice::seeded(seed), None, true));
+        assert_eq!(one.trace, two.trace);
+        let again = play(Dice::taped(&one.tape), None, true);
+        assert_eq!(one.trace, again.trace, "seed {seed} and its tape differ");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn promises_hold_for_every_tape(tape in proptest::collection::vec(any::<u16>(), 0..300)) {
+        let told = play(Dice::taped(&tape), None, false);
+        prop_assert!(told.broken.is_none(), "{}", story(told, None));
+    }
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let verdicts = || proptest::sample::select(VerdictKind::ALL.to_vec()).prop_map(verdict);
+    let looked =
+        |finding: Finding| (0..4000u64).prop_map(move |began| Event::Looked(finding.clone(), at(began)));
+    prop_oneof![
+        2 => Just(Event::Start),
+        4 => Just(Event::IntentRecorded),
+        1 => Just(Event::IntentFailed),
+        6 => verdicts().prop_map(Event::Ended),
+        2 => any::<bool>().prop_map(Event::Cancelled),
+        6 => Just(Event::Settled),
+        1 => Just(Event::ClaimLost),
+        1 => Just(Event::SettlingFailed),
+        4 => Just(Event::Woken),
+        1 => Just(Event::CallerGone),
+        2 => Just(Event::LookNow),
+        1 => verdicts().prop_flat_map(move |verdict| looked(Finding::Found(verdict))),
+        2 => any::<bool>().prop_flat_map(move |complete| looked(Finding::NotFound { complete })),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Even events that no honest driver would report lead to one answer at most, and to nothing after the end.
+    #[test]
+    fn no_order_of_events_confuses_it(
+        events in proptest::collection::vec((any_event(), 0..120u64), 1..60),
+        earlier in proptest::collection::vec(proptest::sample::select(VerdictKind::ALL.to_vec()), 0..3),
+        has_caller in any::<bool>(),
+    ) {
+        let plan = Plan { has_caller, ..after(plan(&[BOTH, SEARCHABLE, PLAIN]), &earlier) };
+        let mut machine = Machine::new(plan);
+        let (mut now, mut intents, mut answers, mut finished) = (0, Vec::new(), 0, false);
+        for (event, wait) in events {
+            now += wait;
+            for action in machine.step(event, at(now), &mut Purse { retries: 1 }) {
+                prop_assert!(!finished, "{} after the end", word(&action));
+                match action {
+                    Action::RecordIntent { attempt, .. } => intents.push(attempt),
+                    Action::Send { attempt, .. } => {
+                        prop_assert_eq!(intents.last(), Some(&attempt));
+                        prop_assert!(has_caller && answers == 0 && now < 1000);
+                    }
+                    Action::Answer(_) => answers += 1,
+                    Action::Finish => finished = true,
+                    _ => {}
+                }
+            }
+            prop_assert_eq!(finished, machine.is_over());
+        }
+        prop_assert!(answers <= u32::from(has_caller));
+        let numbers: Vec<usize> = (earlier.len()..).take(intents.len()).collect();
+        prop_assert_eq!(intents, numbers);
+    }
+}

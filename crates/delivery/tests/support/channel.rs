@@ -1,0 +1,166 @@
+//! A model of the channel behind one link: what it stores (the hidden effect), what it says, and what a lookup
+//! there shows. It keeps exactly the assumptions of SPEC 3 and breaks everything else.
+
+use super::dice::Dice;
+use super::{ms, verdict};
+use commentd_contract::VerdictKind::{
+    self, Delivered, Denied, Duplicate, Held, Misplaced, NotSent, Refused, Throttled, Unknown,
+};
+use commentd_delivery::lookup::{Finding, LookupAbility};
+use commentd_delivery::step::Link;
+use commentd_delivery::{Moment, Verdict};
+use std::time::Duration;
+
+/// The comment id of somebody else's comment: the ledger will not let us claim it.
+pub(crate) const FOREIGN: &str = "of another delivery";
+
+/// The longest that a request may still be stored where nobody states a bound.
+const UNSTATED: Duration = ms(30_000);
+
+/// Requests that the channel takes for one: it stores at most one comment for each.
+#[derive(Debug)]
+struct Entry {
+    received: Moment,
+    stored: Option<Stored>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stored {
+    kind: VerdictKind,
+    /// A lookup that doesn't see every state misses it.
+    hidden: bool,
+}
+
+/// What becomes of one request once its gate is passed.
+#[derive(Debug)]
+pub(crate) struct Fate {
+    /// The entry that it belongs to.
+    pub(crate) entry: usize,
+    /// When it is stored, counted from the gate; `None`: never.
+    pub(crate) stored_after: Option<Duration>,
+    /// When the attempt ends, counted from the gate.
+    pub(crate) ends_after: Duration,
+    /// What the attempt comes to.
+    pub(crate) verdict: Verdict,
+}
+
+/// One channel.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    /// What is true of it, and what its manifest states.
+    pub(crate) rules: Link,
+    entries: Vec<Entry>,
+}
+
+impl Channel {
+    /// A channel of random abilities.
+    pub(crate) fn random(dice: &mut Dice) -> Self {
+        let lookup = |settles_ms: Option<u64>, sees_every_state| {
+            Some(LookupAbility { settles_within: settles_ms.map(ms), sees_every_state })
+        };
+        let lookups = [
+            lookup(Some(200), true),
+            None,
+            lookup(Some(5_000), true),
+            lookup(Some(60), true),
+            lookup(None, true),
+            lookup(Some(200), false),
+        ];
+        let windows = [None, Some(ms(86_400_000)), Some(ms(500)), Some(ms(3_000)), Some(ms(30_000))];
+        let rules = Link {
+            max_attempts: dice.pick(&[3, 1, 2]),
+            min_useful: dice.pick_ms(&[50, 0, 200]),
+            deduplicates_within: dice.pick(&windows),
+            lookup: dice.pick(&lookups),
+        };
+        Self { rules, entries: Vec::new() }
+    }
+
+    /// How many comments of our delivery there are.
+    pub(crate) fn effects(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.stored.is_some()).count()
+    }
+
+    /// The longest after its attempt's end that a request may still be stored.
+    pub(crate) fn settles_within(&self) -> Duration {
+        self.rules.lookup.and_then(|ability| ability.settles_within).unwrap_or(UNSTATED)
+    }
+
+    /// Stores what this entry stands for, at most once.
+    pub(crate) fn store(&mut self, entry: usize, dice: &mut Dice) {
+        let slot = &mut self.entries[entry].stored;
+        if slot.is_none() {
+            let kind = dice.pick(&[Delivered, Delivered, Held, Misplaced]);
+            *slot = Some(Stored { kind, hidden: dice.chance(50) });
+        }
+    }
+
+    /// Takes in a request, which carries our key.
+    pub(crate) fn receive(&mut self, now: Moment, dice: &mut Dice) -> Fate {
+        let window = self.rules.deduplicates_within;
+        let joins = |entry: &Entry| window.is_some_and(|window| now.since(entry.received) < window);
+        let known = self.entries.iter().rposition(joins);
+        let entry = known.unwrap_or_else(|| {
+            self.entries.push(Entry { received: now, stored: None });
+            self.entries.len() - 1
+        });
+        let ends_after = dice.pick_ms(&[10, 1, 40, 200, 700, 2_500]);
+        let (mut said, stores) = Self::say(dice);
+        if said.kind == Throttled {
+            said.retry_after_ms = dice.pick(&[None, Some(30), Some(400), Some(5_000)]);
+        }
+        said.renewed = said.kind == Denied && dice.chance(50);
+        let stored_after = match stores {
+            Stores::Never => None,
+            Stores::BeforeTheEnd => Some(dice.up_to(ends_after)),
+            Stores::AnyTime => Some(dice.up_to(ends_after + self.settles_within())),
+        };
+        Fate { entry, stored_after, ends_after, verdict: said }
+    }
+
+    /// What the channel says of a request, and what it does.
+    fn say(dice: &mut Dice) -> (Verdict, Stores) {
+        let any = [Stores::Never, Stores::BeforeTheEnd, Stores::AnyTime];
+        let kind = dice.pick(&[
+            Delivered, Unknown, Delivered, Unknown, Unknown, Denied, Throttled, NotSent, Held, Misplaced,
+            Refused, Duplicate, Unknown, Unknown, Delivered, Denied,
+        ]);
+        match kind {
+            Delivered | Held | Misplaced if dice.chance(12) => (
+                Verdict { comment_id: FOREIGN.into(), comment_id_is_ours: true, ..verdict(kind) },
+                dice.pick(&any),
+            ),
+            Delivered | Held | Misplaced => (verdict(kind), Stores::BeforeTheEnd),
+            Unknown => (verdict(kind), dice.pick(&any)),
+            // A predicate that was wrong, as its receipt shows.
+            Denied | Throttled | NotSent | Refused | Duplicate if dice.chance(10) => {
+                (Verdict { comment_id: "17".into(), ..verdict(kind) }, dice.pick(&any))
+            }
+            Denied | Throttled | NotSent | Refused | Duplicate => (verdict(kind), Stores::Never),
+        }
+    }
+
+    /// What a lookup reads at this instant.
+    pub(crate) fn look(&self, dice: &mut Dice) -> Finding {
+        if dice.chance(15) {
+            return if dice.chance(50) { Finding::Failed } else { Finding::NotFound { complete: false } };
+        }
+        let sees_all = self.rules.lookup.is_some_and(|ability| ability.sees_every_state);
+        let seen =
+            self.entries.iter().filter_map(|entry| entry.stored).find(|stored| sees_all || !stored.hidden);
+        match seen {
+            Some(stored) => Finding::Found(verdict(stored.kind)),
+            None if dice.chance(6) => {
+                Finding::Found(Verdict { comment_id: FOREIGN.into(), ..verdict(Delivered) })
+            }
+            None => Finding::NotFound { complete: true },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stores {
+    Never,
+    BeforeTheEnd,
+    AnyTime,
+}

@@ -1,0 +1,227 @@
+//! What the tests of this crate share: moments, links, short texts for events and actions, and a player for
+//! scenes that are written down as (moment, event, expected actions).
+
+#![allow(dead_code, reason = "every test binary compiles this and uses its own part of it")]
+#![allow(clippy::indexing_slicing, reason = "in a test, an index that is wrong should fail loudly")]
+
+pub(crate) mod channel;
+pub(crate) mod dice;
+mod driver;
+pub(crate) mod history;
+pub(crate) mod promise;
+
+use commentd_contract::{Outcome, VerdictKind};
+use commentd_delivery::lookup::{Finding, LookupAbility};
+use commentd_delivery::machine::Machine;
+use commentd_delivery::step::{Action, Earlier, Event, Link, Plan, Shared};
+use commentd_delivery::{Moment, Verdict};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// This many milliseconds.
+pub(crate) const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// The moment this many milliseconds after the start of the process.
+pub(crate) const fn at(milliseconds: u64) -> Moment {
+    Moment::at(ms(milliseconds))
+}
+
+/// A link without lookup or deduplication: three tries, 50 ms at least.
+pub(crate) const PLAIN: Link =
+    Link { max_attempts: 3, min_useful: ms(50), deduplicates_within: None, lookup: None };
+
+/// A link that deduplicates for a day.
+pub(crate) const DEDUPLICATING: Link = Link { deduplicates_within: Some(ms(86_400_000)), ..PLAIN };
+
+/// What a lookup that can prove absence 200 ms after an attempt's end says of itself.
+pub(crate) const SEEING: LookupAbility =
+    LookupAbility { settles_within: Some(ms(200)), sees_every_state: true };
+
+/// A link with such a lookup.
+pub(crate) const SEARCHABLE: Link = Link { lookup: Some(SEEING), ..PLAIN };
+
+/// A link that deduplicates and has such a lookup.
+pub(crate) const BOTH: Link = Link { lookup: Some(SEEING), ..DEDUPLICATING };
+
+/// A plan over these links with a second until the deadline and 20 ms of grace.
+pub(crate) fn plan(chain: &[Link]) -> Plan {
+    Plan {
+        chain: chain.to_vec(),
+        deadline: at(1000),
+        grace: ms(20),
+        earlier: Vec::new(),
+        seed: 7,
+        has_caller: true,
+    }
+}
+
+/// The same plan after attempts of earlier runs that came to these verdicts, all at the first link.
+pub(crate) fn after(plan: Plan, verdicts: &[VerdictKind]) -> Plan {
+    let earlier = |kind: &VerdictKind| Earlier { link: Some(0), verdict: verdict(*kind) };
+    Plan { earlier: verdicts.iter().map(earlier).collect(), ..plan }
+}
+
+/// A verdict of this kind with a text that names it.
+pub(crate) fn verdict(kind: VerdictKind) -> Verdict {
+    Verdict::new(kind, format!("the channel says {kind}"))
+}
+
+/// The event that an attempt ended with such a verdict.
+pub(crate) fn ended(kind: VerdictKind) -> Event {
+    Event::Ended(verdict(kind))
+}
+
+/// The event that a look which began at `began_ms` found the comment.
+pub(crate) fn found(kind: VerdictKind, began_ms: u64) -> Event {
+    Event::Looked(Finding::Found(verdict(kind)), at(began_ms))
+}
+
+/// The event that a look which began at `began_ms` read everything and found nothing.
+pub(crate) fn missed(began_ms: u64) -> Event {
+    Event::Looked(Finding::NotFound { complete: true }, at(began_ms))
+}
+
+/// A retry budget with this much left in it.
+#[derive(Debug)]
+pub(crate) struct Purse {
+    /// Retries left.
+    pub(crate) retries: u32,
+}
+
+impl Shared for Purse {
+    fn attempt_starts(&mut self, _link: usize, _now: Moment) {}
+    fn withdraw_retry(&mut self, _link: usize, _now: Moment) -> bool {
+        let granted = self.retries > 0;
+        self.retries = self.retries.saturating_sub(1);
+        granted
+    }
+}
+
+/// One action in a few words, for example `settle 0 denied` or `answer unknown 56`.
+pub(crate) fn word(action: &Action) -> String {
+    match action {
+        Action::RecordIntent { attempt, link } => format!("intent {attempt}@{link}"),
+        Action::Send { attempt, link } => format!("send {attempt}@{link}"),
+        Action::Cancel => "cancel".into(),
+        Action::RecordSettling { attempt, verdict, resolves } => {
+            format!("{} {attempt} {}", if *resolves { "resolve" } else { "settle" }, verdict.kind)
+        }
+        Action::Wake(moment) => format!("wake {}", moment.since_start().as_millis()),
+        Action::Look { attempt, link } => format!("look {attempt}@{link}"),
+        Action::Answer(answer) => {
+            let mut text = format!("answer {} {}", answer.outcome, answer.code.number());
+            if let Some(hint_ms) = answer.retry_after_ms {
+                let _ = write!(text, " hint {hint_ms}");
+            }
+            if !answer.recorded {
+                text.push_str(" unrecorded");
+            }
+            text
+        }
+        Action::Finish => "finish".into(),
+    }
+}
+
+/// All actions of a step, parted by commas.
+pub(crate) fn words(actions: &[Action]) -> String {
+    actions.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether `actual` reads as `expected`, where `?` in the latter stands for any one word.
+fn reads_as(actual: &str, expected: &str) -> bool {
+    let tokens =
+        |text: &str| text.replace(',', " ,").split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let (actual, expected) = (tokens(actual), tokens(expected));
+    actual.len() == expected.len() && actual.iter().zip(&expected).all(|(a, e)| e == "?" || a == e)
+}
+
+/// A story told to one machine, with what it must do at each step.
+pub(crate) struct Scene {
+    name: &'static str,
+    machine: Machine,
+    purse: Purse,
+    told: String,
+    wrong: Vec<String>,
+}
+
+impl Scene {
+    /// A scene that begins with [`Event::Start`] still to come.
+    pub(crate) fn new(name: &'static str, plan: Plan) -> Self {
+        Self {
+            name,
+            machine: Machine::new(plan),
+            purse: Purse { retries: 100 },
+            told: String::new(),
+            wrong: Vec::new(),
+        }
+    }
+
+    /// At this moment that happens, and these actions follow.
+    pub(crate) fn on(mut self, now_ms: u64, event: Event, expected: &str) -> Self {
+        let event_text = format!("{event:?}");
+        let actions = words(&self.machine.step(event, at(now_ms), &mut self.purse));
+        let _ = writeln!(self.told, "    {now_ms} {event_text:.90} → {actions}");
+        if !reads_as(&actions, expected) {
+            self.wrong.push(format!("  at {now_ms}: expected \"{expected}\", got \"{actions}\""));
+        }
+        self
+    }
+
+    /// The first attempt, at link 0, is on its way at 2 ms.
+    pub(crate) fn sent(self) -> Self {
+        self.on(0, Event::Start, "intent 0@0, wake 1000").on(2, Event::IntentRecorded, "send 0@0")
+    }
+
+    /// The first attempt ended at 100 ms with this verdict, which is being recorded.
+    pub(crate) fn settling(self, kind: VerdictKind) -> Self {
+        self.sent().on(100, ended(kind), "settle 0 ?, wake 1020")
+    }
+
+    /// By now the delivery comes to this.
+    pub(crate) fn comes_to(mut self, expected: Outcome) -> Self {
+        let outcome = self.machine.outcome();
+        if outcome != expected {
+            self.wrong.push(format!("  expected the outcome {expected}, got {outcome}"));
+        }
+        self
+    }
+
+    /// Nothing more will happen.
+    pub(crate) fn over(mut self) -> Self {
+        if !self.machine.is_over() {
+            self.wrong.push("  expected it to be over".into());
+        }
+        self
+    }
+
+    fn report(&self) -> Option<String> {
+        (!self.wrong.is_empty()).then(|| format!("{}:\n{}\n{}", self.name, self.wrong.join("\n"), self.told))
+    }
+}
+
+/// Fails with everything that is wrong in any of the scenes.
+#[track_caller]
+pub(crate) fn check(scenes: impl IntoIterator<Item = Scene>) {
+    let wrong: Vec<String> = scenes.into_iter().filter_map(|scene| scene.report()).collect();
+    assert!(wrong.is_empty(), "{} scenes went wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The first attempt was unknown and the second, in a channel that deduplicates, is on its way at 152 ms.
+pub(crate) fn repeated(name: &'static str, link: Link) -> Scene {
+    Scene::new(name, plan(&[link, PLAIN]))
+        .settling(VerdictKind::Unknown)
+        .on(101, Event::Settled, "wake ?")
+        .on(151, Event::Woken, "intent 1@0, wake 1000")
+        .on(152, Event::IntentRecorded, "send 1@0")
+}
+
+/// The first attempt was unknown and is being looked for from 101 ms on.
+pub(crate) fn looking(name: &'static str) -> Scene {
+    Scene::new(name, plan(&[SEARCHABLE, PLAIN])).settling(VerdictKind::Unknown).on(
+        101,
+        Event::Settled,
+        "look 0@0, wake 1000",
+    )
+}

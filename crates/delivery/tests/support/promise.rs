@@ -1,0 +1,208 @@
+//! The promises of SPEC 3 and 4, checked against the hidden effects while a history unfolds.
+
+use commentd_contract::{Code, Outcome, VerdictKind};
+use commentd_delivery::step::Answer;
+use commentd_delivery::{Moment, Verdict};
+use std::time::Duration;
+
+/// How much later than asked the model's wake-ups and replies may come, all together.
+pub(crate) const SLACK: Duration = Duration::from_millis(12);
+
+/// An attempt as the model's ledger has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// The channel that it was sent to.
+    pub(crate) channel: usize,
+    /// When its intent was asked for.
+    pub(crate) started: Moment,
+    /// What was recorded; `None` while it is open.
+    pub(crate) verdict: Option<Verdict>,
+    /// What a lookup made of it.
+    pub(crate) resolution: Option<Verdict>,
+    /// It became durable although the machine was told that it didn't.
+    pub(crate) phantom: bool,
+}
+
+impl Row {
+    /// What is known of it.
+    pub(crate) fn settled(&self) -> Option<&Verdict> {
+        self.resolution.as_ref().or(self.verdict.as_ref())
+    }
+
+    fn kind(&self) -> Option<VerdictKind> {
+        self.settled().map(|verdict| verdict.kind)
+    }
+
+    /// Open or unknown.
+    pub(crate) fn is_unresolved(&self) -> bool {
+        matches!(self.kind(), None | Some(VerdictKind::Unknown))
+    }
+}
+
+/// What these attempts come to, by the words of SPEC 4 and without the crate's own code.
+pub(crate) fn comes_to<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Outcome {
+    for row in rows.clone() {
+        match row.kind() {
+            Some(VerdictKind::Delivered) => return Outcome::Delivered,
+            Some(VerdictKind::Held) => return Outcome::Held,
+            Some(VerdictKind::Misplaced) => return Outcome::Misplaced,
+            _ => {}
+        }
+    }
+    if rows.clone().any(Row::is_unresolved) {
+        return Outcome::Unknown;
+    }
+    match rows.last().and_then(Row::kind) {
+        Some(VerdictKind::Refused | VerdictKind::Duplicate) => Outcome::Refused,
+        _ => Outcome::NotSent,
+    }
+}
+
+/// What one run of a delivery has come to so far.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Whether there is somebody to answer, or was until they hung up.
+    pub(crate) has_caller: bool,
+    /// They hung up.
+    pub(crate) gone: bool,
+    /// When the answer is due.
+    pub(crate) deadline: Moment,
+    /// How long a settling may be waited for after it.
+    pub(crate) grace: Duration,
+    /// What was answered.
+    pub(crate) answer: Option<Answer>,
+    /// The ledger refused a settling or an intent.
+    pub(crate) ledger_failed: bool,
+    /// Ended in this run, and not in the ledger yet.
+    pub(crate) unrecorded: bool,
+    /// The channel and the moment of every attempt of this run.
+    pub(crate) sends: Vec<(usize, Moment)>,
+    /// A channel has asked not to be asked again before that.
+    pub(crate) patience: Vec<(usize, Moment)>,
+}
+
+fn say(broken: bool, text: impl FnOnce() -> String) -> Result<(), String> {
+    if broken { Err(text()) } else { Ok(()) }
+}
+
+/// Checks an answer.
+pub(crate) fn on_answer(
+    run: &Run,
+    answer: &Answer,
+    rows: &[Row],
+    effects: usize,
+    now: Moment,
+) -> Result<(), String> {
+    say(!run.has_caller || run.gone, || "an answer to nobody".into())?;
+    say(run.answer.is_some(), || "a second answer".into())?;
+    say(now > run.deadline + run.grace + SLACK, || "the answer comes after deadline and grace".into())?;
+    let recorded = comes_to(rows.iter().filter(|row| !row.phantom));
+    let outcome = answer.outcome;
+    match outcome {
+        Outcome::Delivered | Outcome::Held | Outcome::Misplaced => {
+            say(effects != 1, || format!("answered {outcome} while {effects} comments exist"))?;
+        }
+        Outcome::Refused | Outcome::NotSent => {
+            say(effects != 0, || format!("answered {outcome} while {effects} comments exist"))?;
+        }
+        Outcome::Unknown => {
+            let excused = run.ledger_failed || now >= run.deadline + run.grace;
+            say(run.unrecorded && !excused, || "answered before the verdict was recorded".into())?;
+            say(recorded != Outcome::Unknown && !run.unrecorded && !excused, || {
+                format!("answered unknown although it is {recorded}")
+            })?;
+        }
+        Outcome::DryRun => return Err("answered dry_run".into()),
+    }
+    say(outcome != Outcome::Unknown && outcome != recorded, || {
+        format!("answered {outcome} while the ledger says {recorded}")
+    })?;
+    say(!code_fits(outcome, answer.code), || {
+        format!("answered {outcome} with code {}", answer.code.number())
+    })?;
+    say(!answer.recorded && !run.sends.is_empty(), || "answered as unrecorded after sending".into())
+}
+
+/// Whether the contract's effect column lets this code stand beside this outcome.
+fn code_fits(outcome: Outcome, code: Code) -> bool {
+    let code = code.number();
+    match outcome {
+        Outcome::Delivered | Outcome::Held => code == 0,
+        Outcome::Misplaced => code == 57,
+        Outcome::Unknown => [1, 2, 3, 30, 51, 55, 56].contains(&code),
+        _ => [10, 20, 31, 40, 50, 51, 52, 53, 54, 60, 61, 62, 63, 65, 66].contains(&code),
+    }
+}
+
+/// Checks that this attempt may go out now. `window`: how long its channel deduplicates.
+pub(crate) fn on_send(
+    run: &Run,
+    rows: &[Row],
+    attempt: usize,
+    channel: usize,
+    most: u32,
+    window: Option<Duration>,
+    now: Moment,
+) -> Result<(), String> {
+    let own = rows.get(attempt);
+    say(own.is_none_or(|row| row.channel != channel || row.verdict.is_some() || row.phantom), || {
+        format!("attempt {attempt} is sent without a durable intent")
+    })?;
+    say(attempt + 1 != rows.len(), || format!("attempt {attempt} is sent, which is not the last"))?;
+    say(!run.has_caller || run.gone, || "a comment is sent for nobody".into())?;
+    say(run.answer.is_some(), || "a comment is sent after the answer".into())?;
+    say(now >= run.deadline, || "a comment is sent after the deadline".into())?;
+    say(run.ledger_failed, || "a comment is sent although the ledger fails".into())?;
+    let earlier = &rows[..attempt];
+    let before = comes_to(earlier.iter());
+    say(before != Outcome::NotSent && before != Outcome::Unknown, || {
+        format!("a comment is sent although it is {before}")
+    })?;
+    for row in earlier.iter().filter(|row| row.is_unresolved()) {
+        say(row.channel != channel, || "a comment is sent elsewhere while an attempt is unresolved".into())?;
+        let covered = window.is_some_and(|window| now.since(row.started) < window);
+        say(!covered, || "an unresolved attempt is repeated without deduplication".into())?;
+    }
+    let tries = run.sends.iter().filter(|(other, _)| *other == channel).count();
+    say(tries >= most as usize, || format!("attempt {} of at most {most} at a provider", tries + 1))?;
+    let asked = run.patience.iter().any(|(other, until)| *other == channel && now < *until);
+    say(asked, || "a comment is sent before the channel's hint has passed".into())
+}
+
+/// Checks that a settling changes the ledger only as promised.
+pub(crate) fn on_settling(
+    rows: &[Row],
+    attempt: usize,
+    verdict: &Verdict,
+    resolves: bool,
+) -> Result<(), String> {
+    let Some(row) = rows.get(attempt) else {
+        return Err(format!("attempt {attempt} is settled without an intent"));
+    };
+    if !resolves {
+        return say(row.verdict.is_some(), || format!("attempt {attempt} is settled twice"));
+    }
+    let unknown = row.verdict.as_ref().is_some_and(|known| known.kind == VerdictKind::Unknown) || row.phantom;
+    say(!unknown || row.resolution.is_some(), || format!("attempt {attempt} is resolved, but was certain"))?;
+    say(verdict.kind == VerdictKind::Unknown, || format!("attempt {attempt} is resolved as unknown"))
+}
+
+/// Checks what the ledger says after a change.
+pub(crate) fn on_change(before: Outcome, rows: &[Row], effects: usize) -> Result<(), String> {
+    let after = comes_to(rows.iter());
+    say(before.is_final() && before != after, || format!("{before} became {after}"))?;
+    on_truth(after, effects)
+}
+
+/// Checks what the ledger says against what is.
+pub(crate) fn on_truth(outcome: Outcome, effects: usize) -> Result<(), String> {
+    say(effects > 1, || format!("{effects} comments exist"))?;
+    let stored = matches!(outcome, Outcome::Delivered | Outcome::Held | Outcome::Misplaced);
+    let wrong = if stored { effects != 1 } else { outcome != Outcome::Unknown && effects != 0 };
+    say(wrong, || format!("the ledger says {outcome} while {effects} comments exist"))
+}
+
+/// Checks that a run that is over has answered.
+pub(crate) fn on_finish(run: &Run) -> Result<(), String> {
+    say(run.has_caller && !run.gone && run.answer.is_none(), || "it finishes without an answer".into())
+}
