@@ -249,8 +249,7 @@ fn check_content(name: &str, content: &str) -> Result<(), RequestError> {
 }
 
 fn agreed_key(field: Option<String>, header: Option<&[u8]>) -> Result<Option<IdempotencyKey>, RequestError> {
-    // An empty field is how clients of optional fields write "none".
-    let field = match field.filter(|text| !text.is_empty()) {
+    let field = match field {
         None => None,
         Some(text) => Some(
             IdempotencyKey::parse(&text)

@@ -52,7 +52,8 @@ pub(crate) async fn run(args: BoardArgs) -> Ended {
     let listener = TcpListener::bind((args.host.as_str(), args.port)).await.map_err(|error| {
         crate::Failure(format!("--host/--port: can't listen on {}:{}: {error}", args.host, args.port))
     })?;
+    let stop = signals::stop_requested();
     console::say(&format!("commentd board listening on http://{}", listener.local_addr()?));
-    board.serve(listener, signals::stop_requested()).await?;
+    board.serve(listener, stop).await?;
     Ok(0)
 }

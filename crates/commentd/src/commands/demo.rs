@@ -145,8 +145,9 @@ pub(crate) async fn run(args: DemoArgs) -> Ended {
     console::say(&if args.json { shown.json()? } else { shown.table() });
 
     if args.stay {
+        let stop = signals::stop_requested();
         console::say(&format!("\nboard and sidecar keep running; see {board_url} – Ctrl-C ends them"));
-        signals::stop_requested().await;
+        stop.await;
     }
     drop(stop_sidecar);
     serving.await?;

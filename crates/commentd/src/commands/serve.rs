@@ -38,6 +38,7 @@ pub(crate) async fn run(args: ServeArgs) -> Ended {
         retention: config.retention,
         clock,
     };
+    let stop = signals::stop_requested();
     let sidecar = Sidecar::start(parts).await?;
     console::say(&start_line(&sidecar, &facts));
     if sidecar.unknown() > 0 {
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: ServeArgs) -> Ended {
             "deliveries of an earlier run are unknown; they are being looked up where their channel allows it"
         );
     }
-    match sidecar.run(signals::stop_requested()).await {
+    match sidecar.run(stop).await {
         Drained::Settled => tracing::info!("drained: everything in flight was settled and recorded"),
         Drained::CutShort => {
             tracing::warn!(

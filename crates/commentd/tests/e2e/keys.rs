@@ -1,1 +1,342 @@
-//! The same key again: at once, later, after a crash, with another text.
+//! Keys: one comment a key, whatever the callers, the channel or `kill -9` do in between.
+
+use crate::misbehaving::{Latch, Port, Server, stored};
+use crate::support::process::Served;
+use crate::support::{Answer, Board, Client, PATIENCE, Program, Sidecar, at, wait_for};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Barrier;
+use std::time::Instant;
+use tempfile::TempDir;
+
+/// In milliseconds: longer than any test.
+const FOREVER_MS: u64 = 300_000;
+
+/// A board, and a sidecar in front of it with a ledger on disk.
+struct Rig {
+    board: Served,
+    sidecar: Served,
+    directory: TempDir,
+}
+
+impl Rig {
+    /// With this fault plan of the board and these arguments of the sidecar.
+    fn start(faults: &str, args: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = directory.path().join("faults.toml");
+        std::fs::write(&plan, faults).unwrap();
+        let board = Board::start(&["--faults", plan.to_str().unwrap()]);
+        let sidecar = Sidecar::for_channel("board", &board.url, directory.path(), args);
+        Self { board, sidecar, directory }
+    }
+
+    /// `kill -9`, and a new sidecar on the same ledger.
+    fn killed_and_restarted(self) -> Self {
+        let Self { board, sidecar, directory } = self;
+        sidecar.kill();
+        let sidecar = Sidecar::for_channel("board", &board.url, directory.path(), &[]);
+        Self { board, sidecar, directory }
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.directory.path().join("ledger.db")
+    }
+
+    fn post(&self, comment: &Value) -> Value {
+        let answer = self.sidecar.client().comment(comment);
+        assert_eq!(answer.status, 200, "{}", answer.json());
+        answer.json()
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let comments = Board::comments(&self.board.url, "t");
+        comments.iter().map(|comment| comment["text"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// How many comments the board was sent, whatever it did with them.
+    fn received(&self) -> u64 {
+        Board::counter(&self.board.url, "received")
+    }
+
+    fn stored(&self) -> u64 {
+        Board::counter(&self.board.url, "stored")
+    }
+}
+
+fn comment(content: &str, key: &str) -> Value {
+    json!({"content": content, "sns_id": "t", "idempotency_key": key, "deadline_ms": 20_000})
+}
+
+#[track_caller]
+fn assert_outcome(reply: &Value, outcome: &str, replayed: bool) {
+    assert_eq!(at(reply, "data.outcome"), outcome, "{reply:#}");
+    assert_eq!(at(reply, "data.replayed"), replayed, "{reply:#}");
+}
+
+/// A reply without what may differ between two callers of one key.
+fn essence(mut reply: Value) -> Value {
+    for name in ["latency_ms", "task_id"] {
+        reply.as_object_mut().unwrap().remove(name).unwrap();
+    }
+    for name in ["raw_provider_latency_ms", "replayed"] {
+        reply["data"].as_object_mut().unwrap().remove(name).unwrap();
+    }
+    reply
+}
+
+#[test]
+fn fifty_callers_of_one_key_get_one_comment_and_one_answer() {
+    let rig = Rig::start("latency_ms = 100", &[]);
+    let start = Barrier::new(50);
+    let answers: Vec<Value> = std::thread::scope(|scope| {
+        let call = |number: usize| {
+            let mut comment = comment("fifty", "k");
+            comment["task_id"] = json!(format!("task {number}"));
+            start.wait();
+            rig.post(&comment)
+        };
+        let callers: Vec<_> = (0..50).map(|number| scope.spawn(move || call(number))).collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    assert_eq!((rig.texts(), rig.received()), (vec!["fifty".to_owned()], 1));
+    let first_hand = answers.iter().filter(|answer| at(answer, "data.replayed") == false).count();
+    assert_eq!(first_hand, 1, "all but one are replays");
+    let expected = essence(answers[0].clone());
+    assert_eq!(at(&expected, "data.outcome"), "delivered", "{expected:#}");
+    for answer in answers {
+        assert_eq!(essence(answer), expected);
+    }
+}
+
+#[test]
+fn a_killed_sidecar_answers_the_same_after_its_restart() {
+    let rig = Rig::start("", &[]);
+    let delivered = rig.post(&comment("kept", "k1"));
+    assert_outcome(&delivered, "delivered", false);
+    let mut orphan = comment("an answer to nobody", "k2");
+    orphan["reply_to"] = json!("999999");
+    let refused = rig.post(&orphan);
+    assert_outcome(&refused, "refused", false);
+    assert_eq!(rig.received(), 2);
+
+    let rig = rig.killed_and_restarted();
+    let again = rig.post(&comment("kept", "k1"));
+    assert_outcome(&again, "delivered", true);
+    assert_eq!(essence(again), essence(delivered));
+    let again = rig.post(&orphan);
+    assert_outcome(&again, "refused", true);
+    assert_eq!(essence(again), essence(refused));
+    assert_eq!((rig.received(), rig.texts()), (2, vec!["kept".to_owned()]));
+}
+
+#[test]
+fn another_text_under_a_key_is_refused_and_not_sent() {
+    let rig = Rig::start("", &[]);
+    assert_outcome(&rig.post(&comment("one", "k")), "delivered", false);
+    let other = rig.sidecar.client().comment(&comment("another", "k"));
+    assert_eq!((other.status, &other.json()["error_code"]), (422, &json!(63)));
+    assert_eq!(other.json()["ok"], false);
+    assert_outcome(&rig.post(&comment("one", "k")), "delivered", true);
+    assert_eq!((rig.received(), rig.texts()), (1, vec!["one".to_owned()]));
+}
+
+#[test]
+fn another_text_in_a_batch_is_refused_alone() {
+    let rig = Rig::start("", &[]);
+    let batch = |texts: [&str; 3]| {
+        let body = json!({"comments": texts, "sns_id": "t", "idempotency_key": "k", "deadline_ms": 20_000});
+        let answer = rig.sidecar.client().post("/api/comment/batch", &body);
+        assert_eq!(answer.status, 200);
+        answer.json()
+    };
+    let first = batch(["a", "b", "c"]);
+    assert_eq!((&first["ok"], at(&first, "data.succeeded")), (&json!(true), &json!(3)), "{first:#}");
+    let second = batch(["a", "x", "c"]);
+    assert_eq!((&second["ok"], at(&second, "data.succeeded")), (&json!(false), &json!(2)), "{second:#}");
+    for (index, (success, code, replayed)) in
+        [(true, 0, true), (false, 63, false), (true, 0, true)].iter().enumerate()
+    {
+        let item = at(&second, &format!("data.results.{index}"));
+        assert_eq!((&item["success"], &item["error_code"]), (&json!(success), &json!(code)), "{item:#}");
+        assert_eq!(item["replayed"], *replayed, "{item:#}");
+        if *success {
+            assert_eq!(item["comment_id"], *at(&first, &format!("data.results.{index}.comment_id")));
+        }
+    }
+    let mut texts = rig.texts();
+    texts.sort();
+    assert_eq!((texts, rig.received()), (vec!["a".to_owned(), "b".into(), "c".into()], 3));
+}
+
+#[test]
+fn a_second_sidecar_on_the_ledger_ends_and_names_the_first() {
+    let rig = Rig::start("", &[]);
+    let ledger = rig.ledger();
+    let args = ["serve", "--port", "0", "--channel", "board", "--channel-url", &rig.board.url];
+    let mut command = Program::command(args);
+    command.arg("--ledger").arg(&ledger).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut second = command.spawn().unwrap();
+    let began = Instant::now();
+    while second.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
+        std::thread::yield_now();
+    }
+    let _ = second.kill();
+    let output = second.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("process {}", rig.sidecar.id())), "{said}");
+    assert!(said.contains(&rig.sidecar.url), "{said}");
+    assert_outcome(&rig.post(&comment("still served", "k")), "delivered", false);
+}
+
+#[test]
+fn a_key_is_the_same_bare_quoted_and_in_the_body() {
+    let rig = Rig::start("", &[]);
+    let without = json!({"content": "one", "sns_id": "t", "deadline_ms": 20_000}).to_string();
+    let with_header = |value: &str| -> Answer {
+        rig.sidecar.client().request(
+            "POST",
+            "/api/comment",
+            &[("Idempotency-Key", value)],
+            without.as_bytes(),
+        )
+    };
+    assert_outcome(&with_header("key-1").json(), "delivered", false);
+    assert_outcome(&with_header("\"key-1\"").json(), "delivered", true);
+    assert_outcome(&rig.post(&comment("one", "key-1")), "delivered", true);
+    assert_eq!((rig.received(), rig.texts()), (1, vec!["one".to_owned()]));
+    assert_outcome(&with_header("key-2").json(), "delivered", false);
+    assert_eq!(rig.received(), 2);
+}
+
+#[test]
+fn callers_with_different_names_do_not_share_keys() {
+    let auth = ["--auth-user", "ann", "--auth-password", "pw", "--auth-bearer", "bob=token"];
+    let rig = Rig::start("", &auth);
+    let post = |authorization: &str, content: &str| {
+        let headers = [("Authorization", authorization), ("Content-Type", "application/json")];
+        let body = comment(content, "k").to_string();
+        rig.sidecar.client().request("POST", "/api/comment", &headers, body.as_bytes())
+    };
+    let (ann, bob) = ("Basic YW5uOnB3", "Bearer token");
+    assert_outcome(&post(ann, "from Ann").json(), "delivered", false);
+    assert_outcome(&post(bob, "from Bob").json(), "delivered", false);
+    assert_outcome(&post(ann, "from Ann").json(), "delivered", true);
+    assert_outcome(&post(bob, "from Bob").json(), "delivered", true);
+    assert_eq!(post(bob, "from Ann").status, 422);
+    assert_eq!(post("Bearer wrong", "from nobody").status, 401);
+    assert_eq!((rig.received(), rig.texts().len()), (2, 2));
+}
+
+#[test]
+fn a_comment_whose_reply_was_cut_off_is_looked_up_and_delivered_in_time() {
+    let rig = Rig::start("[[fault]]\nkind = \"cut_after\"\nrequests = [1]", &[]);
+    let answer = rig.post(&comment("cut", "k"));
+    assert_outcome(&answer, "delivered", false);
+    assert_eq!(at(&answer, "data.retry_count"), 0, "found, not sent again: {answer:#}");
+    let comments = Board::comments(&rig.board.url, "t");
+    assert_eq!((comments.len(), rig.received()), (1, 1));
+    assert_eq!(at(&answer, "data.comment_id"), &comments[0]["id"]);
+    assert_outcome(&rig.post(&comment("cut", "k")), "delivered", true);
+    assert_eq!(rig.received(), 1);
+}
+
+#[test]
+fn a_sidecar_killed_while_the_board_held_its_reply_finds_the_comment() {
+    let faults = "[[fault]]\nkind = \"slow_headers\"\nratio = 1.0\nhold_ms = 600000";
+    let rig = Rig::start(faults, &[]);
+    let (client, posted) = (rig.sidecar.client(), comment("held back", "k"));
+    let caller = std::thread::spawn(move || client.raw(&request_of(&client, &posted)));
+    wait_for("the board to store it", || rig.stored() == 1);
+    let rig = rig.killed_and_restarted();
+    assert!(caller.join().unwrap().is_err(), "nobody answered the first caller");
+    assert_outcome(&rig.post(&comment("held back", "k")), "delivered", true);
+    assert_eq!((rig.received(), rig.texts()), (1, vec!["held back".to_owned()]));
+}
+
+#[test]
+fn a_sidecar_killed_while_the_board_hung_does_not_send_again() {
+    let rig = Rig::start("[[fault]]\nkind = \"hang\"\nrequests = [1]", &[]);
+    let (client, posted) = (rig.sidecar.client(), comment("lost", "k"));
+    let caller = std::thread::spawn(move || client.raw(&request_of(&client, &posted)));
+    wait_for("the comment to arrive", || rig.received() == 1);
+    let rig = rig.killed_and_restarted();
+    assert!(caller.join().unwrap().is_err(), "nobody answered the first caller");
+    for _ in 0..3 {
+        assert_outcome(&rig.post(&comment("lost", "k")), "unknown", true);
+    }
+    assert_eq!((rig.received(), rig.stored()), (1, 0));
+}
+
+fn request_of(client: &Client, comment: &Value) -> Vec<u8> {
+    let (host, body) = (&client.address, comment.to_string());
+    let length = body.len();
+    format!("POST /api/comment HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+        .into_bytes()
+}
+
+#[test]
+fn a_comment_that_was_proved_absent_is_sent_by_the_next_request_and_not_before() {
+    let faults = "[[fault]]\nkind = \"cut_before\"\nrequests = [1]";
+    let rig = Rig::start(faults, &["--set", "settles_within_s=1"]);
+    let mut hurried = comment("absent", "k");
+    hurried["deadline_ms"] = json!(1000);
+    let first = rig.post(&hurried);
+    assert_outcome(&first, "unknown", false);
+    wait_for("the lookups to prove it absent", || {
+        rig.sidecar.log().contains("turned out not to be there after its caller was answered")
+    });
+    assert_eq!((rig.received(), rig.stored()), (1, 0), "nobody has asked for it again");
+    let second = rig.post(&comment("absent", "k"));
+    assert_outcome(&second, "delivered", false);
+    let verdicts = [at(&second, "data.attempts.0.verdict"), at(&second, "data.attempts.1.verdict")];
+    assert_eq!(verdicts, ["not_sent", "delivered"], "{second:#}");
+    assert_eq!(at(&second, "data.delivery_id"), at(&first, "data.delivery_id"));
+    assert_outcome(&rig.post(&comment("absent", "k")), "delivered", true);
+    assert_eq!((rig.received(), rig.texts()), (2, vec!["absent".to_owned()]));
+}
+
+#[test]
+fn a_caller_with_less_time_is_told_that_the_key_is_in_flight() {
+    let latch = Latch::default();
+    let opened = latch.clone();
+    let server = Server::start(move |talk| {
+        talk.request();
+        opened.wait();
+        talk.say(&stored());
+        talk.rest();
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let timeout = FOREVER_MS.to_string();
+    let args = ["--native-timeout-ms", timeout.as_str()];
+    let sidecar = Sidecar::for_channel("generic", &server.url(), directory.path(), &args);
+    let client = sidecar.client();
+    let patient = std::thread::spawn(move || client.comment(&comment("slow", "k")).json());
+    wait_for("the comment to arrive", || server.seen().requests_with("slow") == 1);
+
+    let mut hurried = comment("slow", "k");
+    hurried["deadline_ms"] = json!(200);
+    let told = sidecar.client().comment(&hurried);
+    assert_eq!((told.status, &told.json()["error_code"]), (409, &json!(64)), "{}", told.json());
+    assert!(told.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+    latch.open();
+    assert_outcome(&patient.join().unwrap(), "delivered", false);
+    assert_outcome(&sidecar.client().comment(&hurried).json(), "delivered", true);
+    assert_eq!(server.seen().requests.len(), 1);
+}
+
+#[test]
+fn what_was_not_sent_is_sent_under_the_same_key_once_the_channel_is_there() {
+    let port = Port::take();
+    let directory = tempfile::tempdir().unwrap();
+    let sidecar = Sidecar::for_channel("generic", &port.url(), directory.path(), &[]);
+    let early = sidecar.client().comment(&comment("patience", "k")).json();
+    assert_outcome(&early, "not_sent", false);
+    let server = Server::on(port.listen(), |talk| talk.answer_all(&stored()));
+    let late = sidecar.client().comment(&comment("patience", "k")).json();
+    assert_outcome(&late, "delivered", false);
+    assert_eq!(at(&late, "data.delivery_id"), at(&early, "data.delivery_id"));
+    assert_outcome(&sidecar.client().comment(&comment("patience", "k")).json(), "delivered", true);
+    assert_eq!(server.seen().requests_with("patience"), 1);
+}

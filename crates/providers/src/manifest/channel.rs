@@ -353,8 +353,9 @@ impl Channel {
 
     /// What the reply to it means.
     pub fn judge(&self, reply: &Reply, scope: &Scope) -> Verdict {
-        let mut verdict = judge::judge(&self.compiled, reply, scope);
+        let mut verdict = judge::judge(&self.compiled, reply, scope, &|text| self.redact(text));
         verdict.message = self.redact(&verdict.message);
+        verdict.provider_error_code = self.redact(&verdict.provider_error_code);
         verdict.provider_error_message = self.redact(&verdict.provider_error_message);
         verdict.distrusting_receipts()
     }

@@ -142,7 +142,14 @@ impl Reply {
 }
 
 /// Judges the reply to the request that carried the comment.
-pub(super) fn judge(compiled: &Compiled, reply: &Reply, scope: &Scope) -> Verdict {
+pub(super) fn judge(
+    compiled: &Compiled,
+    reply: &Reply,
+    scope: &Scope,
+    redact: &dyn Fn(&str) -> String,
+) -> Verdict {
+    // Redacted before it is shortened: a secret that is cut in two can't be found any more.
+    let shortened = |text: &str| shortened(&redact(text));
     // A redirect is never followed on send, and says nothing about what the first server did.
     if (300..400).contains(&reply.status) {
         return bad_reply(format!(

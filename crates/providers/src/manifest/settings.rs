@@ -62,13 +62,16 @@ impl Settings {
         self.as_value(|secret| Value::from(if secret.expose_secret().is_empty() { "" } else { REDACTED }))
     }
 
-    /// Replaces every secret that stands in `text` by `***`.
+    /// Replaces every secret that stands in `text` by `***`. Of a whole `Authorization` header, that goes for the
+    /// credentials alone, too: servers like to repeat a token that they don't accept.
     pub fn redact(&self, text: &str) -> String {
         self.values.values().fold(text.to_owned(), |text, value| match value {
-            Checked::Secret(secret) if !secret.expose_secret().is_empty() => {
-                text.replace(secret.expose_secret(), REDACTED)
+            Checked::Secret(secret) => {
+                let whole = secret.expose_secret();
+                let credentials = whole.split_once(' ').map_or("", |(_, credentials)| credentials.trim());
+                redacted(redacted(text, whole), credentials)
             }
-            _ => text,
+            Checked::Plain(_) => text,
         })
     }
 
@@ -81,6 +84,11 @@ impl Settings {
             (name.clone(), value)
         }))
     }
+}
+
+/// A text without this secret; an empty one is none.
+pub(crate) fn redacted(text: String, secret: &str) -> String {
+    if secret.is_empty() { text } else { text.replace(secret, REDACTED) }
 }
 
 /// The environment variable that gives this setting.

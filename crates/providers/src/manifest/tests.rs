@@ -107,5 +107,6 @@ fn secrets_are_not_shown() {
     let sent = channel.render(&channel.scope(&comment("a"), id, 0)).unwrap();
     assert_eq!(sent.headers[0].1.to_str().unwrap(), "Bearer s3cret");
     assert_eq!(channel.redact("echo: Bearer s3cret"), "echo: ***");
+    assert_eq!(channel.redact("bad token s3cret"), "bad token ***");
     assert!(!format!("{channel:?}").contains("s3cret"));
 }

@@ -1,7 +1,9 @@
 //! The channel's base URL, checked once.
 
+use crate::manifest::settings::redacted;
 use base64::Engine;
 use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use url::Url;
 
@@ -14,6 +16,8 @@ pub struct BaseUrl {
     authority: String,
     path: String,
     basic: Option<HeaderValue>,
+    /// What a server might repeat of the userinfo: the password, and how it goes over the wire.
+    secrets: [SecretString; 2],
 }
 
 /// Why a text is no base URL.
@@ -58,14 +62,9 @@ impl BaseUrl {
             Some(port) => format!("{host}:{port}"),
             None => host.clone(),
         };
-        Ok(Self {
-            port,
-            tls,
-            authority,
-            path: url.path().trim_end_matches('/').to_owned(),
-            basic: basic(&url),
-            host,
-        })
+        let (basic, secrets) = basic(&url);
+        let path = url.path().trim_end_matches('/').to_owned();
+        Ok(Self { host, port, tls, authority, path, basic, secrets })
     }
 
     /// The host, IPv6 addresses in brackets.
@@ -91,6 +90,11 @@ impl BaseUrl {
         self.basic.clone()
     }
 
+    /// Replaces what is secret in the userinfo by `***`.
+    pub(super) fn redact(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| redacted(text, secret.expose_secret()))
+    }
+
     /// Scheme and authority.
     pub fn origin(&self) -> String {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
@@ -112,16 +116,20 @@ impl fmt::Debug for BaseUrl {
     }
 }
 
-fn basic(url: &Url) -> Option<HeaderValue> {
+/// The header that the userinfo becomes, and its secrets.
+fn basic(url: &Url) -> (Option<HeaderValue>, [SecretString; 2]) {
     if url.username().is_empty() && url.password().is_none() {
-        return None;
+        return (None, Default::default());
     }
     let decode = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
-    let credentials = format!("{}:{}", decode(url.username()), decode(url.password().unwrap_or_default()));
+    let password = decode(url.password().unwrap_or_default());
+    let credentials = format!("{}:{password}", decode(url.username()));
     let encoded = base64::engine::general_purpose::STANDARD.encode(credentials);
-    let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+    let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).ok();
+    if let Some(value) = &mut value {
+        value.set_sensitive(true);
+    }
+    (value, [encoded.into(), password.into()])
 }
 
 #[cfg(test)]
@@ -135,6 +143,8 @@ mod tests {
         assert_eq!(base.join("/new?a=b"), "/base/new?a=b");
         assert_eq!(base.basic().unwrap().to_str().unwrap(), "Basic dUB4OnAgdw==");
         assert_eq!(format!("{base:?}"), "https://example.org:8443/base");
+        assert_eq!(base.redact("bad: Basic dUB4OnAgdw== (p w)"), "bad: Basic *** (***)");
+        assert_eq!(BaseUrl::parse("http://h").unwrap().redact("as it is"), "as it is");
         for bad in ["", "example.org", "ftp://example.org", "http://h/?k=v", "http://"] {
             assert!(BaseUrl::parse(bad).is_err(), "{bad}");
         }

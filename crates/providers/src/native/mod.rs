@@ -214,7 +214,7 @@ impl NativeHttp {
         // A retry never reuses a connection: whatever broke the first may have broken all of its age.
         let exchange = self.exchange(&request, Some(job), gate, job.attempt > 1);
         match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(Ok(reply)) => self.channel.judge(&reply, &scope),
+            Ok(Ok(reply)) => self.judge(&reply, &scope),
             Ok(Err(failure)) => {
                 let message = self.channel.redact(&failure.message);
                 match failure.side {
@@ -228,6 +228,17 @@ impl NativeHttp {
             }
             Err(_) => self.timed_out(gate),
         }
+    }
+
+    /// What the reply means, in words that repeat no secret.
+    fn judge(&self, reply: &Reply, scope: &Scope) -> Verdict {
+        let mut verdict = self.channel.judge(reply, scope);
+        for words in
+            [&mut verdict.message, &mut verdict.provider_error_code, &mut verdict.provider_error_message]
+        {
+            *words = self.base.redact(words);
+        }
+        verdict
     }
 
     fn timed_out(&self, gate: &Gate) -> Verdict {

@@ -53,6 +53,8 @@ struct Run {
     machine: Machine,
     /// Whether the ledger has a record of this delivery.
     opened: bool,
+    /// Whether it answers from the record, because nothing may be sent under its key.
+    replays: bool,
     /// The link of the last attempt.
     link: usize,
     attempts: Vec<(ProviderName, Option<Verdict>)>,
@@ -144,6 +146,7 @@ impl Run {
             id,
             machine: Machine::new(plan),
             opened: false,
+            replays: false,
             link: 0,
             attempts: Vec::new(),
             looked: false,
@@ -298,7 +301,8 @@ impl Run {
         match keyed::rule(record, &self.flight.fingerprint) {
             KeyRule::Reused => self.publish(Delivered::KeyReused),
             KeyRule::Replay => self.publish(Delivered::Told(Arc::new(Told::from_record(record)))),
-            KeyRule::TryAfresh | KeyRule::LookUp => {
+            known @ (KeyRule::TryAfresh | KeyRule::LookUp) => {
+                self.replays = known == KeyRule::LookUp;
                 self.adopt(record, true);
                 return false;
             }
@@ -470,7 +474,7 @@ impl Run {
                 trace_id: self.trace_id.clone(),
                 answer,
                 attempts: self.attempts.clone(),
-                replayed: false,
+                replayed: self.replays,
             };
             Delivered::Told(Arc::new(told))
         };

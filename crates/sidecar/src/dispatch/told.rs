@@ -49,7 +49,7 @@ impl Told {
         let known = || self.attempts.iter().filter_map(|(name, verdict)| Some((*name, verdict.as_ref()?)));
         known()
             .find(|(_, verdict)| verdict.rule().effect == Effect::One)
-            .or_else(|| known().find(|(_, verdict)| verdict.rule().effect == Effect::Unclear))
+            .or_else(|| known().rfind(|(_, verdict)| verdict.rule().effect == Effect::Unclear))
             .or_else(|| known().next_back())
     }
 

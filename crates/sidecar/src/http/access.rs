@@ -35,6 +35,9 @@ impl Access {
     }
 
     fn check(&self, path: &str, headers: &HeaderMap) -> Result<CallerName, Refusal> {
+        if headers.get_all(HOST).iter().count() > 1 {
+            return Err(Refusal::Forbidden("Host is there more than once".into()));
+        }
         let host = headers.get(HOST).map(HeaderValue::to_str);
         let host = match host {
             None => None,

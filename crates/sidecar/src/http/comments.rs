@@ -142,6 +142,7 @@ fn stand_ins(headers: &HeaderMap) -> StandIns<'_> {
 async fn read(request: Request) -> Result<(HeaderMap, Bytes), Refusal> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
+    check_one_key(&head.headers)?;
     let reading = Limited::new(Body::new(body), MAX_BODY_BYTES).collect();
     match tokio::time::timeout(BODY_TIMEOUT, reading).await {
         Ok(Ok(collected)) => Ok((head.headers, collected.to_bytes())),
@@ -153,6 +154,16 @@ async fn read(request: Request) -> Result<(HeaderMap, Bytes), Refusal> {
             Err(Refusal::Malformed(format!("the body didn't arrive within {} s", BODY_TIMEOUT.as_secs())))
         }
     }
+}
+
+/// Two keys in one request disagree, whichever would be taken.
+fn check_one_key(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let first = keys.next();
+    if keys.all(|key| Some(key) == first) {
+        return Ok(());
+    }
+    Err(Refusal::Malformed("Idempotency-Key header: is there more than once, with different keys".into()))
 }
 
 /// JSON, or nothing said at all by a client that is no browser.

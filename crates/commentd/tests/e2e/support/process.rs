@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 /// The program itself.
 pub struct Program;
@@ -35,6 +36,7 @@ pub struct Served {
     child: Child,
     pub url: String,
     log: Arc<Mutex<String>>,
+    reading: Option<JoinHandle<()>>,
 }
 
 impl Served {
@@ -44,7 +46,7 @@ impl Served {
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().unwrap();
         let sink = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reading = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut log = sink.lock().unwrap();
                 log.push_str(&line);
@@ -69,7 +71,7 @@ impl Served {
             let mut rest = String::new();
             let _ = stdout.read_to_string(&mut rest);
         });
-        Self { child, url, log }
+        Self { child, url, log, reading: Some(reading) }
     }
 
     pub fn client(&self) -> Client {
@@ -92,15 +94,28 @@ impl Served {
     }
 
     /// SIGTERM, and waits for its end.
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
+        self.ask_to_end();
+        self.ended().0
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn ask_to_end(&self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end; also gives all that it wrote to stderr.
+    pub fn ended(mut self) -> (ExitStatus, String) {
         let mut status = None;
         wait_for("the process to end after SIGTERM", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        status.unwrap()
+        if let Some(reading) = self.reading.take() {
+            reading.join().unwrap();
+        }
+        (status.unwrap(), self.log())
     }
 }
 
