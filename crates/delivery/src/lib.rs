@@ -10,8 +10,10 @@
 //! - [`lookup`]: when to ask the channel again, and what proves absence
 //! - [`retry`]: backoff and the retry budget
 //! - [`keyed`]: what a key that is known already means for a new request
+//! - [`sabotage`]: switches for the rules, in builds that are to fail their tests
 //! - [`record`]: what the ledger keeps, and the answer that follows from it
 
+mod answers;
 pub mod fingerprint;
 pub mod gate;
 pub mod id;
@@ -20,6 +22,7 @@ pub mod lookup;
 pub mod machine;
 pub mod record;
 pub mod retry;
+pub mod sabotage;
 pub mod step;
 pub mod time;
 pub mod verdict;

@@ -1,5 +1,6 @@
 //! When to ask the channel whether a comment is there, and what its silence proves.
 
+use crate::sabotage::{Rule, is_off};
 use crate::time::Moment;
 use crate::verdict::Verdict;
 use std::time::Duration;
@@ -75,11 +76,12 @@ impl Search {
         self.looks = self.looks.saturating_add(1);
         let wait =
             FIRST_WAIT.saturating_mul(1u32.checked_shl(self.looks - 1).unwrap_or(u32::MAX)).min(LONGEST_WAIT);
-        let Some(settles_within) = self.ability.settles_within.filter(|_| self.ability.sees_every_state)
-        else {
+        let Some(settles_within) = self.ability.settles_within.filter(|_| self.sees_enough()) else {
             return self.again_at(now + wait);
         };
-        let settled = self.ended + settles_within;
+        let settled =
+            if is_off(Rule::AbsenceTakesSettling) { self.ended } else { self.ended + settles_within };
+        let complete = complete || is_off(Rule::AbsenceTakesCompleteLooks);
         if !complete || began < settled {
             return match self.again_at(now + wait) {
                 // However many looks there were, the ones that can prove something are still to come.
@@ -89,6 +91,7 @@ impl Search {
             };
         }
         match self.absent_since {
+            _ if is_off(Rule::AbsenceTakesTwoLooks) => NextLook::Absent,
             Some(first) if began.since(first) >= settles_within / 2 => NextLook::Absent,
             Some(first) => NextLook::At(first + settles_within / 2),
             None => {
@@ -96,6 +99,10 @@ impl Search {
                 NextLook::At(began + settles_within / 2)
             }
         }
+    }
+
+    fn sees_enough(&self) -> bool {
+        self.ability.sees_every_state || is_off(Rule::AbsenceTakesEveryState)
     }
 
     fn again_at(&self, moment: Moment) -> NextLook {

@@ -11,9 +11,13 @@
 //!                                                                      └▶ Look ─▶ Looked …
 //! ```
 
+use crate::answers::{
+    STILL_OPEN, UNRECORDABLE, UNRECORDABLE_INTENT, UNRECORDED_IN_TIME, absent, not_sent_in_time, unrecorded,
+};
 use crate::lookup::{Finding, NextLook, Search};
 use crate::record::outcome_of;
 use crate::retry::backoff;
+use crate::sabotage::{Rule, is_off};
 use crate::step::{Action, Answer, Event, Link, Plan, Shared};
 use crate::time::Moment;
 use crate::verdict::{Again, Effect, Next, Verdict};
@@ -110,6 +114,10 @@ impl Machine {
                 self.settle_last(not_sent_in_time(), now, &mut actions);
             }
             (Phase::Sending { .. }, Event::Cancelled(false)) => {
+                if is_off(Rule::PassedGateIsUnknown) {
+                    self.settle_last(not_sent_in_time(), now, &mut actions);
+                    return actions;
+                }
                 // What is open counts as unknown. The attempt runs on; its verdict is recorded when it comes.
                 self.answer(&mut actions);
             }
@@ -140,6 +148,8 @@ impl Machine {
     fn start(&mut self, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
         match self.outcome() {
             Outcome::NotSent => self.begin(0, now, shared, actions),
+            Outcome::Unknown if is_off(Rule::UnknownIsLookedUp) => self.begin(0, now, shared, actions),
+            _ if is_off(Rule::CertainIsReplayed) => self.begin(0, now, shared, actions),
             Outcome::Unknown => {
                 self.revisiting = true;
                 self.closed = true;
@@ -180,6 +190,10 @@ impl Machine {
         });
         self.phase = Phase::RecordingIntent { link };
         actions.push(Action::RecordIntent { attempt: self.attempts.len() - 1, link });
+        if is_off(Rule::IntentBeforeSend) {
+            self.phase = Phase::Sending { link };
+            actions.push(Action::Send { attempt: self.attempts.len() - 1, link });
+        }
         self.wake(self.plan.deadline, actions);
     }
 
@@ -224,6 +238,9 @@ impl Machine {
         let before = entry.verdict.replace(verdict.clone());
         self.phase = Phase::Settling { attempt, resolves, before };
         actions.push(Action::RecordSettling { attempt, verdict, resolves });
+        if is_off(Rule::SettlingBeforeAnswer) {
+            self.answer(actions);
+        }
         if !self.answered {
             self.wake(self.plan.deadline + self.plan.grace, actions);
         }
@@ -256,7 +273,8 @@ impl Machine {
         shared: &mut dyn Shared,
         actions: &mut Vec<Action>,
     ) {
-        if verdict.rule().next == Next::Allowed && self.outcome() == Outcome::NotSent {
+        let allowed = verdict.rule().next == Next::Allowed && self.outcome() == Outcome::NotSent;
+        if allowed || is_off(Rule::UnknownForbidsFallback) {
             return self.begin(link + 1, now, shared, actions);
         }
         self.look_or_rest(now, actions);
@@ -503,6 +521,9 @@ impl Machine {
     /// Whether the channel has called a later attempt a duplicate: then a lookup that finds nothing proves
     /// nothing, because one of the two is wrong.
     fn has_duplicate_after(&self, attempt: usize) -> bool {
+        if is_off(Rule::DuplicateProvesNothing) {
+            return false;
+        }
         let is_duplicate = |verdict: &Verdict| verdict.kind == VerdictKind::Duplicate;
         self.attempts.iter().skip(attempt + 1).any(|later| later.verdict.as_ref().is_some_and(is_duplicate))
     }
@@ -521,11 +542,18 @@ impl Machine {
     /// this link may have had from us. The window may count from any request that carried the key, even one
     /// that had no effect, and the repetition may pass its gate as late as the deadline.
     fn repeats_safely(&self, link: usize) -> bool {
+        if is_off(Rule::UnknownForbidsRetry) {
+            return true;
+        }
         let unclear = |attempt: &Attempt| {
             attempt.verdict.as_ref().is_none_or(|verdict| verdict.rule().effect == Effect::Unclear)
         };
         let window = self.plan.chain.get(link).and_then(|rules| rules.deduplicates_within);
-        let reaches = |from: Moment| window.is_some_and(|window| self.plan.deadline.since(from) < window);
+        let reaches = |from: Moment| {
+            window.is_some_and(|window| {
+                self.plan.deadline.since(from) < window || is_off(Rule::DeduplicationHasAWindow)
+            })
+        };
         let covered = |attempt: &Attempt| match attempt.link {
             Some(other) if other == link => attempt.this_run && reaches(attempt.started),
             _ => !unclear(attempt),
@@ -534,45 +562,8 @@ impl Machine {
     }
 }
 
-const STILL_OPEN: &str = "the deadline passed after the comment was handed over; ask again with the same key to learn what became of it";
-
-const UNRECORDABLE_INTENT: &str =
-    "the ledger can't record this attempt, so nothing was sent; see the sidecar's log";
-
-const UNRECORDED_IN_TIME: &str =
-    "the deadline passed while the result was being recorded; ask again with the same key";
-
-const UNRECORDABLE: &str = "the ledger can't record what became of this comment; see the sidecar's log, then ask again with the same key";
-
 fn search_of(chain: &[Link], attempt: &Attempt, ended: Moment) -> Option<Search> {
     let unclear = attempt.verdict.as_ref().is_none_or(|verdict| verdict.rule().effect == Effect::Unclear);
     let ability = chain.get(attempt.link?)?.lookup?;
     unclear.then(|| Search::new(ability, ended))
-}
-
-fn not_sent_in_time() -> Verdict {
-    Verdict::new(
-        VerdictKind::NotSent,
-        "the deadline passed before the comment was sent; allow more time with deadline_ms in the request or \
-         --default-deadline-ms at the sidecar",
-    )
-    .with_code(Code::DeadlineExceeded)
-}
-
-fn absent() -> Verdict {
-    Verdict::new(
-        VerdictKind::NotSent,
-        "looked up twice after the channel had settled: the comment isn't there",
-    )
-    .with_code(Code::UpstreamUnavailable)
-}
-
-fn unrecorded(message: &str) -> Answer {
-    Answer {
-        outcome: Outcome::Unknown,
-        code: Code::OutcomeUnknown,
-        message: message.into(),
-        retry_after_ms: None,
-        recorded: true,
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::fingerprint::{Comment, Fingerprint};
 use crate::id::DeliveryId;
+use crate::sabotage::{Rule, is_off};
 use crate::verdict::{Effect, Verdict};
 use commentd_contract::{Code, Outcome, ProviderName, VerdictKind};
 use serde::{Deserialize, Serialize};
@@ -177,6 +178,9 @@ pub fn speaking_verdict(attempts: &[AttemptRecord]) -> Option<&Verdict> {
 
 /// The verdict of an attempt that was open when its process ended.
 pub fn interrupted() -> Verdict {
+    if is_off(Rule::InterruptedIsUnknown) {
+        return Verdict::new(VerdictKind::NotSent, "");
+    }
     Verdict::new(
         VerdictKind::Unknown,
         "the sidecar ended while this attempt was running; whether the channel stored the comment isn't known",

@@ -1,5 +1,6 @@
 //! What an attempt came to, and what may follow: the one rule table of the product.
 
+use crate::sabotage::{self, is_off};
 use commentd_contract::{Code, VerdictKind};
 use serde::{Deserialize, Serialize};
 
@@ -184,7 +185,10 @@ impl Verdict {
     /// the comment may be there.
     #[must_use]
     pub fn distrusting_receipts(self) -> Self {
-        if self.rule().effect != Effect::None || self.comment_id.is_empty() {
+        if self.rule().effect != Effect::None
+            || self.comment_id.is_empty()
+            || is_off(sabotage::Rule::ReceiptsAreDistrusted)
+        {
             return self;
         }
         Self {

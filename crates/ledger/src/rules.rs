@@ -5,6 +5,7 @@ use crate::{End, LedgerError, Opening, Settling};
 use commentd_contract::Outcome;
 use commentd_delivery::Verdict;
 use commentd_delivery::record::{AttemptRecord, interrupted, outcome_of};
+use commentd_delivery::sabotage::{Rule, is_on};
 use commentd_delivery::verdict::Effect;
 
 /// A comment at a channel, as something that only one delivery can own.
@@ -51,7 +52,7 @@ pub(crate) fn check_opening(opening: &Opening) -> Result<(), LedgerError> {
 pub(crate) fn check_intent(attempts: &[AttemptRecord], intent: &AttemptRecord) -> Result<(), LedgerError> {
     check_is_intent(intent)?;
     let outcome = outcome(attempts);
-    if outcome.is_final() {
+    if outcome.is_final() && is_on(Rule::CertainIsReplayed) {
         return conflict(format!("the delivery's outcome is final: {outcome}"));
     }
     if is_open(attempts) {
@@ -106,7 +107,7 @@ pub(crate) fn settle(attempts: &[AttemptRecord], settling: &Settling) -> Result<
     };
     let attempt = attempt.clone();
     let outcome = outcome(&attempts);
-    if before.is_final() && outcome != before {
+    if before.is_final() && outcome != before && is_on(Rule::CertainIsReplayed) {
         return conflict(format!("the delivery's outcome is final: {before}"));
     }
     Ok(Settlement { attempt, claim, outcome, open: is_open(&attempts) })
@@ -117,7 +118,8 @@ fn is_unclear(verdict: Option<&Verdict>) -> bool {
 }
 
 fn claim_of(attempt: &AttemptRecord, verdict: &Verdict) -> Option<Claim> {
-    (verdict.comment_id_is_ours && !verdict.comment_id.is_empty()).then(|| Claim {
+    let claims = verdict.comment_id_is_ours && is_on(Rule::ClaimsAreExclusive);
+    (claims && !verdict.comment_id.is_empty()).then(|| Claim {
         channel: attempt.destination.channel.clone(),
         base_url: attempt.destination.base_url.clone(),
         comment_id: verdict.comment_id.clone(),

@@ -1,0 +1,172 @@
+//! Rules that can be switched off, so that the tests of the promise can be shown to fail.
+//!
+//! A checker or a simulation that never found anything might be blind. Built with the feature `sabotage`, each rule
+//! below that guards the promise can be switched off for the whole process; without the feature every rule is
+//! always on and the compiler removes the question. Nothing reads the environment here: a binary that wants to be
+//! broken says so itself. Cargo unifies features, so a build of the whole workspace has the switches, too; until
+//! somebody uses them they change nothing.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A rule of SPEC 4 that guards the promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Rule {
+    /// After an unknown attempt the same provider tries again only under the channel's own deduplication.
+    UnknownForbidsRetry,
+    /// After an unknown attempt no other provider starts.
+    UnknownForbidsFallback,
+    /// A passed gate at the deadline leaves the attempt open; it isn't `not_sent`.
+    PassedGateIsUnknown,
+    /// What was open when the process ended is unknown.
+    InterruptedIsUnknown,
+    /// The intent is durable before the first byte.
+    IntentBeforeSend,
+    /// The settling is durable before the answer.
+    SettlingBeforeAnswer,
+    /// Two looks, far enough apart, prove absence; one doesn't.
+    AbsenceTakesTwoLooks,
+    /// Looks that prove absence begin after the channel has settled.
+    AbsenceTakesSettling,
+    /// Looks that prove absence saw everything that could match.
+    AbsenceTakesCompleteLooks,
+    /// Looks that prove absence see every stored state.
+    AbsenceTakesEveryState,
+    /// A duplicate after an unknown attempt proves nothing about it, and silence then proves nothing either.
+    DuplicateProvesNothing,
+    /// A reply that names a stored comment never has effect none.
+    ReceiptsAreDistrusted,
+    /// The channel's deduplication counts only within its window.
+    DeduplicationHasAWindow,
+    /// A comment id belongs to one delivery.
+    ClaimsAreExclusive,
+    /// What is certain is replayed, not tried again.
+    CertainIsReplayed,
+    /// What is unknown is looked up, not tried again.
+    UnknownIsLookedUp,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Rule; 16] = [
+        Rule::UnknownForbidsRetry,
+        Rule::UnknownForbidsFallback,
+        Rule::PassedGateIsUnknown,
+        Rule::InterruptedIsUnknown,
+        Rule::IntentBeforeSend,
+        Rule::SettlingBeforeAnswer,
+        Rule::AbsenceTakesTwoLooks,
+        Rule::AbsenceTakesSettling,
+        Rule::AbsenceTakesCompleteLooks,
+        Rule::AbsenceTakesEveryState,
+        Rule::DuplicateProvesNothing,
+        Rule::ReceiptsAreDistrusted,
+        Rule::DeduplicationHasAWindow,
+        Rule::ClaimsAreExclusive,
+        Rule::CertainIsReplayed,
+        Rule::UnknownIsLookedUp,
+    ];
+
+    /// Its name, in snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Rule::UnknownForbidsRetry => "unknown_forbids_retry",
+            Rule::UnknownForbidsFallback => "unknown_forbids_fallback",
+            Rule::PassedGateIsUnknown => "passed_gate_is_unknown",
+            Rule::InterruptedIsUnknown => "interrupted_is_unknown",
+            Rule::IntentBeforeSend => "intent_before_send",
+            Rule::SettlingBeforeAnswer => "settling_before_answer",
+            Rule::AbsenceTakesTwoLooks => "absence_takes_two_looks",
+            Rule::AbsenceTakesSettling => "absence_takes_settling",
+            Rule::AbsenceTakesCompleteLooks => "absence_takes_complete_looks",
+            Rule::AbsenceTakesEveryState => "absence_takes_every_state",
+            Rule::DuplicateProvesNothing => "duplicate_proves_nothing",
+            Rule::ReceiptsAreDistrusted => "receipts_are_distrusted",
+            Rule::DeduplicationHasAWindow => "deduplication_has_a_window",
+            Rule::ClaimsAreExclusive => "claims_are_exclusive",
+            Rule::CertainIsReplayed => "certain_is_replayed",
+            Rule::UnknownIsLookedUp => "unknown_is_looked_up",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// No rule has this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownRule(String);
+
+impl fmt::Display for UnknownRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = Rule::ALL.iter().map(|rule| rule.as_str()).collect();
+        write!(f, "there is no rule {:?}; the rules are {}", self.0, names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownRule {}
+
+impl FromStr for Rule {
+    type Err = UnknownRule;
+
+    fn from_str(name: &str) -> Result<Self, UnknownRule> {
+        Rule::ALL.into_iter().find(|rule| rule.as_str() == name).ok_or_else(|| UnknownRule(name.into()))
+    }
+}
+
+#[cfg(feature = "sabotage")]
+mod switches {
+    use super::Rule;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static OFF: AtomicU32 = AtomicU32::new(0);
+
+    /// Switches a rule off, for the whole process.
+    pub fn switch_off(rule: Rule) {
+        OFF.fetch_or(1 << rule as u8, Ordering::Relaxed);
+    }
+
+    /// Switches all rules on again.
+    pub fn restore() {
+        OFF.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether a rule is on.
+    pub fn is_on(rule: Rule) -> bool {
+        OFF.load(Ordering::Relaxed) & (1 << rule as u8) == 0
+    }
+}
+
+#[cfg(feature = "sabotage")]
+pub use switches::{is_on, restore, switch_off};
+
+/// Whether a rule is on: always, in a build without the switches.
+#[cfg(not(feature = "sabotage"))]
+#[inline(always)]
+pub const fn is_on(_rule: Rule) -> bool {
+    true
+}
+
+/// Whether a rule is off.
+#[inline(always)]
+pub fn is_off(rule: Rule) -> bool {
+    !is_on(rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_is_found_by_its_name_and_on_by_itself() {
+        for rule in Rule::ALL {
+            assert_eq!(rule.as_str().parse(), Ok(rule));
+            assert!(is_on(rule));
+        }
+        assert!("no_such_rule".parse::<Rule>().unwrap_err().to_string().contains("unknown_forbids_retry"));
+    }
+}
