@@ -2,8 +2,9 @@
 
 use crate::answer::Cut;
 use crate::error::BoardError;
-use crate::fault::FaultPlan;
+use crate::fault::{Fault, FaultPlan};
 use crate::http_surface;
+use crate::journal::Journal;
 use crate::store::{Store, StoredComment};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -40,6 +41,10 @@ pub struct BoardOptions {
     pub seed: u64,
     /// Whether a repeated idempotency key is answered with the first reply instead of storing again.
     pub deduplicate: bool,
+    /// A file to which every fault is appended as it is decided on, a JSON line each: number of the request, fault,
+    /// its lateness where it has one, and the texts of the comments; `None`: nowhere. For tests that judge a client
+    /// by what it was up against.
+    pub journal: Option<PathBuf>,
 }
 
 /// What the board has seen since it was opened.
@@ -65,6 +70,7 @@ struct Inner {
     faults: FaultPlan,
     seed: u64,
     deduplicate: bool,
+    journal: Option<Journal>,
     counters: watch::Sender<Counters>,
 }
 
@@ -80,6 +86,7 @@ impl Board {
             faults: options.faults,
             seed: options.seed,
             deduplicate: options.deduplicate,
+            journal: options.journal.map(Journal::open).transpose()?,
             counters: watch::Sender::new(Counters::default()),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -166,6 +173,13 @@ impl Board {
             true
         });
         number.map(|number| (number, InFlight { board: self.clone() }))
+    }
+
+    /// Takes down that a post with these texts meets this fault.
+    pub(crate) fn note_fault(&self, number: u64, fault: &Fault, texts: &[&str]) {
+        if let Some(journal) = &self.inner.journal {
+            journal.note(number, fault, texts);
+        }
     }
 
     pub(crate) fn count_stored(&self, comments: u64) {

@@ -29,6 +29,13 @@ pub enum BoardError {
         /// The newest schema version that this program reads.
         known: i64,
     },
+    /// The journal of faults can't be opened.
+    Journal {
+        /// The file that was named.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The runtime is shutting down, so the store's work was not run.
     Stopped,
 }
@@ -53,6 +60,9 @@ impl fmt::Display for BoardError {
                 "board database {} has schema {found}, this program reads up to {known}; use a newer commentd",
                 file.display()
             ),
+            BoardError::Journal { path, source } => {
+                write!(f, "journal {}: {source}; name a file that can be written", path.display())
+            }
             BoardError::Stopped => f.write_str("the board's runtime is shutting down"),
         }
     }
@@ -63,6 +73,7 @@ impl std::error::Error for BoardError {
         match self {
             BoardError::Plan(error) => Some(error),
             BoardError::Database { source, .. } => Some(source),
+            BoardError::Journal { source, .. } => Some(source),
             _ => None,
         }
     }

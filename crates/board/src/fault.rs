@@ -55,6 +55,26 @@ pub enum Fault {
     Hang,
 }
 
+impl Fault {
+    /// Its name in plan files.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Fault::CutBefore => "cut_before",
+            Fault::CutAfter => "cut_after",
+            Fault::ErrorBefore => "error_before",
+            Fault::ErrorAfter => "error_after",
+            Fault::Throttle { .. } => "throttle",
+            Fault::Garbage => "garbage",
+            Fault::WrongEcho => "wrong_echo",
+            Fault::SlowHeaders { .. } => "slow_headers",
+            Fault::SlowBody { .. } => "slow_body",
+            Fault::StoreLate { .. } => "store_late",
+            Fault::RefuseAfter => "refuse_after",
+            Fault::Hang => "hang",
+        }
+    }
+}
+
 /// Which requests a rule applies to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum When {

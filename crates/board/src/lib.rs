@@ -23,6 +23,7 @@ mod clock;
 mod error;
 mod fault;
 mod http_surface;
+mod journal;
 mod page;
 mod plan;
 mod posts;

@@ -43,6 +43,9 @@ pub(crate) async fn post(surface: Surface, shape: Shape, request: Request) -> Re
     let texts: Vec<&str> = post.comments.iter().map(|comment| comment.text.as_str()).collect();
     let (plan, seed) = surface.board.faults();
     let decision = decide(plan, seed, number, &texts);
+    if let Some(fault) = &decision.fault {
+        surface.board.note_fault(number, fault, &texts);
+    }
     let (client, answered) = oneshot::channel();
     let work = Work { surface, post, started, in_flight };
     tokio::spawn(work.run(decision, client));

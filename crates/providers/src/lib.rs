@@ -3,6 +3,7 @@
 //! [`Provider`] is all that the dispatcher knows. [`mock::Mock`] is the baseline; [`native::NativeHttp`] speaks to
 //! an HTTP channel that a [`manifest`] describes. A provider never decides what follows from its verdict.
 
+pub mod fence;
 pub mod manifest;
 pub mod mock;
 pub mod native;

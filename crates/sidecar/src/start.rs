@@ -3,7 +3,7 @@
 //! The ledger comes first, because whoever holds it is the sidecar; a second one must not even bind.
 
 use crate::clock::SystemClock;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Bounds, Dispatcher};
 use crate::http::{self, Surface};
 use crate::server::{self, Drained};
 use axum::Router;
@@ -37,6 +37,8 @@ pub struct Parts {
     pub surface: Surface,
     /// Most deliveries in flight.
     pub max_in_flight: usize,
+    /// Most lookups a second.
+    pub lookups_per_second: u32,
     /// How long settled deliveries are kept.
     pub retention: Duration,
     /// The time.
@@ -111,7 +113,8 @@ impl Sidecar {
     /// # Errors
     /// See [`StartError`]; nothing was sent then.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        let dispatcher = Dispatcher::new(parts.chain, parts.ledger.get(), parts.clock, parts.max_in_flight);
+        let bounds = Bounds { in_flight: parts.max_in_flight, lookups_per_second: parts.lookups_per_second };
+        let dispatcher = Dispatcher::new(parts.chain, parts.ledger.get(), parts.clock, bounds);
         let bind_error =
             |source| StartError::Bind { address: format!("{}:{}", parts.host, parts.port), source };
         let listener = TcpListener::bind((parts.host.as_str(), parts.port)).await.map_err(bind_error)?;

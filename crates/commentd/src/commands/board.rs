@@ -35,6 +35,9 @@ pub struct BoardArgs {
     /// Store a comment once for each Idempotency-Key
     #[arg(long)]
     deduplicate: bool,
+    /// File to which every fault is appended, a JSON line each
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: BoardArgs) -> Ended {
@@ -46,8 +49,13 @@ pub(crate) async fn run(args: BoardArgs) -> Ended {
     faults.latency_ms = args.latency_ms.unwrap_or(faults.latency_ms);
     faults.jitter_ms = args.jitter_ms.unwrap_or(faults.jitter_ms);
     faults.fail_ratio = args.fail_ratio.unwrap_or(faults.fail_ratio);
-    let options =
-        BoardOptions { database: args.database, faults, seed: args.seed, deduplicate: args.deduplicate };
+    let options = BoardOptions {
+        database: args.database,
+        faults,
+        seed: args.seed,
+        deduplicate: args.deduplicate,
+        journal: args.journal,
+    };
     let board = commentd_board::Board::open(options)?;
     let listener = TcpListener::bind((args.host.as_str(), args.port)).await.map_err(|error| {
         crate::Failure(format!("--host/--port: can't listen on {}:{}: {error}", args.host, args.port))

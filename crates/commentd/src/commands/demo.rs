@@ -203,6 +203,7 @@ async fn start_sidecar(
         ledger: OpenLedger::File(ledger),
         surface,
         max_in_flight: 1024,
+        lookups_per_second: 20,
         retention: Duration::from_secs(24 * 3600),
         clock,
     };

@@ -35,6 +35,7 @@ pub(crate) async fn run(args: ServeArgs) -> Ended {
         ledger,
         surface,
         max_in_flight: config.limits.max_in_flight,
+        lookups_per_second: config.limits.lookups_per_second,
         retention: config.retention,
         clock,
     };

@@ -53,7 +53,7 @@ impl Connection {
         };
         let tcp = connect(host, port).await.map_err(|error| refused("connect", &error))?;
         let stream: Box<dyn Stream> = match tls {
-            None => Box::new(tcp),
+            None => Box::new(crate::fence::watched(tcp)),
             Some(tls) => Box::new(tls.connect(host, tcp).await.map_err(|error| refused("TLS", &error))?),
         };
         let (sender, driver) = http1::Builder::new()

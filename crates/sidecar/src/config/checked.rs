@@ -90,6 +90,8 @@ pub struct Limits {
     pub max_batch_concurrency: usize,
     /// Most deliveries under way: 1–1000000.
     pub max_in_flight: usize,
+    /// Most lookups a second: 1–10000.
+    pub lookups_per_second: u32,
 }
 
 /// What `ok` and `success` say where the outcome is `unknown` or `misplaced`.
@@ -156,6 +158,7 @@ impl Written {
             limits: Limits {
                 max_batch_concurrency: values.count("max-batch-concurrency"),
                 max_in_flight: values.count("max-in-flight"),
+                lookups_per_second: u32::try_from(values.count("lookups-per-second")).unwrap_or(u32::MAX),
             },
             default_deadline: values.ms("default-deadline-ms"),
             unknown_as: match values.word("unknown-as") {

@@ -245,6 +245,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting::new(
         Limits,
+        "lookups-per-second",
+        Integer { min: 1, max: 10_000 },
+        "Most lookups a second that ask the channel what became of unknown comments, 1 to 10000",
+    ),
+    Setting::new(
+        Limits,
         "unknown-as",
         OneOf(&["success", "failure"]),
         "What `ok` and `success` say where the outcome is unknown or misplaced",

@@ -8,25 +8,25 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Lookups at a time.
 const AT_A_TIME: usize = 4;
-/// Lookups a second, in the long run.
-const PER_SECOND: u32 = 20;
-/// Lookups that may come at once after a pause.
-const BURST: u32 = 20;
 
 /// Hands out turns to look, by the generic cell rate algorithm (ITU-T I.371).
 #[derive(Debug)]
 pub(super) struct Looks {
     lanes: Semaphore,
     due: Mutex<Moment>,
-}
-
-impl Default for Looks {
-    fn default() -> Self {
-        Self { lanes: Semaphore::new(AT_A_TIME), due: Mutex::new(Moment::START) }
-    }
+    /// Lookups a second in the long run; a second's worth may come at once after a pause.
+    per_second: u32,
 }
 
 impl Looks {
+    pub(super) fn new(per_second: u32) -> Self {
+        Self {
+            lanes: Semaphore::new(AT_A_TIME),
+            due: Mutex::new(Moment::START),
+            per_second: per_second.max(1),
+        }
+    }
+
     /// Waits for a turn; it lasts until the permit is dropped.
     pub(super) async fn turn(&self, clock: SystemClock) -> Option<SemaphorePermit<'_>> {
         let start = self.reserve(clock.now());
@@ -35,8 +35,8 @@ impl Looks {
     }
 
     fn reserve(&self, now: Moment) -> Moment {
-        let interval = Duration::from_secs(1) / PER_SECOND;
-        let tolerance = interval * (BURST - 1);
+        let interval = Duration::from_secs(1) / self.per_second;
+        let tolerance = interval * (self.per_second - 1);
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let arrival = (*due).max(now);
         *due = arrival + interval;
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_pace_holds() {
-        let looks = Looks::default();
+        let looks = Looks::new(20);
         let now = Moment::at(Duration::from_secs(100));
         let starts: Vec<Moment> = (0..60).map(|_| looks.reserve(now)).collect();
         assert!(starts[..20].iter().all(|start| *start == now));

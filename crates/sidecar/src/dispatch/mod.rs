@@ -76,6 +76,15 @@ struct Inner {
     drain: CancellationToken,
 }
 
+/// How much at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most deliveries in flight.
+    pub in_flight: usize,
+    /// Most lookups a second.
+    pub lookups_per_second: u32,
+}
+
 /// Takes orders and answers each by its deadline. Cheap to clone.
 #[derive(Clone)]
 pub struct Dispatcher {
@@ -98,12 +107,12 @@ impl Shared for Budgets<'_> {
 }
 
 impl Dispatcher {
-    /// A dispatcher over this chain. `most_in_flight` is a number of deliveries.
+    /// A dispatcher over this chain.
     pub fn new(
         chain: Vec<Arc<dyn Provider>>,
         ledger: Arc<dyn Ledger>,
         clock: SystemClock,
-        most_in_flight: usize,
+        bounds: Bounds,
     ) -> Self {
         let budgets = Mutex::new(chain.iter().map(|_| RetryBudget::default()).collect());
         Self {
@@ -113,8 +122,8 @@ impl Dispatcher {
                 clock,
                 budgets,
                 flights: Flights::default(),
-                admission: admission::Admission::new(most_in_flight),
-                looks: looks::Looks::default(),
+                admission: admission::Admission::new(bounds.in_flight),
+                looks: looks::Looks::new(bounds.lookups_per_second),
                 tasks: TaskTracker::new(),
                 drain: CancellationToken::new(),
             }),

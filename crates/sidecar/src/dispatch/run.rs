@@ -12,6 +12,7 @@ use commentd_delivery::step::{Action, Answer, Earlier, Event, Plan};
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use commentd_ledger::{End, Find, LedgerError, Opened, Opening, Settled, Settling};
 use commentd_providers::Job;
+use commentd_providers::fence::{self, Fence};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
@@ -292,6 +293,7 @@ impl Run {
     }
 
     fn intent_is_durable(&mut self) -> Event {
+        fence::pass(Fence::AfterIntent);
         let name = self.inner.chain.get(self.link).map_or(ProviderName::Mock, |provider| provider.name());
         self.attempts.push((name, None));
         Event::IntentRecorded
@@ -315,6 +317,7 @@ impl Run {
         let (settling, failures) = self.settling.take()?;
         match result {
             Ok(Settled::Recorded) => {
+                fence::pass(Fence::AfterRecord);
                 let attempt = usize::try_from(settling.attempt).unwrap_or(usize::MAX).saturating_sub(1);
                 self.note(attempt, verdict_of(settling.end));
                 Some(Event::Settled)
@@ -391,6 +394,7 @@ impl Run {
     }
 
     fn record_intent(&mut self, attempt: usize, link: usize) {
+        fence::pass(Fence::BeforeIntent);
         let Some(provider) = self.inner.chain.get(link) else { return };
         self.link = link;
         let intent = AttemptRecord {
@@ -436,6 +440,7 @@ impl Run {
         self.under_way.attempt = Some(Box::pin(async move {
             let trying = AssertUnwindSafe(provider.attempt(&job, &gate)).catch_unwind();
             let verdict = trying.await.unwrap_or_else(|_| broken(&gate));
+            fence::pass(Fence::AfterEffect);
             Back::Event(Event::Ended(verdict))
         }));
     }

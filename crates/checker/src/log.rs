@@ -1,0 +1,231 @@
+//! What clients asked, and what came back, in the order in which it happened.
+
+use commentd_contract::Outcome;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead};
+
+/// One line of the clients' log. Its place in the file is its place in time: `asked` is written before the request
+/// leaves, the others after the answer or its absence is certain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Entry {
+    /// A request is about to be sent.
+    Asked {
+        /// Which call; numbers are used once.
+        call: u64,
+        /// Wall time, in milliseconds since 1970.
+        at_ms: u64,
+        /// The key that the items share.
+        key: String,
+        /// The comments' texts, in order; each text belongs to one item of one key only.
+        texts: Vec<String>,
+    },
+    /// An answer came.
+    Answered {
+        /// Which call.
+        call: u64,
+        /// Wall time, in milliseconds since 1970.
+        at_ms: u64,
+        /// The HTTP status.
+        status: u16,
+        /// What was said of each comment; empty where the status says that nothing was.
+        items: Vec<ItemAnswer>,
+    },
+    /// No answer came, and none will.
+    Unanswered {
+        /// Which call.
+        call: u64,
+        /// Wall time, in milliseconds since 1970.
+        at_ms: u64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What was said of one comment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemAnswer {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The channel's id of it; empty if none was given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub comment_id: String,
+    /// Whether it was a replay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
+    /// The code.
+    #[serde(default)]
+    pub error_code: i64,
+    /// The text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error_message: String,
+}
+
+/// One call about one comment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Place of the question in the log.
+    pub asked: usize,
+    /// Wall time of the question, in milliseconds since 1970.
+    pub asked_ms: u64,
+    /// Place of its end in the log; `None` if the log ends before it.
+    pub ended: Option<usize>,
+    /// Wall time of its end, in milliseconds since 1970.
+    pub ended_ms: Option<u64>,
+    /// What was said; `None` if nothing was.
+    pub answer: Option<ItemAnswer>,
+    /// Why not, for people.
+    pub silence: String,
+}
+
+/// All that happened to one comment of one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The key.
+    pub key: String,
+    /// Its place in the batch.
+    pub item: usize,
+    /// The calls, in the order of their questions.
+    pub calls: Vec<Call>,
+}
+
+/// A log, by the text of the comments.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// Histories by text.
+    pub histories: BTreeMap<String, History>,
+    /// Calls that have no answer.
+    pub unanswered: u64,
+    /// All calls.
+    pub calls: u64,
+    /// Keys.
+    pub keys: u64,
+}
+
+/// What is wrong with a log as such.
+#[derive(Debug)]
+pub enum LogError {
+    /// It can't be read.
+    Io(io::Error),
+    /// A line isn't an entry, or doesn't fit the ones before it.
+    Line {
+        /// Which line, from 1.
+        number: usize,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl std::fmt::Display for LogError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LogError::Io(error) => write!(f, "the log can't be read: {error}"),
+            LogError::Line { number, reason } => write!(f, "line {number} of the log: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for LogError {}
+
+impl Log {
+    /// Reads a log, a JSON line an entry. A last line that was cut off, as by the end of the writer, is left out.
+    ///
+    /// # Errors
+    /// When it can't be read, a line isn't an entry, or one contradicts those before it.
+    pub fn read(lines: impl BufRead) -> Result<Self, LogError> {
+        let mut entries = Vec::new();
+        let mut broken = None;
+        for (index, line) in lines.lines().enumerate() {
+            let line = line.map_err(LogError::Io)?;
+            if let Some(error) = broken.take() {
+                return Err(error);
+            }
+            match serde_json::from_str(&line) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => {
+                    broken = Some(LogError::Line { number: index + 1, reason: error.to_string() });
+                }
+            }
+        }
+        Self::of(&entries)
+    }
+
+    /// Makes a log of its entries.
+    ///
+    /// # Errors
+    /// When one contradicts those before it.
+    pub fn of(entries: &[Entry]) -> Result<Self, LogError> {
+        let mut log = Log::default();
+        let mut open: BTreeMap<u64, (Vec<String>, usize)> = BTreeMap::new();
+        let mut keys = std::collections::BTreeSet::new();
+        for (place, entry) in entries.iter().enumerate() {
+            let wrong = |reason: &str| LogError::Line { number: place + 1, reason: reason.into() };
+            match entry {
+                Entry::Asked { call, at_ms, key, texts } => {
+                    log.calls += 1;
+                    keys.insert(key.clone());
+                    if open.insert(*call, (texts.clone(), place)).is_some() {
+                        return Err(wrong("this call was asked already"));
+                    }
+                    for (item, text) in texts.iter().enumerate() {
+                        let history = log.histories.entry(text.clone()).or_insert_with(|| History {
+                            key: key.clone(),
+                            item,
+                            calls: Vec::new(),
+                        });
+                        if history.key != *key || history.item != item {
+                            return Err(wrong("this text belongs to another key or place"));
+                        }
+                        history.calls.push(Call {
+                            asked: place,
+                            asked_ms: *at_ms,
+                            ended: None,
+                            ended_ms: None,
+                            answer: None,
+                            silence: "the log ends before it".into(),
+                        });
+                    }
+                }
+                Entry::Answered { call, at_ms, status, items } => {
+                    let (texts, asked) = open.remove(call).ok_or_else(|| wrong("nobody asked this"))?;
+                    if !items.is_empty() && items.len() != texts.len() {
+                        return Err(wrong("an answer for another number of comments"));
+                    }
+                    for (index, text) in texts.iter().enumerate() {
+                        let answer = items.get(index).cloned();
+                        log.end(text, asked, place, *at_ms, answer, &format!("status {status}"));
+                    }
+                }
+                Entry::Unanswered { call, at_ms, reason } => {
+                    log.unanswered += 1;
+                    let (texts, asked) = open.remove(call).ok_or_else(|| wrong("nobody asked this"))?;
+                    for text in &texts {
+                        log.end(text, asked, place, *at_ms, None, reason);
+                    }
+                }
+            }
+        }
+        log.unanswered += open.len() as u64;
+        log.keys = keys.len() as u64;
+        Ok(log)
+    }
+
+    fn end(
+        &mut self,
+        text: &str,
+        asked: usize,
+        place: usize,
+        at_ms: u64,
+        answer: Option<ItemAnswer>,
+        silence: &str,
+    ) {
+        let Some(history) = self.histories.get_mut(text) else { return };
+        if let Some(call) = history.calls.iter_mut().find(|call| call.asked == asked) {
+            call.ended = Some(place);
+            call.ended_ms = Some(at_ms);
+            silence.clone_into(&mut call.silence);
+            call.answer = answer;
+        }
+    }
+}

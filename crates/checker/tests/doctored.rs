@@ -1,0 +1,230 @@
+//! Doctored logs and records: every kind of violation is found, and nothing else.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
+
+use commentd_checker::channel::{Fault, Stored};
+use commentd_checker::log::Log;
+use commentd_checker::{Entry, ItemAnswer, Record, Summary, check};
+use commentd_contract::Outcome;
+
+fn asked(call: u64, key: &str, at_ms: u64) -> Entry {
+    Entry::Asked { call, at_ms, key: key.into(), texts: vec![format!("text of {key}")] }
+}
+
+fn answered(call: u64, at_ms: u64, outcome: Outcome, comment_id: &str) -> Entry {
+    let item = ItemAnswer {
+        outcome,
+        comment_id: comment_id.into(),
+        replayed: false,
+        error_code: 0,
+        error_message: String::new(),
+    };
+    Entry::Answered { call, at_ms, status: 200, items: vec![item] }
+}
+
+fn unanswered(call: u64, at_ms: u64) -> Entry {
+    Entry::Unanswered { call, at_ms, reason: "reset".into() }
+}
+
+fn stored(key: &str, id: &str, stored_at_ms: u64) -> Stored {
+    Stored { id: id.into(), text: format!("text of {key}"), stored_at_ms }
+}
+
+fn promises(entries: &[Entry], comments: Vec<Stored>) -> Vec<u8> {
+    let log = Log::of(entries).unwrap();
+    check(&log, &Record::new(comments, [], 1000)).iter().map(|violation| violation.promise).collect()
+}
+
+#[test]
+fn honest_histories_have_no_violations() {
+    use Outcome::{Delivered, NotSent, Refused, Unknown};
+    let cases: Vec<(Vec<Entry>, Vec<Stored>)> = vec![
+        (vec![asked(1, "a", 10), answered(1, 20, Delivered, "7")], vec![stored("a", "7", 15)]),
+        (vec![asked(1, "a", 10), answered(1, 20, Refused, "")], vec![]),
+        (vec![asked(1, "a", 10), answered(1, 20, NotSent, "")], vec![]),
+        (vec![asked(1, "a", 10), answered(1, 20, Unknown, "")], vec![stored("a", "7", 15)]),
+        (vec![asked(1, "a", 10), answered(1, 20, Unknown, "")], vec![]),
+        (vec![asked(1, "a", 10), unanswered(1, 20)], vec![stored("a", "7", 15)]),
+        (vec![asked(1, "a", 10)], vec![stored("a", "7", 15)]),
+        // Tried afresh after not_sent.
+        (
+            vec![
+                asked(1, "a", 10),
+                answered(1, 20, NotSent, ""),
+                asked(2, "a", 30),
+                answered(2, 40, Delivered, "7"),
+            ],
+            vec![stored("a", "7", 35)],
+        ),
+        // Another caller with the same key was still being served.
+        (
+            vec![
+                asked(1, "a", 10),
+                asked(2, "a", 12),
+                answered(1, 20, NotSent, ""),
+                answered(2, 40, Delivered, "7"),
+            ],
+            vec![stored("a", "7", 35)],
+        ),
+        // Unknown became certain.
+        (
+            vec![
+                asked(1, "a", 10),
+                answered(1, 20, Unknown, ""),
+                asked(2, "a", 30),
+                answered(2, 40, Delivered, "7"),
+            ],
+            vec![stored("a", "7", 35)],
+        ),
+    ];
+    for (entries, comments) in cases {
+        assert_eq!(promises(&entries, comments), [] as [u8; 0], "{entries:?}");
+    }
+}
+
+#[test]
+fn every_planted_violation_is_found() {
+    use Outcome::{Delivered, Held, NotSent, Refused, Unknown};
+    let certain = || vec![asked(1, "a", 10), answered(1, 20, Delivered, "7"), asked(2, "a", 30)];
+    let then = |outcome, id: &str| {
+        let mut entries = certain();
+        entries.push(answered(2, 40, outcome, id));
+        entries
+    };
+    let one = || vec![stored("a", "7", 15)];
+    let cases: Vec<(&str, Vec<u8>, Vec<Entry>, Vec<Stored>)> = vec![
+        (
+            "twice",
+            vec![1],
+            vec![asked(1, "a", 10), answered(1, 20, Delivered, "7")],
+            vec![stored("a", "7", 15), stored("a", "8", 16)],
+        ),
+        (
+            "twice, and nobody was told",
+            vec![1],
+            vec![asked(1, "a", 10), unanswered(1, 20)],
+            vec![stored("a", "7", 15), stored("a", "8", 16)],
+        ),
+        ("delivered, not there", vec![2], vec![asked(1, "a", 10), answered(1, 20, Delivered, "")], vec![]),
+        ("held, not there", vec![2], vec![asked(1, "a", 10), answered(1, 20, Held, "")], vec![]),
+        (
+            "delivered before it was there",
+            vec![2],
+            vec![asked(1, "a", 10), answered(1, 20, Delivered, "7")],
+            vec![stored("a", "7", 25)],
+        ),
+        (
+            "another's comment id",
+            vec![2],
+            vec![asked(1, "a", 10), answered(1, 20, Delivered, "8")],
+            vec![stored("a", "7", 15)],
+        ),
+        ("refused, there", vec![3], vec![asked(1, "a", 10), answered(1, 20, Refused, "")], one()),
+        ("not_sent, there", vec![3, 3], vec![asked(1, "a", 10), answered(1, 20, NotSent, "")], one()),
+        (
+            "not_sent, there later, and nobody asked again",
+            vec![3],
+            vec![asked(1, "a", 10), answered(1, 20, NotSent, "")],
+            vec![stored("a", "7", 99)],
+        ),
+        ("certain, then unknown", vec![5], then(Unknown, ""), one()),
+        ("certain, then not_sent", vec![3, 3, 5], then(NotSent, ""), one()),
+        ("certain, then refused", vec![3, 5, 5], then(Refused, ""), one()),
+        ("certain, then another kind", vec![5, 5], then(Held, "7"), one()),
+        ("certain, then another id", vec![2, 5], then(Delivered, "9"), one()),
+        ("nobody asked for it", vec![0], vec![], one()),
+    ];
+    for (name, expected, entries, comments) in cases {
+        let found = promises(&entries, comments);
+        let mut distinct = expected.clone();
+        distinct.dedup();
+        let mut found_distinct = found.clone();
+        found_distinct.sort_unstable();
+        found_distinct.dedup();
+        assert_eq!(found_distinct, distinct, "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn one_comment_id_for_two_keys_is_found() {
+    let entries = [
+        asked(1, "a", 10),
+        answered(1, 20, Outcome::Delivered, "7"),
+        asked(2, "b", 10),
+        answered(2, 20, Outcome::Delivered, "7"),
+    ];
+    let found = promises(&entries, vec![stored("a", "7", 15), stored("b", "8", 15)]);
+    assert!(found.contains(&2), "{found:?}");
+}
+
+#[test]
+fn a_lying_channel_and_one_that_stays_away_are_not_our_violations() {
+    let entries = [
+        asked(1, "lied", 10),
+        answered(1, 20, Outcome::Refused, ""),
+        asked(2, "late", 10),
+        answered(2, 5000, Outcome::NotSent, ""),
+        asked(3, "ours", 10),
+        answered(3, 20, Outcome::Refused, ""),
+        asked(4, "soon", 10),
+        answered(4, 5000, Outcome::NotSent, ""),
+    ];
+    let comments = vec![
+        stored("lied", "1", 15),
+        stored("late", "2", 9000),
+        stored("ours", "3", 15),
+        stored("soon", "4", 15),
+    ];
+    let fault = |name: &str, late_ms, key: &str| Fault {
+        fault: name.into(),
+        late_ms,
+        texts: vec![format!("text of {key}")],
+    };
+    let faults = [
+        fault("refuse_after", None, "lied"),
+        fault("store_late", Some(8000), "late"),
+        fault("store_late", Some(500), "soon"),
+    ];
+    let log = Log::of(&entries).unwrap();
+    let (summary, violations) = Summary::of(&log, &Record::new(comments, faults, 1000));
+    assert_eq!((summary.channel_lies, summary.stayed_away, summary.violations), (1, 1, 2));
+    let mut keys: Vec<&str> = violations.iter().map(|violation| violation.key.as_str()).collect();
+    keys.dedup();
+    assert_eq!(keys, ["ours", "soon"]);
+    assert!(violations[0].history.iter().any(|line| line.contains("answered at 20: refused")));
+}
+
+#[test]
+fn what_stays_unknown_is_counted_before_and_after_lookup() {
+    let entries = [
+        asked(1, "a", 10),
+        answered(1, 20, Outcome::Unknown, ""),
+        asked(2, "a", 30),
+        answered(2, 40, Outcome::Delivered, "1"),
+        asked(3, "b", 10),
+        answered(3, 20, Outcome::Unknown, ""),
+        asked(4, "c", 10),
+        answered(4, 20, Outcome::Delivered, "2"),
+        asked(5, "d", 10),
+    ];
+    let log = Log::of(&entries).unwrap();
+    let (summary, _) =
+        Summary::of(&log, &Record::new([stored("a", "1", 15), stored("c", "2", 15)], [], 1000));
+    assert_eq!((summary.comments, summary.hit, summary.unanswered), (4, 3, 1));
+    assert_eq!((summary.unknown_before_lookup, summary.unknown_after_lookup), (3, 2));
+}
+
+#[test]
+fn a_log_that_contradicts_itself_is_refused_and_a_cut_last_line_is_not() {
+    assert!(Log::of(&[answered(1, 2, Outcome::Delivered, "")]).is_err());
+    assert!(Log::of(&[asked(1, "a", 1), asked(1, "a", 2)]).is_err());
+    let whole = serde_json::to_string(&asked(1, "a", 1)).unwrap();
+    let cut = &whole[..whole.len() / 2];
+    assert_eq!(Log::read(format!("{whole}\n{cut}").as_bytes()).unwrap().calls, 1);
+    assert!(Log::read(format!("{cut}\n{whole}\n").as_bytes()).is_err());
+}
