@@ -87,6 +87,9 @@ fn honest_histories_have_no_violations() {
     }
 }
 
+/// What is planted, the promises that it breaks, what clients saw, and what the channel has.
+type Planted = (&'static str, Vec<u8>, Vec<Entry>, Vec<Stored>);
+
 #[test]
 fn every_planted_violation_is_found() {
     use Outcome::{Delivered, Held, NotSent, Refused, Unknown};
@@ -97,7 +100,7 @@ fn every_planted_violation_is_found() {
         entries
     };
     let one = || vec![stored("a", "7", 15)];
-    let cases: Vec<(&str, Vec<u8>, Vec<Entry>, Vec<Stored>)> = vec![
+    let cases: Vec<Planted> = vec![
         (
             "twice",
             vec![1],
