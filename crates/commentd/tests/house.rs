@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which of our crates each of our crates may use. Tests may use more.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: &[(&str, &[&str])] = &[
     ("commentd-contract", &[]),
     ("commentd-delivery", &["commentd-contract"]),
     ("commentd-ledger", &["commentd-contract", "commentd-delivery"]),
@@ -28,6 +28,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ),
     ("commentd-acceptance", &["commentd-contract"]),
     ("commentd-board", &["commentd-contract"]),
+    ("commentd-checker", &["commentd-contract"]),
     (
         "commentd",
         &[
