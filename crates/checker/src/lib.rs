@@ -1,7 +1,7 @@
 //! Judges the promise of SPEC 3 from outside.
 //!
 //! It knows two things: what clients asked and were answered, in the order in which it happened ([`log`]), and what
-//! the channel has stored ([`channel`]). It knows nothing of deliveries, attempts, or the ledger. [`check`] goes
+//! the channel has stored ([`channel`]). It knows nothing of deliveries, attempts, or the ledger. [`check()`] goes
 //! through them key by key.
 //!
 //! Every comment that clients ask for has a text of its own, so that a comment at the channel belongs to a key
