@@ -80,6 +80,7 @@ const SAMPLES: &[(&str, &str, Given<'_>)] = &[
     ("default-deadline-ms", "7", &[URL]),
     ("max-batch-concurrency", "7", &[URL]),
     ("max-in-flight", "7", &[URL]),
+    ("lookups-per-second", "7", &[URL]),
     ("unknown-as", "success", &[URL]),
     ("ledger", "a.db", &[URL]),
     ("retention-hours", "7", &[URL]),
