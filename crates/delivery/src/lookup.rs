@@ -27,6 +27,8 @@ pub enum Finding {
     },
     /// The channel couldn't be asked.
     Failed,
+    /// There is neither a marker nor a receipt nor a slot to know the comment by: asking never helps.
+    CannotBeKnown,
 }
 
 /// First wait between two looks; doubles with each.

@@ -119,6 +119,7 @@ impl Machine {
                     return actions;
                 }
                 // What is open counts as unknown. The attempt runs on; its verdict is recorded when it comes.
+                self.closed = true;
                 self.answer(&mut actions);
             }
             (Phase::Sending { .. }, Event::Ended(verdict)) => self.settle_last(verdict, now, &mut actions),
@@ -376,6 +377,7 @@ impl Machine {
             }
             Finding::NotFound { complete } => complete && !self.has_duplicate_after(attempt),
             Finding::Found(_) | Finding::Failed => false,
+            Finding::CannotBeKnown => return self.give_up(attempt, now, actions),
         };
         let Some(search) = self.attempts.get_mut(attempt).and_then(|a| a.search.as_mut()) else { return };
         match search.missed(complete, began, now) {
@@ -386,13 +388,16 @@ impl Machine {
                 }
                 self.rest(attempt, link, moment, actions);
             }
-            NextLook::GiveUp => {
-                if let Some(entry) = self.attempts.get_mut(attempt) {
-                    entry.search = None;
-                }
-                self.look_or_rest(now, actions);
-            }
+            NextLook::GiveUp => self.give_up(attempt, now, actions),
         }
+    }
+
+    /// Looking won't make this attempt certain; another one's search may go on.
+    fn give_up(&mut self, attempt: usize, now: Moment, actions: &mut Vec<Action>) {
+        if let Some(entry) = self.attempts.get_mut(attempt) {
+            entry.search = None;
+        }
+        self.look_or_rest(now, actions);
     }
 
     fn woken(&mut self, phase: &Phase, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {

@@ -117,6 +117,18 @@ fn an_unknown_delivery_is_looked_up_again_and_never_sent() {
             Looked(Finding::Failed, at(0)),
             "answer unknown 56, wake 1000",
         ),
+        Scene::new("nothing to know it by: asking once is enough", unknown(SEARCHABLE))
+            .on(0, Start, "look 0@0, wake 1000")
+            .on(1, Looked(Finding::CannotBeKnown, at(0)), "answer unknown 56, finish")
+            .over(),
+        Scene::new(
+            "nothing to know the first by, but the second",
+            after(plan(&[SEARCHABLE]), &[VerdictKind::Unknown; 2]),
+        )
+        .on(0, Start, "look 0@0, wake 1000")
+        .on(1, Looked(Finding::CannotBeKnown, at(0)), "look 1@0, wake 1000")
+        .on(2, found(VerdictKind::Held, 1), "resolve 1 held, wake 1020")
+        .on(3, Settled, "answer held 0, finish"),
         Scene::new("the look outlasts the deadline", unknown(SEARCHABLE))
             .on(0, Start, "look 0@0, wake 1000")
             .on(1000, Woken, "answer unknown 56")

@@ -68,8 +68,9 @@ pub trait Provider: Send + Sync {
     /// passed has no effect on the channel; dropping it later leaves the comment's fate unknown.
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict>;
 
-    /// Asks the channel whether the comment is there. Never has an effect there.
-    fn look<'a>(&'a self, job: &'a Job) -> Pending<'a, Finding>;
+    /// Asks the channel whether the comment is there. Never has an effect there. `receipt` is the comment id that
+    /// a reply to the attempt gave, if its echo was ours; empty if there is none.
+    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding>;
 
     /// Renders the request and sends nothing; the verdict is what an attempt would have come to before its gate.
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>>;

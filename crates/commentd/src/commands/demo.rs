@@ -71,8 +71,8 @@ impl Provider for Measured {
             verdict
         })
     }
-    fn look<'a>(&'a self, job: &'a Job) -> Pending<'a, Finding> {
-        self.provider.look(job)
+    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding> {
+        self.provider.look(job, receipt)
     }
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
         self.provider.rehearse(job)

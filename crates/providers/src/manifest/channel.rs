@@ -1,13 +1,12 @@
 //! A manifest compiled against its settings.
 
-use super::judge::{self, Item, Reply, Sighting, VerdictRule, verdict_kind};
+use super::judge::{self, Reply, VerdictRule};
 use super::language::Expr;
+use super::lookup::{CompiledLookup, Scan};
 use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
 use super::settings::Settings;
-use super::written::{Written, WrittenLookup};
-use commentd_contract::VerdictKind;
+use super::written::Written;
 use commentd_delivery::lookup::LookupAbility;
-use commentd_delivery::verdict::{Effect, rule};
 use commentd_delivery::{Comment, DeliveryId, Verdict};
 use minijinja::value::Serde;
 use minijinja::{Value, context};
@@ -58,19 +57,6 @@ pub(super) struct Compiled {
     lookup: Option<CompiledLookup>,
     settles_within_s: Option<Leaf>,
     deduplicates_within_s: Option<Leaf>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct CompiledLookup {
-    request: RequestTemplate,
-    pub(super) answers: Expr,
-    pub(super) items: Expr,
-    pub(super) complete: Expr,
-    pub(super) ours: Expr,
-    pub(super) id: Expr,
-    pub(super) text: Expr,
-    pub(super) states: Vec<(VerdictKind, Expr)>,
-    sees_every_state: Leaf,
 }
 
 impl Manifest {
@@ -128,7 +114,10 @@ impl Manifest {
         let lookup = match &compiled.lookup {
             None => None,
             Some(lookup) => {
-                let sees = lookup.sees_every_state.eval(&scope)?;
+                let sees = lookup
+                    .sees_every_state
+                    .eval(&scope)
+                    .map_err(|error| format!("lookup.sees_every_state: {error}"))?;
                 Some(LookupAbility { settles_within, sees_every_state: sees == Some(true.into()) })
             }
         };
@@ -191,35 +180,6 @@ impl Compiled {
     }
 }
 
-impl CompiledLookup {
-    fn compile(written: &WrittenLookup) -> Result<Self, String> {
-        let expr =
-            |key: &str, source: &str| Expr::compile(source).map_err(|error| format!("lookup.{key}: {error}"));
-        let state = |state: &super::written::WrittenState| {
-            let kind = verdict_kind(&state.is).map_err(|error| format!("lookup.state: {error}"))?;
-            if rule(kind).effect != Effect::One {
-                return Err(
-                    "lookup.state: a comment that is there is delivered, held or misplaced".to_owned()
-                );
-            }
-            Ok((kind, expr("state", &state.when)?))
-        };
-        Ok(Self {
-            request: RequestTemplate::compile(&written.request)
-                .map_err(|error| format!("lookup.request.{error}"))?,
-            answers: expr("answers", &written.answers)?,
-            items: expr("items", &written.items)?,
-            complete: expr("complete", &written.complete)?,
-            ours: expr("ours", &written.ours)?,
-            id: expr("id", &written.id)?,
-            text: expr("text", &written.text)?,
-            states: written.states.iter().map(state).collect::<Result<_, _>>()?,
-            sees_every_state: Leaf::compile(&written.sees_every_state)
-                .map_err(|error| format!("lookup.sees_every_state: {error}"))?,
-        })
-    }
-}
-
 /// What expressions see of one delivery: settings, comment, delivery id, marker, time.
 #[derive(Clone)]
 pub struct Scope {
@@ -227,9 +187,21 @@ pub struct Scope {
     unix_ms: u64,
 }
 
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // By hand, because it has secrets in the clear.
+        f.debug_struct("Scope").field("unix_ms", &self.unix_ms).finish_non_exhaustive()
+    }
+}
+
 impl Scope {
     pub(super) fn value(&self) -> Value {
         self.value.clone()
+    }
+
+    /// The same with these values beside, or instead.
+    pub(super) fn with(&self, values: Value) -> Scope {
+        Scope { value: context! { ..values, ..self.value() }, unix_ms: self.unix_ms }
     }
 
     pub(super) fn unix_ms(&self) -> u64 {
@@ -360,36 +332,18 @@ impl Channel {
         verdict.distrusting_receipts()
     }
 
-    /// The request of a lookup; `None` if the channel has none, or this delivery has nothing to be known by.
-    pub fn render_lookup(&self, scope: &Scope) -> Option<Result<HttpRequest, RenderError>> {
-        Some(self.compiled.lookup.as_ref()?.request.render(&scope.value))
+    /// A lookup of this delivery's comment. `receipt` is the comment id of a reply whose echo was ours, empty if
+    /// there is none. `None` if the channel has no lookup, or one that this delivery can't be known by.
+    pub fn look(&self, scope: &Scope, receipt: &str) -> Option<Scan<'_>> {
+        let lookup = self.compiled.lookup.as_ref()?;
+        let marked = scope.value.get_attr("marker").is_ok_and(|marker| marker.is_true());
+        let can_be_known = marked || lookup.has_slot() || !receipt.is_empty();
+        can_be_known.then(|| Scan::new(lookup, scope, marked, receipt))
     }
 
-    /// The request that reads a whole target back.
-    pub fn render_reading(&self, scope: &Scope) -> Option<Result<HttpRequest, RenderError>> {
-        let value = context! { marker => (), ..scope.value() };
-        Some(self.compiled.lookup.as_ref()?.request.render(&value))
-    }
-
-    /// What a lookup's reply shows.
-    ///
-    /// # Errors
-    /// When an expression fails on the reply.
-    pub fn sight(&self, reply: &Reply, scope: &Scope) -> Result<Sighting, String> {
-        match &self.compiled.lookup {
-            None => Ok(Sighting::NoAnswer),
-            Some(lookup) => judge::sight(lookup, reply, scope),
-        }
-    }
-
-    /// All comments in a reply to [`Channel::render_reading`].
-    ///
-    /// # Errors
-    /// When the reply is no complete answer, or an expression fails on it.
-    pub fn items(&self, reply: &Reply, scope: &Scope) -> Result<Vec<Item>, String> {
-        match &self.compiled.lookup {
-            None => Err(format!("channel {} has no lookup, so nothing can be read back", self.name)),
-            Some(lookup) => judge::items(lookup, reply, scope),
-        }
+    /// A reading of everything that the channel shows of the scope's target; `None` if it has no lookup.
+    pub fn read_back(&self, scope: &Scope) -> Option<Scan<'_>> {
+        let unmarked = scope.with(context! { marker => () });
+        self.compiled.lookup.as_ref().map(|lookup| Scan::new(lookup, &unmarked, false, ""))
     }
 }

@@ -1,12 +1,12 @@
 //! A manifest proves itself by its own examples.
 
 use super::channel::{Manifest, Scope};
-use super::judge::{Reply, Sighting};
-use super::written::WrittenExample;
+use super::judge::Reply;
+use super::lookup::Sighting;
+use super::written::{WrittenExample, WrittenReply};
 use commentd_contract::Addressing;
 use commentd_delivery::verdict::{Effect, rule};
 use commentd_delivery::{Comment, DeliveryId};
-use std::collections::BTreeMap;
 
 /// What a check came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,23 +63,23 @@ fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
         },
     };
     let scope = channel.scope(&comment, id, 1_767_225_600_000);
-    let reply = Reply {
-        status: example.reply.status,
-        headers: lower_case(&example.reply.headers),
-        body: example.reply.body.clone().into_bytes(),
-    };
     match (&example.verdict, &example.finds) {
+        (Some(_), None) if !example.then.is_empty() || example.receipt.is_some() => {
+            Err("`then` and `receipt` are about lookups; they need `finds`".into())
+        }
         (Some(verdict), None) => {
+            let reply = captured(&example.reply);
             channel.render(&scope).map_err(|error| format!("the request can't be rendered: {}", error.0))?;
             judged(&channel, &reply, &scope, verdict, example.comment_id.as_deref())
         }
-        (None, Some(finds)) => found(&channel, &reply, &scope, finds, example.comment_id.as_deref()),
+        (None, Some(finds)) => found(&channel, example, &scope, finds),
         _ => Err("needs either `verdict` or `finds`".into()),
     }
 }
 
-fn lower_case(headers: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect()
+fn captured(written: &WrittenReply) -> Reply {
+    let headers = written.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+    Reply { status: written.status, headers: headers.collect(), body: written.body.clone().into_bytes() }
 }
 
 fn judged(
@@ -110,12 +110,11 @@ fn judged(
 
 fn found(
     channel: &super::Channel,
-    reply: &Reply,
+    example: &WrittenExample,
     scope: &Scope,
     expected: &str,
-    comment_id: Option<&str>,
 ) -> Result<(), String> {
-    let sighting = channel.sight(reply, scope)?;
+    let sighting = scanned(channel, example, scope)?;
     let (finds, id) = match &sighting {
         Sighting::Found { kind, comment_id } => (kind.as_str(), comment_id.as_str()),
         Sighting::NotFound { complete: true } => ("nothing", ""),
@@ -124,8 +123,30 @@ fn found(
     if finds != expected {
         return Err(format!("expects to find {expected}, finds {finds}"));
     }
-    match comment_id {
+    match &example.comment_id {
         Some(expected) if expected != id => Err(format!("expects the comment id {expected:?}, reads {id:?}")),
         _ => Ok(()),
+    }
+}
+
+fn scanned(channel: &super::Channel, example: &WrittenExample, scope: &Scope) -> Result<Sighting, String> {
+    let receipt = example.receipt.as_deref().unwrap_or_default();
+    let Some(mut scan) = channel.look(scope, receipt) else {
+        return Err("this delivery can't be looked up: the channel has no [lookup], or there is neither a \
+             marker nor a receipt to know the comment by"
+            .into());
+    };
+    let mut pages = std::iter::once(&example.reply).chain(&example.then);
+    loop {
+        scan.request().map_err(|error| format!("the lookup's request can't be rendered: {}", error.0))?;
+        let Some(page) = pages.next() else {
+            return Err("the lookup asks for another page; give its reply in `then`".into());
+        };
+        if let Some(sighting) = scan.sight(&captured(page))? {
+            return match pages.count() {
+                0 => Ok(sighting),
+                left => Err(format!("the lookup has ended, and {left} of the replies in `then` are left")),
+            };
+        }
     }
 }

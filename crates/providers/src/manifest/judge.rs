@@ -1,6 +1,6 @@
-//! What a reply means: verdict predicates, echo, receipt, and what a lookup saw.
+//! What a reply means: verdict predicates, echo, receipt.
 
-use super::channel::{Compiled, CompiledLookup, Scope};
+use super::channel::{Compiled, Scope};
 use super::language::Expr;
 use super::written::WrittenVerdict;
 use commentd_contract::{Code, VerdictKind};
@@ -22,34 +22,6 @@ pub struct Reply {
     pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: Vec<u8>,
-}
-
-/// What a lookup's reply shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sighting {
-    /// The comment, in this state.
-    Found {
-        /// `delivered`, `held` or `misplaced`.
-        kind: VerdictKind,
-        /// The channel's id of it.
-        comment_id: String,
-    },
-    /// Not the comment.
-    NotFound {
-        /// Whether the reply shows everything that could match.
-        complete: bool,
-    },
-    /// No answer to the question.
-    NoAnswer,
-}
-
-/// A comment as it was read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// The channel's id.
-    pub comment_id: String,
-    /// The text as the channel keeps it.
-    pub text: String,
 }
 
 #[derive(Clone, Debug)]
@@ -121,12 +93,12 @@ pub(super) fn verdict_kind(word: &str) -> Result<VerdictKind, String> {
 }
 
 impl Reply {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The scope of expressions over this reply: what the request could use, and the reply.
-    fn scope(&self, scope: &Scope) -> Value {
+    pub(super) fn scope(&self, scope: &Scope) -> Value {
         let body = match serde_json::from_slice::<serde_json::Value>(&self.body) {
             Ok(body) => Value::from(Serde(&body)),
             Err(_) => Value::from(()),
@@ -158,30 +130,36 @@ pub(super) fn judge(
         ));
     }
     let values = reply.scope(scope);
+    let receipt =
+        compiled.receipt.as_ref().and_then(|receipt| receipt.text(&values).ok()).unwrap_or_default();
+    let echo = Echo::read(compiled, &values);
+    // A comment that the reply names and echoes as ours is one that a lookup may know by this id, although
+    // nobody has said what the reply means.
+    let unclear = |message: String| {
+        let mut verdict = bad_reply(message);
+        if echo == Echo::Ours && !receipt.is_empty() {
+            verdict.comment_id.clone_from(&receipt);
+            verdict.comment_id_is_ours = true;
+        }
+        verdict
+    };
     let judged = compiled.verdicts.iter().map(|rule| rule.judge(&values)).find_map(Result::transpose);
     let judged = match judged {
         Some(Ok(judged)) => judged,
-        Some(Err(error)) => return bad_reply(format!("the channel's reply can't be judged: {error}")),
+        Some(Err(error)) => return unclear(format!("the channel's reply can't be judged: {error}")),
         None => {
             let words = shortened(&reply.text());
-            return bad_reply(format!(
+            return unclear(format!(
                 "no rule of the manifest matches the reply: HTTP {} {words}",
                 reply.status
             ));
         }
     };
-    let mut verdict = Verdict::new(judged.kind, "").with_code(judged.code);
-    let receipt =
-        compiled.receipt.as_ref().and_then(|receipt| receipt.text(&values).ok()).unwrap_or_default();
-    if rule(judged.kind).effect == Effect::One {
-        match compiled.echo.as_ref().map(|echo| echo.holds(&values)) {
-            Some(Ok(false) | Err(_)) => {
-                return bad_reply("the channel's reply echoes a comment that isn't this one".into());
-            }
-            Some(Ok(true)) => verdict.comment_id_is_ours = !receipt.is_empty(),
-            None => {}
-        }
+    if rule(judged.kind).effect == Effect::One && echo == Echo::Anothers {
+        return bad_reply("the channel's reply echoes a comment that isn't this one".into());
     }
+    let mut verdict = Verdict::new(judged.kind, "").with_code(judged.code);
+    verdict.comment_id_is_ours = echo == Echo::Ours && !receipt.is_empty();
     verdict.comment_id = receipt;
     if judged.kind != VerdictKind::Delivered && judged.kind != VerdictKind::Held {
         let words = |expr: &Option<Expr>| expr.as_ref().and_then(|expr| expr.text(&values).ok());
@@ -192,6 +170,26 @@ pub(super) fn judge(
         verdict.retry_after_ms = retry_after_ms(compiled, reply, &values, scope.unix_ms());
     }
     verdict
+}
+
+/// Whose comment a reply shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Echo {
+    Ours,
+    Anothers,
+    /// The reply, or the manifest, doesn't say.
+    Silent,
+}
+
+impl Echo {
+    fn read(compiled: &Compiled, values: &Value) -> Self {
+        match compiled.echo.as_ref().map(|echo| echo.eval(values)) {
+            None => Self::Silent,
+            Some(Ok(echoed)) if echoed.is_none() => Self::Silent,
+            Some(Ok(echoed)) if echoed.is_true() => Self::Ours,
+            Some(Ok(_) | Err(_)) => Self::Anothers,
+        }
+    }
 }
 
 fn bad_reply(message: String) -> Verdict {
@@ -244,46 +242,6 @@ fn hints_are_seconds_or_dates() {
     assert_eq!(hint_ms("Thu, 01 Jan 1970 00:01:00 GMT", 30_000), Some(30_000));
     assert_eq!(hint_ms("Thu, 01 Jan 1970 00:00:01 GMT", 30_000), Some(0));
     assert_eq!(hint_ms("soon", 0), None);
-}
-
-/// Judges the reply to a lookup.
-pub(super) fn sight(lookup: &CompiledLookup, reply: &Reply, scope: &Scope) -> Result<Sighting, String> {
-    let values = reply.scope(scope);
-    if !lookup.answers.holds(&values)? {
-        return Ok(Sighting::NoAnswer);
-    }
-    for item in lookup.items.eval(&values)?.try_iter().map_err(|error| error.to_string())? {
-        let values = context! { item => item, ..values.clone() };
-        if !lookup.ours.holds(&values)? {
-            continue;
-        }
-        let mut kind = VerdictKind::Delivered;
-        for (state, when) in &lookup.states {
-            if when.holds(&values)? {
-                kind = *state;
-                break;
-            }
-        }
-        return Ok(Sighting::Found { kind, comment_id: lookup.id.text(&values)? });
-    }
-    Ok(Sighting::NotFound { complete: lookup.complete.holds(&values)? })
-}
-
-/// All items of a lookup's reply, for reading a target back.
-pub(super) fn items(lookup: &CompiledLookup, reply: &Reply, scope: &Scope) -> Result<Vec<Item>, String> {
-    let values = reply.scope(scope);
-    if !lookup.answers.holds(&values)? {
-        return Err(format!("the channel answered HTTP {} {}", reply.status, shortened(&reply.text())));
-    }
-    if !lookup.complete.holds(&values)? {
-        return Err("the channel's answer isn't complete".into());
-    }
-    let mut read = Vec::new();
-    for item in lookup.items.eval(&values)?.try_iter().map_err(|error| error.to_string())? {
-        let values = context! { item => item, ..values.clone() };
-        read.push(Item { comment_id: lookup.id.text(&values)?, text: lookup.text.text(&values)? });
-    }
-    Ok(read)
 }
 
 /// The first words of what the channel said, on one line.

@@ -64,6 +64,11 @@ impl Expr {
         &self.source
     }
 
+    /// Whether it refers to this name.
+    pub fn uses(&self, name: &str) -> bool {
+        self.compiled.undeclared_variables(false).contains(name)
+    }
+
     /// Evaluates it. An undefined result is an error: a misspelt name must not pass for an empty one.
     ///
     /// # Errors

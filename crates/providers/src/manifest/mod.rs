@@ -10,6 +10,7 @@ mod channel;
 pub mod check;
 mod judge;
 pub mod language;
+mod lookup;
 mod request;
 pub mod settings;
 #[cfg(test)]
@@ -17,7 +18,8 @@ mod tests;
 pub mod written;
 
 pub use channel::{Channel, Manifest, ManifestError, Scope};
-pub use judge::{Item, Reply, Sighting};
+pub use judge::Reply;
+pub use lookup::{Item, Scan, Sighting};
 pub use request::{HttpRequest, RenderError};
 
 /// The manifests that come with commentd.

@@ -110,6 +110,13 @@ fn checked(kind: SettingKind, value: &toml::Value) -> Result<Checked, &'static s
             .map_err(|_| "a whole number")
             .and_then(|number| plain(Value::from(number))),
         (SettingKind::Integer, _) => Err("a whole number"),
+        (SettingKind::Number, toml::Value::Integer(number)) => plain(Value::from(*number)),
+        (SettingKind::Number, toml::Value::Float(number)) => plain(Value::from(*number)),
+        (SettingKind::Number, toml::Value::String(text)) => {
+            let number: f64 = text.trim().parse().map_err(|_| "a number")?;
+            if number.is_finite() { plain(Value::from(number)) } else { Err("a number") }
+        }
+        (SettingKind::Number, _) => Err("a number"),
         (SettingKind::Boolean, toml::Value::Boolean(truth)) => plain(Value::from(*truth)),
         (SettingKind::Boolean, toml::Value::String(text)) => match text.trim() {
             "true" => plain(Value::from(true)),

@@ -1,3 +1,5 @@
+mod lookups;
+
 use super::check::check;
 use super::{Manifest, built_in};
 use commentd_contract::Addressing;
@@ -62,7 +64,7 @@ fn bad_manifests_are_told_where_they_are_wrong() {
         ("settles_within_s = \"settings", "setles_within_s = \"settings", "setles_within_s"),
         ("manifest = 1", "manifest = 2", "format"),
         ("version = 1", "version = \"one\"", "version"),
-        ("echo = \"marker is none or", "echo = \"marker is (", "echo"),
+        ("echo = \"at('website')", "echo = \"at('website'", "echo"),
         ("is = \"throttled\"", "is = \"slow\"", "slow"),
         ("method = \"POST\"", "method = \"DELETE\"", "method"),
         ("path = \"/new\"", "path = \"/new?x=1\"", "path"),

@@ -40,7 +40,8 @@ pub struct Written {
     /// The channel's id of the stored comment: an expression over the reply.
     pub receipt: Option<String>,
     /// What must be ours in a reply that says *stored*: an expression over the reply. If it is false, the reply
-    /// is another's and the attempt is `unknown`.
+    /// is another's and the attempt is `unknown`. If it is true, the receipt is ours: nobody else may claim it,
+    /// and a lookup knows the comment by it. None says neither.
     pub echo: Option<String>,
     /// The channel's own code and text in a reply that isn't a success.
     #[serde(default)]
@@ -84,6 +85,8 @@ pub enum SettingKind {
     Secret,
     /// A whole number.
     Integer,
+    /// A number, with or without a fraction.
+    Number,
     /// `true` or `false`.
     Boolean,
     /// A URL path that starts with `/`; may be used with `{+…}`.
@@ -141,27 +144,52 @@ pub struct WrittenFailure {
 }
 
 /// How to ask whether a comment is there.
+///
+/// A lookup finds a comment in one of three ways, and a text alone is none of them:
+/// - by its *marker*: `ours` holds. It is only asked where the delivery has a marker.
+/// - by its *receipt*: the item's `id` is the comment id of a reply whose `echo` was ours, although the attempt
+///   ended unknown. Needs no words of its own here, only a `receipt` and an `echo` in the manifest.
+/// - by its *slot*, where the channel keeps at most one comment in a place (one reply for each reader's comment):
+///   `slot` names the item that is the place, `text` is what stands there, and the comment is ours if `ours` holds
+///   or, without `ours`, if the text is the comment's. An empty slot, or one that holds another text, shows that
+///   the comment isn't there; a slot that isn't among the items shows nothing.
+///
+/// Not finding it proves something only by the rules of `sees_every_state`, `complete` and `settles_within_s`.
+/// Lookups are sent with `Cache-Control: no-cache`; against a cache that ignores it, put `nonce` into the query.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrittenLookup {
-    /// The request; `marker` is none when a whole target is read back.
+    /// The request; `marker` is none when a whole target is read back. Beside what `send` may use there are
+    /// `page`, which is none for the first page, and `receipt`, which is none where no reply gave one. It has
+    /// headers of its own, so that it may read with other credentials than those that send.
     pub request: WrittenRequest,
     /// When the reply is an answer at all: an expression over the reply.
     pub answers: String,
-    /// The stored comments: an expression over the reply that gives a list.
+    /// The stored comments, or the places for them if there is a `slot`: an expression over the reply that gives
+    /// a list.
     pub items: String,
-    /// Whether `items` is everything that could match: an expression over the reply.
+    /// Whether nothing that could match is left out: an expression over the reply, of several pages over the
+    /// last.
     pub complete: String,
-    /// Whether `item` is this delivery's: an expression over the item.
-    pub ours: String,
-    /// The item's comment id.
+    /// What `page` is for the request of the following page (a number, an offset, a cursor), or none after the
+    /// last: an expression over the reply. Absent: there is one page. After 20 pages a scan ends, incomplete.
+    pub next: Option<String>,
+    /// Whether `item` is the one place where the comment would stand: an expression over the item. A manifest
+    /// with a slot does well to give it a name that claims it: the same `id` here and as `receipt`, with `echo =
+    /// "true"`; then a delivery doesn't take another one's comment in the slot for its own.
+    pub slot: Option<String>,
+    /// Whether `item` is this delivery's: an expression over the item. Needed unless there is a `slot`.
+    pub ours: Option<String>,
+    /// The item's comment id; empty or none if the channel gives it none.
     pub id: String,
-    /// The item's text, as the channel keeps it.
+    /// The item's text, as the channel keeps it; empty or none for an empty slot.
     pub text: String,
     /// In what state the item is; first match wins, no match is `delivered`.
     #[serde(rename = "state", default)]
     pub states: Vec<WrittenState>,
-    /// Whether the lookup sees every stored state: an expression over the settings.
+    /// Whether the lookup sees every stored state (approved, held, spam, trash, under a missing parent) with
+    /// the credentials that it uses: an expression over the settings, for example `settings.unmoderated or
+    /// settings.moderator_token != ''`.
     pub sees_every_state: toml::Value,
 }
 
@@ -206,6 +234,12 @@ pub struct WrittenExample {
     /// What the lookup must find: `delivered`, `held`, `misplaced`, `nothing` (a complete scan without it) or
     /// `undetermined`.
     pub finds: Option<String>,
+    /// With `finds`: the replies to the requests of the following pages. As many must be asked for, unless the
+    /// comment is found before.
+    #[serde(default)]
+    pub then: Vec<WrittenReply>,
+    /// With `finds`: the comment id of an earlier reply whose echo was ours, by which the lookup may know it.
+    pub receipt: Option<String>,
     /// The comment id that must be read from it.
     pub comment_id: Option<String>,
 }

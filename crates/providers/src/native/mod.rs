@@ -4,7 +4,7 @@ mod base;
 mod connection;
 mod tls;
 
-use crate::manifest::{Channel, HttpRequest, Item, Reply, Scope, Sighting};
+use crate::manifest::{Channel, HttpRequest, Item, Reply, Scan, Scope, Sighting};
 use crate::{Job, Pending, Provider, Rendered};
 use bytes::Bytes;
 use commentd_contract::{Code, ProviderName, VerdictKind};
@@ -14,7 +14,7 @@ use commentd_delivery::step::Link;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Verdict};
 use connection::{Connection, Idle};
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use http_body_util::Full;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,15 +91,16 @@ impl NativeHttp {
         let mut comment = Comment::default();
         comment.addressing.sns_id = sns_id.to_owned();
         let scope = self.channel.scope(&comment, DeliveryId::from_bytes([0; 16]), self.clock.unix_ms());
-        let request = self
-            .channel
-            .render_reading(&scope)
-            .ok_or_else(|| {
-                format!("channel {} has no lookup, so nothing can be read back", self.channel.name())
-            })?
-            .map_err(|error| error.0)?;
-        let reply = self.ask(&request).await?;
-        self.channel.items(&reply, &scope)
+        let mut scan = self.channel.read_back(&scope).ok_or_else(|| {
+            format!("channel {} has no lookup, so nothing can be read back", self.channel.name())
+        })?;
+        let mut items = Vec::new();
+        loop {
+            let request = scan.request().map_err(|error| error.0)?;
+            if scan.collect(&self.ask(&request).await?, &mut items)? {
+                return Ok(items);
+            }
+        }
     }
 
     /// One exchange without a gate: for reads.
@@ -172,10 +173,10 @@ impl NativeHttp {
         if let Some(userinfo) = self.base.basic() {
             headers.insert(http::header::AUTHORIZATION, userinfo);
         }
-        if let Some(job) = job {
-            for (name, value) in identity(job) {
-                headers.insert(name, value);
-            }
+        match job {
+            Some(job) => headers.extend(identity(job)),
+            // A read that a cache answers says what was there, not what is.
+            None => drop(headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"))),
         }
         for (name, value) in &request.headers {
             headers.insert(name.clone(), value.clone());
@@ -253,11 +254,10 @@ impl NativeHttp {
         )
     }
 
-    async fn look_once(&self, job: &Job) -> Finding {
+    async fn look_once(&self, job: &Job, receipt: &str) -> Finding {
         let scope = self.scope(job);
-        let Some(Ok(request)) = self.channel.render_lookup(&scope) else { return Finding::Failed };
-        let Ok(reply) = self.ask(&request).await else { return Finding::Failed };
-        match self.channel.sight(&reply, &scope) {
+        let Some(scan) = self.channel.look(&scope, receipt) else { return Finding::CannotBeKnown };
+        match self.sight(scan).await {
             Ok(Sighting::Found { kind, comment_id }) => {
                 let mut verdict = Verdict::new(kind, "");
                 if kind == VerdictKind::Misplaced {
@@ -267,11 +267,23 @@ impl NativeHttp {
                 verdict.comment_id = comment_id;
                 Finding::Found(verdict)
             }
-            Ok(Sighting::NotFound { complete }) => {
-                // Without a marker there is nothing that a lookup could know its own by.
-                Finding::NotFound { complete: complete && !self.channel.marker(job.id).is_empty() }
+            Ok(Sighting::NotFound { complete }) => Finding::NotFound { complete },
+            Ok(Sighting::NoAnswer) => Finding::Failed,
+            Err(reason) => {
+                let reason = self.channel.redact(&reason);
+                tracing::warn!(id = %job.id, %reason, "the channel couldn't be asked for a comment");
+                Finding::Failed
             }
-            Ok(Sighting::NoAnswer) | Err(_) => Finding::Failed,
+        }
+    }
+
+    /// Asks for one page after another until one of them says what there is.
+    async fn sight(&self, mut scan: Scan<'_>) -> Result<Sighting, String> {
+        loop {
+            let request = scan.request().map_err(|error| error.0)?;
+            if let Some(sighting) = scan.sight(&self.ask(&request).await?)? {
+                return Ok(sighting);
+            }
         }
     }
 }
@@ -323,8 +335,8 @@ impl Provider for NativeHttp {
         })
     }
 
-    fn look<'a>(&'a self, job: &'a Job) -> Pending<'a, Finding> {
-        Box::pin(self.look_once(job))
+    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding> {
+        Box::pin(self.look_once(job, receipt))
     }
 
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {

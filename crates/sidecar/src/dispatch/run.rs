@@ -460,11 +460,14 @@ impl Run {
     fn look(&mut self, attempt: usize, link: usize) {
         let Some(provider) = self.inner.chain.get(link).cloned() else { return };
         let job = self.job(attempt);
+        let verdict = self.attempts.get(attempt).and_then(|(_, verdict)| verdict.as_ref());
+        let receipt = verdict.filter(|verdict| verdict.comment_id_is_ours);
+        let receipt = receipt.map(|verdict| verdict.comment_id.clone()).unwrap_or_default();
         let inner = Arc::clone(&self.inner);
         self.under_way.look = Some(Box::pin(async move {
             let _turn = inner.looks.turn(inner.clock).await;
             let began = inner.clock.now();
-            let finding = AssertUnwindSafe(provider.look(&job)).catch_unwind().await;
+            let finding = AssertUnwindSafe(provider.look(&job, &receipt)).catch_unwind().await;
             Back::Event(Event::Looked(finding.unwrap_or(Finding::Failed), began))
         }));
     }
