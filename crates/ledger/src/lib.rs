@@ -127,6 +127,9 @@ pub struct Filter {
 pub struct Description {
     /// `sqlite` or `memory`.
     pub kind: &'static str,
+    /// Its own id, made at birth: 32 hexadecimal digits, the same for as long as the ledger lives. `None` for one
+    /// that ends with its process, so that nobody counts on finding it again.
+    pub id: Option<String>,
     /// The file, if there is one.
     pub location: String,
     /// What it holds.

@@ -226,7 +226,7 @@ impl Ledger for MemoryLedger {
     }
 
     fn describe(&self) -> Description {
-        Description { kind: "memory", location: "memory".into(), stamp: self.stamp, durable: false }
+        Description { kind: "memory", id: None, location: "memory".into(), stamp: self.stamp, durable: false }
     }
 
     fn close(&self) -> Pending<'_, ()> {

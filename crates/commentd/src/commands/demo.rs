@@ -10,6 +10,7 @@ use commentd_contract::report::Round;
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
+use commentd_delivery::time::whole_ms;
 use commentd_delivery::{DeliveryId, Gate, Verdict};
 use commentd_ledger::{Ledger, SqliteLedger, SqliteOptions, Stamp};
 use commentd_providers::manifest::built_in;
@@ -30,6 +31,8 @@ const LATENCY_MS: u64 = 30;
 const JITTER_MS: u64 = 5;
 /// What the batch may take over the slowest single call of its round.
 const OVER_GOAL_MS: u64 = 15;
+/// Longer than any demo.
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// Show the whole thing: a comment board, a sidecar in front of it, five rounds of ten comments, each there once.
 #[derive(Debug, clap::Args)]
@@ -184,6 +187,7 @@ async fn start_sidecar(
         upstream_base_url: board_url.to_owned(),
         exchange: "live".into(),
         ledger: ledger.describe(),
+        retention_ms: whole_ms(RETENTION),
         version: env!("CARGO_PKG_VERSION"),
     };
     let surface = Surface {
@@ -204,7 +208,7 @@ async fn start_sidecar(
         surface,
         max_in_flight: 1024,
         lookups_per_second: 20,
-        retention: Duration::from_secs(24 * 3600),
+        retention: RETENTION,
         clock,
     };
     Ok(Sidecar::start(parts).await?)

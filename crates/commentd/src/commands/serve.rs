@@ -3,6 +3,7 @@
 use crate::cli::ServeArgs;
 use crate::{Ended, Failure, console, logging, signals};
 use commentd_contract::ProviderName;
+use commentd_delivery::time::whole_ms;
 use commentd_ledger::{Ledger, MemoryLedger, SqliteLedger, SqliteOptions, Stamp};
 use commentd_providers::Provider;
 use commentd_providers::mock::Mock;
@@ -112,6 +113,7 @@ fn surface(config: &ServeConfig, ledger: &OpenLedger) -> Surface {
             OpenLedger::File(ledger) => ledger.describe(),
             OpenLedger::Other(ledger) => ledger.describe(),
         },
+        retention_ms: whole_ms(config.retention),
         version: env!("CARGO_PKG_VERSION"),
     };
     Surface {

@@ -374,6 +374,14 @@ fn health_says_what_the_client_asks_of_it_without_credentials() {
         assert_eq!(json["data"][field], value, "{field}");
     }
     assert!(!json.to_string().contains("p4ss"), "{json}");
+
+    // For a client that keeps keys: which ledger knows them, for how long, and as whose.
+    let id = json["data"]["ledger"]["id"].as_str().unwrap();
+    assert_eq!((id.len(), &json["data"]["retention_ms"]), (32, &json!(24 * 3600 * 1000)));
+    assert_eq!(json["data"].get("caller"), None);
+    let credentials = [("Authorization", "Basic Ym90OmNvcnJlY3QtaG9yc2U=")];
+    let known = sidecar.client().request("GET", "/health", &credentials, b"").json();
+    assert_eq!((&known["data"]["caller"], &known["data"]["ledger"]["id"]), (&json!("bot"), &json!(id)));
 }
 
 #[test]

@@ -65,6 +65,7 @@ impl Default for SqliteOptions {
 #[derive(Debug)]
 pub struct SqliteLedger {
     path: PathBuf,
+    id: String,
     stamp: Stamp,
     queue: Arc<Queue>,
     lock: Arc<Mutex<Option<Lock>>>,
@@ -94,6 +95,7 @@ impl SqliteLedger {
         let lock = Lock::take(&path).map_err(OpenError::from)?;
         file::create(&path)?;
         let connection = schema::open(&path, stamp)?;
+        let id = schema::id(&connection, &path)?;
         tune(&connection).map_err(|source| OpenError::store(&path, source))?;
         let queue = Arc::new(Queue::new(options.queue_limit));
         let lock = Arc::new(Mutex::new(Some(lock)));
@@ -105,7 +107,7 @@ impl SqliteLedger {
             .name("ledger".into())
             .spawn(move || writer.run(&held))
             .map_err(|source| OpenError::Thread { path: path.clone(), source })?;
-        Ok(SqliteLedger { path, stamp, queue, lock, commits, thread: Mutex::new(Some(thread)) })
+        Ok(SqliteLedger { path, id, stamp, queue, lock, commits, thread: Mutex::new(Some(thread)) })
     }
 
     /// Says in the lock's file where this process listens, so that a second opener can tell.
@@ -203,6 +205,7 @@ impl Ledger for SqliteLedger {
     fn describe(&self) -> Description {
         Description {
             kind: "sqlite",
+            id: Some(self.id.clone()),
             location: self.path.display().to_string(),
             stamp: self.stamp,
             durable: true,

@@ -11,7 +11,7 @@ const APPLICATION_ID: i32 = 0x636d_7464;
 
 /// Step `n` (from 0) brings a file from version `n` to `n + 1`; a new file takes all of them. A step that was
 /// released never changes: what comes later is a further step.
-const STEPS: &[&str] = &[VERSION_1];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2];
 
 /// `deliveries.number` counts openings, so that neighbours in time are neighbours on disk. `outcome` is what the
 /// attempts come to; with `settled_ms` NULL an attempt is open, and the outcome therefore unknown. The index over
@@ -64,6 +64,9 @@ CREATE TABLE claims (
 CREATE INDEX claims_by_delivery ON claims (delivery);
 ";
 
+/// The ledger's own id, by which a client tells whether it speaks to the ledger that knows its keys.
+const VERSION_2: &str = "INSERT INTO meta VALUES ('id', lower(hex(randomblob(16))));";
+
 /// How long another program's lock on the database (a backup, say) is waited for.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Room for every statement that the writer uses.
@@ -89,6 +92,13 @@ fn open_with(path: &Path, stamp: Stamp, steps: &[&str]) -> Result<Connection, Op
     connection.execute_batch(PRAGMAS).map_err(store)?;
     upgrade(&connection, version, stamp, steps).map_err(store)?;
     Ok(connection)
+}
+
+/// The id that the ledger was given at birth, or when it was brought up to version 2.
+pub(super) fn id(connection: &Connection, path: &Path) -> Result<String, OpenError> {
+    connection
+        .query_row("SELECT value FROM meta WHERE name = 'id'", [], |row| row.get(0))
+        .map_err(|source| OpenError::store(path, source))
 }
 
 /// `secure_delete`: what is forgotten or swept is overwritten. No foreign keys: there is one writer, and it
@@ -177,7 +187,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger.db");
         super::super::file::create(&path).unwrap();
-        let first = open(&path, Stamp::Live).unwrap();
+        let first = open_with(&path, Stamp::Live, &[VERSION_1]).unwrap();
         assert_eq!(version_of(&first), 1);
         first.execute("INSERT INTO claims VALUES ('c', 'u', '7', 1)", []).unwrap();
         drop(first);
@@ -192,7 +202,26 @@ mod tests {
         assert_eq!(kept, 1);
         drop(upgraded);
 
-        assert!(matches!(open(&path, Stamp::Live), Err(OpenError::Newer { found: 3, known: 1, .. })));
+        let older = open_with(&path, Stamp::Live, &[VERSION_1]);
+        assert!(matches!(older, Err(OpenError::Newer { found: 3, known: 1, .. })));
+    }
+
+    #[test]
+    fn a_ledger_has_an_id_of_its_own_and_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let id_of = |name: &str, steps: &[&str]| {
+            let path = dir.path().join(name);
+            super::super::file::create(&path).unwrap();
+            // First as an older release would have left it, then as this one opens it.
+            drop(open_with(&path, Stamp::Live, steps).unwrap());
+            id(&open(&path, Stamp::Live).unwrap(), &path).unwrap()
+        };
+        let (upgraded, new) = (id_of("older.db", &[VERSION_1]), id_of("new.db", STEPS));
+        for id in [&upgraded, &new] {
+            assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+        }
+        assert_ne!(upgraded, new);
+        assert_eq!(id_of("older.db", STEPS), upgraded);
     }
 
     #[test]
@@ -200,10 +229,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger.db");
         super::super::file::create(&path).unwrap();
-        drop(open(&path, Stamp::Live).unwrap());
+        drop(open_with(&path, Stamp::Live, &[VERSION_1]).unwrap());
         let steps = [VERSION_1, "CREATE TABLE more (a TEXT) STRICT", "CREATE NONSENSE"];
         assert!(open_with(&path, Stamp::Live, &steps).is_err());
-        let after = open(&path, Stamp::Live).unwrap();
+        let after = open_with(&path, Stamp::Live, &[VERSION_1]).unwrap();
         assert_eq!(version_of(&after), 1);
         let tables: i64 = after
             .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'more'", [], |row| row.get(0))

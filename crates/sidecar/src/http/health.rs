@@ -1,8 +1,9 @@
 //! What the sidecar says about itself.
 
 use super::App;
+use super::access::CallerName;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use commentd_contract::{ProviderName, Reply};
 use commentd_ledger::Description;
 use serde::Serialize;
@@ -24,6 +25,8 @@ pub struct Facts {
     pub exchange: String,
     /// The ledger.
     pub ledger: Description,
+    /// How long a settled delivery is kept, in milliseconds: until then its key is safe to send again.
+    pub retention_ms: u64,
     /// This program's version.
     pub version: &'static str,
 }
@@ -33,10 +36,22 @@ pub(super) struct Health {
     #[serde(flatten)]
     facts: Facts,
     in_flight: usize,
+    /// Whose keys a request with these credentials would use: empty where anybody may call, absent where the
+    /// credentials are unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<String>,
 }
 
-pub(super) async fn health(State(app): State<App>) -> Json<Reply<Health>> {
-    let health = Health { facts: app.surface.facts.clone(), in_flight: app.dispatcher.in_flight() };
+pub(super) async fn health(
+    State(app): State<App>,
+    Extension(caller): Extension<CallerName>,
+) -> Json<Reply<Health>> {
+    let known = app.surface.callers.is_empty() || !caller.0.is_empty();
+    let health = Health {
+        facts: app.surface.facts.clone(),
+        in_flight: app.dispatcher.in_flight(),
+        caller: known.then_some(caller.0),
+    };
     Json(Reply::ok(String::new(), 0, health))
 }
 
