@@ -38,6 +38,15 @@ impl DeliveryId {
     }
 }
 
+/// Where delivery ids come from. It is handed in, so that a simulation can own it.
+pub trait Ids: Send + Sync {
+    /// 128 fresh random bits.
+    ///
+    /// # Errors
+    /// When there is no randomness to be had; the text is for people.
+    fn fresh(&self) -> Result<DeliveryId, String>;
+}
+
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

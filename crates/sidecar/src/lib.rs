@@ -3,6 +3,7 @@
 //! - [`config`]: the settings as written, and checked
 //! - [`clock`]: the one place that reads the time
 //! - [`dispatch`]: drives one machine a delivery, and keeps the keys in flight apart
+//! - [`ids`]: where delivery ids come from
 //! - [`http`]: the v1 contract as an HTTP surface
 //! - [`server`]: connections, and the drain at the end
 //! - [`start`]: puts the parts together
@@ -11,5 +12,6 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod http;
+pub mod ids;
 pub mod server;
 pub mod start;

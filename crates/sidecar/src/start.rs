@@ -5,6 +5,7 @@
 use crate::clock::SystemClock;
 use crate::dispatch::{Bounds, Dispatcher};
 use crate::http::{self, Surface};
+use crate::ids::SystemIds;
 use crate::server::{self, Drained};
 use axum::Router;
 use commentd_delivery::Clock;
@@ -114,7 +115,8 @@ impl Sidecar {
     /// See [`StartError`]; nothing was sent then.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let bounds = Bounds { in_flight: parts.max_in_flight, lookups_per_second: parts.lookups_per_second };
-        let dispatcher = Dispatcher::new(parts.chain, parts.ledger.get(), parts.clock, bounds);
+        let dispatcher =
+            Dispatcher::new(parts.chain, parts.ledger.get(), parts.clock, Arc::new(SystemIds), bounds);
         let bind_error =
             |source| StartError::Bind { address: format!("{}:{}", parts.host, parts.port), source };
         let listener = TcpListener::bind((parts.host.as_str(), parts.port)).await.map_err(bind_error)?;

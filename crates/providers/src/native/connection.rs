@@ -4,6 +4,7 @@
 //! uses the connection. Dropping that value closes the socket, and with it ends the attempt; no task is left
 //! behind that could go on sending.
 
+use super::dial::{Dial, Stream};
 use super::tls::Tls;
 use super::{Failure, Side};
 use bytes::Bytes;
@@ -14,14 +15,10 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::future::Future;
 use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpSocket;
 
 use commentd_delivery::Moment;
 
@@ -30,10 +27,6 @@ use commentd_delivery::Moment;
 const IDLE: Duration = Duration::from_millis(1500);
 /// Most idle connections that are kept.
 const MOST_IDLE: usize = 256;
-
-/// A byte stream to the channel, encrypted or not.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
 
@@ -46,15 +39,20 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects, with TLS if `tls` is given, and does HTTP's own handshake (which sends nothing).
-    pub(super) async fn open(host: &str, port: u16, tls: Option<&Tls>) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        dialer: &dyn Dial,
+        host: &str,
+        port: u16,
+        tls: Option<&Tls>,
+    ) -> Result<Self, Failure> {
         let refused = |what: &str, error: &dyn std::fmt::Display| Failure {
             side: Side::BeforeGate,
             message: format!("can't connect to {host}:{port}: {what}: {error}"),
         };
-        let tcp = connect(host, port).await.map_err(|error| refused("connect", &error))?;
+        let plain = dialer.dial(host, port).await.map_err(|error| refused("connect", &error))?;
         let stream: Box<dyn Stream> = match tls {
-            None => Box::new(crate::fence::watched(tcp)),
-            Some(tls) => Box::new(tls.connect(host, tcp).await.map_err(|error| refused("TLS", &error))?),
+            None => Box::new(crate::fence::watched(plain)),
+            Some(tls) => Box::new(tls.connect(host, plain).await.map_err(|error| refused("TLS", &error))?),
         };
         let (sender, driver) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
@@ -134,27 +132,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-async fn connect(host: &str, port: u16) -> io::Result<tokio::net::TcpStream> {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((host, port)).await? {
-        match connect_to(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn connect_to(address: SocketAddr) -> io::Result<tokio::net::TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // From the first moment on: when the socket is closed, by us or by the end of the process, what the kernel
-    // hasn't sent yet dies with it instead of arriving later.
-    socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
-    socket.set_nodelay(true)?;
-    socket.connect(address).await
 }
 
 /// Idle connections to one channel, the youngest on top.

@@ -2,6 +2,7 @@
 
 mod base;
 mod connection;
+pub mod dial;
 mod tls;
 
 use crate::manifest::{Channel, HttpRequest, Item, Reply, Scan, Scope, Sighting};
@@ -14,6 +15,7 @@ use commentd_delivery::step::Link;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Verdict};
 use connection::{Connection, Idle};
+use dial::{Dial, Tcp};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use http_body_util::Full;
 use std::sync::Arc;
@@ -58,6 +60,7 @@ pub struct NativeHttp {
     lanes: Option<Semaphore>,
     tls: Option<Tls>,
     clock: Arc<dyn Clock>,
+    dialer: Arc<dyn Dial>,
 }
 
 impl NativeHttp {
@@ -80,7 +83,23 @@ impl NativeHttp {
             manifest_version: channel.version(),
         };
         let lanes = channel.concurrency().map(Semaphore::new);
-        Ok(Self { channel, base, timeout, destination, idle: Idle::default(), lanes, tls, clock })
+        Ok(Self {
+            channel,
+            base,
+            timeout,
+            destination,
+            idle: Idle::default(),
+            lanes,
+            tls,
+            clock,
+            dialer: Arc::new(Tcp),
+        })
+    }
+
+    /// The same provider, with its connections made by `dialer`.
+    #[must_use]
+    pub fn dialing(self, dialer: Arc<dyn Dial>) -> Self {
+        Self { dialer, ..self }
     }
 
     /// Reads a whole target back: every comment that the channel shows there.
@@ -135,7 +154,9 @@ impl NativeHttp {
         let pooled = if fresh { None } else { self.idle.take(self.clock.now()).await };
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => Connection::open(self.base.host(), self.base.port(), self.tls.as_ref()).await?,
+            None => {
+                Connection::open(&*self.dialer, self.base.host(), self.base.port(), self.tls.as_ref()).await?
+            }
         };
         if !connection.is_usable().await {
             return Err(before("the connection was closed before it could be used".into()));

@@ -1,9 +1,9 @@
 //! TLS by rustls with the system's roots.
 
+use super::dial::Stream;
 use rustls_pki_types::ServerName;
 use std::io;
 use std::sync::Arc;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -38,10 +38,14 @@ impl Tls {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Does the handshake on a connected socket.
-    pub(super) async fn connect(&self, host: &str, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    /// Does the handshake on a connection.
+    pub(super) async fn connect(
+        &self,
+        host: &str,
+        plain: Box<dyn Stream>,
+    ) -> io::Result<TlsStream<Box<dyn Stream>>> {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|error| io::Error::other(error.to_string()))?;
-        self.connector.connect(name, tcp).await
+        self.connector.connect(name, plain).await
     }
 }

@@ -1,12 +1,13 @@
 //! The keys in flight in this process: one delivery a key, however many callers ask for it.
 
 use super::Delivered;
+use super::progress::ProgressBoard;
 use commentd_delivery::Fingerprint;
 use commentd_delivery::record::KeyRef;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 /// What other tasks may tell a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,24 +18,11 @@ pub(super) enum Command {
     LookNow,
 }
 
-/// How far a flight has come.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Progress {
-    /// What is known by now; set for the first time when its caller is answered.
-    pub(super) answer: Option<Delivered>,
-    /// Whether it sends nothing any more and waits for lookups.
-    pub(super) only_looking: bool,
-    /// Lookups that have come back.
-    pub(super) looks: u64,
-    /// Whether nothing more will happen.
-    pub(super) over: bool,
-}
-
 /// A delivery in flight.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) fingerprint: Fingerprint,
-    pub(super) progress: watch::Sender<Progress>,
+    pub(super) progress: ProgressBoard,
     pub(super) commands: mpsc::UnboundedSender<Command>,
 }
 
@@ -65,8 +53,7 @@ impl Flights {
             Entry::Occupied(_) => Seat::Reused,
             Entry::Vacant(entry) => {
                 let (commands, receiver) = mpsc::unbounded_channel();
-                let (progress, _) = watch::channel(Progress::default());
-                let flight = Arc::new(Flight { fingerprint, progress, commands });
+                let flight = Arc::new(Flight { fingerprint, progress: ProgressBoard::default(), commands });
                 entry.insert(Arc::clone(&flight));
                 Seat::Pilot(flight, receiver)
             }

@@ -6,11 +6,13 @@
 mod admission;
 mod flights;
 mod looks;
+mod progress;
 mod run;
 mod told;
 
 use crate::clock::SystemClock;
 use commentd_contract::Outcome;
+use commentd_delivery::id::Ids;
 use commentd_delivery::record::{DeliveryRecord, KeyRef};
 use commentd_delivery::retry::RetryBudget;
 use commentd_delivery::step::Shared;
@@ -18,6 +20,7 @@ use commentd_delivery::{Clock, Comment, DeliveryId, Moment};
 use commentd_ledger::{Ledger, LedgerError};
 use commentd_providers::Provider;
 use flights::{Command, Flight, Flights, Seat};
+use progress::Progress;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -68,6 +71,7 @@ struct Inner {
     chain: Vec<Arc<dyn Provider>>,
     ledger: Arc<dyn Ledger>,
     clock: SystemClock,
+    ids: Arc<dyn Ids>,
     budgets: Mutex<Vec<RetryBudget>>,
     flights: Flights,
     admission: admission::Admission,
@@ -112,6 +116,7 @@ impl Dispatcher {
         chain: Vec<Arc<dyn Provider>>,
         ledger: Arc<dyn Ledger>,
         clock: SystemClock,
+        ids: Arc<dyn Ids>,
         bounds: Bounds,
     ) -> Self {
         let budgets = Mutex::new(chain.iter().map(|_| RetryBudget::default()).collect());
@@ -120,6 +125,7 @@ impl Dispatcher {
                 chain,
                 ledger,
                 clock,
+                ids,
                 budgets,
                 flights: Flights::default(),
                 admission: admission::Admission::new(bounds.in_flight),
@@ -138,6 +144,14 @@ impl Dispatcher {
     /// The time.
     pub fn clock(&self) -> SystemClock {
         self.inner.clock
+    }
+
+    /// A fresh id.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn fresh_id(&self) -> Result<DeliveryId, String> {
+        self.inner.ids.fresh()
     }
 
     /// The ledger.
@@ -175,34 +189,32 @@ impl Dispatcher {
         commands: mpsc::UnboundedReceiver<Command>,
         order: Order,
     ) -> Delivered {
-        let mut progress = flight.progress.subscribe();
         let mut caller = Caller { commands: Some(flight.commands.clone()) };
-        self.inner.tasks.spawn(run::fly(Arc::clone(&self.inner), flight, commands, order));
-        let answer = progress.wait_for(|progress| progress.answer.is_some()).await;
+        self.inner.tasks.spawn(run::fly(Arc::clone(&self.inner), Arc::clone(&flight), commands, order));
+        let progress = flight.progress.wait_for(|progress| progress.answer.is_some()).await;
         caller.commands = None;
-        answer.ok().and_then(|progress| progress.answer.clone()).unwrap_or(Delivered::Broken)
+        progress.answer.unwrap_or(Delivered::Broken)
     }
 
     /// Waits for somebody else's flight of the same comment; `None` if it came to nothing and may be tried
     /// afresh.
     async fn ride(&self, flight: &Flight, deadline: Moment) -> Option<Delivered> {
-        let mut progress = flight.progress.subscribe();
-        let asked = progress.borrow().looks;
-        if progress.borrow().only_looking {
+        let (asked, only_looking) = {
+            let progress = flight.progress.borrow();
+            (progress.looks, progress.only_looking)
+        };
+        if only_looking {
             // The flight may end at this very moment; then the progress says so.
             let _ = flight.commands.send(Command::LookNow);
         }
-        let arrived = |progress: &flights::Progress| {
+        let arrived = |progress: &Progress| {
             progress.over
                 || (progress.only_looking && progress.looks > asked)
                 || progress.answer.as_ref().is_some_and(Delivered::is_final)
         };
         let deadline = self.inner.clock.instant(deadline);
-        let waited = tokio::time::timeout_at(deadline, progress.wait_for(arrived)).await;
-        let progress = match waited {
-            Ok(Ok(progress)) => progress.clone(),
-            Ok(Err(_)) | Err(_) => flight.progress.borrow().clone(),
-        };
+        let waited = tokio::time::timeout_at(deadline, flight.progress.wait_for(arrived)).await;
+        let progress = waited.unwrap_or_else(|_| flight.progress.borrow().clone());
         match progress.answer {
             Some(answer) if progress.over && answer.may_be_tried_afresh() => None,
             Some(answer) if progress.over || progress.only_looking || answer.is_final() => {
@@ -295,14 +307,4 @@ impl Drop for Caller {
             let _ = commands.send(Command::CallerGone);
         }
     }
-}
-
-/// A delivery id of random bytes.
-///
-/// # Errors
-/// When the system has no randomness to give.
-pub fn new_id() -> Result<DeliveryId, String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random bytes: {error}"))?;
-    Ok(DeliveryId::from_bytes(bytes))
 }

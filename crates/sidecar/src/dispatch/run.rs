@@ -2,7 +2,7 @@
 
 use super::flights::{Command, Flight, Landing};
 use super::told::Told;
-use super::{Delivered, GRACE, Inner, Order, new_id};
+use super::{Delivered, GRACE, Inner, Order};
 use commentd_contract::{Code, Outcome, ProviderName, VerdictKind};
 use commentd_delivery::keyed::{self, KeyRule};
 use commentd_delivery::lookup::Finding;
@@ -78,7 +78,7 @@ pub(super) async fn fly(
 ) {
     let flights = Arc::clone(&inner);
     let _landing = Landing { flights: &flights.flights, key: order.key.clone(), flight: Arc::clone(&flight) };
-    let id = match new_id() {
+    let id = match inner.ids.fresh() {
         Ok(id) => id,
         Err(reason) => {
             let delivered = Delivered::NotRecorded(reason);
@@ -228,6 +228,8 @@ impl Run {
             }
             self.show_progress(only_looking);
             let back = tokio::select! {
+                // In this order, and not in a random one, so that a simulation can replay it.
+                biased;
                 back = self.under_way.next() => back,
                 Some(command) = commands.recv() => Back::Event(match command {
                     Command::CallerGone => Event::CallerGone,

@@ -2,7 +2,7 @@
 
 use super::access::CallerName;
 use super::{App, Refusal, Surface};
-use crate::dispatch::{Delivered, Order, Room, Told, new_id};
+use crate::dispatch::{Delivered, Order, Room, Told};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
@@ -199,7 +199,7 @@ fn receive(
             "idempotency_key: is missing, and this sidecar was started with --require-key".into(),
         ));
     }
-    let random = || new_id().map(|id| id.to_string()).map_err(Refusal::Overloaded);
+    let random = || app.dispatcher.fresh_id().map(|id| id.to_string()).map_err(Refusal::Overloaded);
     let deadline = intake.deadline_ms.map_or(app.surface.default_deadline, Duration::from_millis);
     Ok(Receipt {
         at,
@@ -331,7 +331,7 @@ impl Receipt {
         let mut item = self.without_delivery(Outcome::DryRun, Code::Ok, "");
         let Some(provider) = self.app.dispatcher.primary() else { return item };
         // A dry run records nothing, so any id serves to show where one would stand.
-        let id = new_id().unwrap_or(commentd_delivery::DeliveryId::from_bytes([0; 16]));
+        let id = self.app.dispatcher.fresh_id().unwrap_or(commentd_delivery::DeliveryId::from_bytes([0; 16]));
         let job = Job { id, comment: Arc::new(comment), trace_id: self.trace_id.clone(), attempt: 1 };
         match provider.rehearse(&job) {
             Ok(rendered) => item.single.rendered = serde_json::to_value(rendered).ok(),
