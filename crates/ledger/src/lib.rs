@@ -116,6 +116,8 @@ pub const MAX_LISTED: u32 = 1000;
 pub struct Filter {
     /// Only deliveries with this outcome; one with an open attempt counts as unknown.
     pub outcome: Option<commentd_contract::Outcome>,
+    /// Only this caller's.
+    pub caller: Option<String>,
     /// Only the items of this caller's key.
     pub key: Option<(String, String)>,
     /// At most this many, newest first; no ledger returns more than [`MAX_LISTED`].
@@ -194,9 +196,9 @@ pub trait Ledger: Send + Sync {
     /// Reads records, newest first.
     fn list(&self, filter: Filter) -> Pending<'_, Vec<DeliveryRecord>>;
 
-    /// At start: gives every open attempt the verdict `interrupted`, and returns all deliveries whose outcome
-    /// is unknown, oldest first.
-    fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryRecord>>;
+    /// At start: gives every open attempt the verdict `interrupted`, and returns the ids of all deliveries whose
+    /// outcome is unknown, oldest first. Ids alone, because there may be a million of them.
+    fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryId>>;
 
     /// Erases the comment of a settled delivery; key, fingerprint and outcome stay.
     fn forget(&self, id: DeliveryId) -> Pending<'_, ()>;

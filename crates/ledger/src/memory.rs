@@ -137,6 +137,7 @@ impl Store {
     fn list(&self, filter: &Filter) -> Vec<DeliveryRecord> {
         let wanted = |record: &&DeliveryRecord| {
             filter.outcome.is_none_or(|outcome| record.outcome() == outcome)
+                && filter.caller.as_ref().is_none_or(|caller| record.key.caller == *caller)
                 && filter
                     .key
                     .as_ref()
@@ -146,13 +147,14 @@ impl Store {
         self.deliveries.values().rev().filter(wanted).take(limit).cloned().collect()
     }
 
-    fn recover(&mut self, at_ms: u64) -> Vec<DeliveryRecord> {
+    fn recover(&mut self, at_ms: u64) -> Vec<DeliveryId> {
         for record in self.deliveries.values_mut() {
             if rules::interrupt(&mut record.attempts) {
                 record.settled_ms = Some(at_ms);
             }
         }
-        self.deliveries.values().filter(|record| record.outcome() == Outcome::Unknown).cloned().collect()
+        let unknown = self.deliveries.values().filter(|record| record.outcome() == Outcome::Unknown);
+        unknown.map(|record| record.id).collect()
     }
 
     fn forget(&mut self, id: &DeliveryId) -> Result<(), LedgerError> {
@@ -209,7 +211,7 @@ impl Ledger for MemoryLedger {
         self.with(|store| Ok(store.list(&filter)))
     }
 
-    fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryRecord>> {
+    fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryId>> {
         self.with(|store| Ok(store.recover(at_ms)))
     }
 

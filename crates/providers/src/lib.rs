@@ -13,9 +13,11 @@ use commentd_delivery::lookup::Finding;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
 use commentd_delivery::{Comment, DeliveryId, Gate, Verdict};
+use manifest::Item;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a provider's operations return.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -71,6 +73,19 @@ pub trait Provider: Send + Sync {
     /// Asks the channel whether the comment is there. Never has an effect there. `receipt` is the comment id that
     /// a reply to the attempt gave, if its echo was ours; empty if there is none.
     fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding>;
+
+    /// Reads the job's target back: every comment that the channel shows there. For people; a text proves nothing.
+    ///
+    /// # Errors
+    /// Says why it can't be read.
+    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
+        Box::pin(async { Err(format!("what {} has posted can't be read back", self.name())) })
+    }
+
+    /// The longest that the channel may still store a request which was cut off; `None` if nobody says.
+    fn settles_within(&self) -> Option<Duration> {
+        None
+    }
 
     /// Renders the request and sends nothing; the verdict is what an attempt would have come to before its gate.
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>>;

@@ -13,7 +13,7 @@ use commentd_delivery::step::Link;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::{DeliveryId, Gate, Verdict};
 use commentd_ledger::{Ledger, SqliteLedger, SqliteOptions, Stamp};
-use commentd_providers::manifest::built_in;
+use commentd_providers::manifest::{Item, built_in};
 use commentd_providers::native::{BaseUrl, NativeHttp};
 use commentd_providers::{Job, Pending, Provider, Rendered};
 use commentd_sidecar::clock::SystemClock;
@@ -77,6 +77,14 @@ impl Provider for Measured {
     fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding> {
         self.provider.look(job, receipt)
     }
+    fn read_target<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
+        self.provider.read_target(job)
+    }
+
+    fn settles_within(&self) -> Option<Duration> {
+        self.provider.settles_within()
+    }
+
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
         self.provider.rehearse(job)
     }

@@ -2,7 +2,7 @@
 
 use super::sample::{attempt, id, opening, settling, verdict};
 use crate::{End, Filter, Find, Ledger, LedgerError, Opened, Settled, Settling};
-use commentd_contract::{Outcome, VerdictKind};
+use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::record::{DeliveryRecord, Resolution, ResolvedBy, interrupted};
 
 const SETTLED_MS: u64 = 1_700_000_001_000;
@@ -10,6 +10,10 @@ const SETTLED_MS: u64 = 1_700_000_001_000;
 async fn settled(ledger: &dyn Ledger, n: u64, kind: VerdictKind, at_ms: u64) {
     ledger.open(opening(n)).await.unwrap();
     ledger.settle(Settling { at_ms, ..settling(n, 1, verdict(kind)) }).await.unwrap();
+}
+
+async fn record(ledger: &dyn Ledger, n: u64) -> DeliveryRecord {
+    ledger.find(Find::Id(id(n))).await.unwrap().expect("the delivery is there")
 }
 
 fn ids(records: &[DeliveryRecord]) -> Vec<String> {
@@ -25,18 +29,16 @@ pub(super) async fn recovery_ends_what_was_open(ledger: &dyn Ledger) {
     ledger.open(opening(5)).await.unwrap();
 
     let at_ms = SETTLED_MS + 60_000;
-    let unknown = ledger.recover(at_ms).await.unwrap();
-    let expected: Vec<String> = [2, 3, 5].map(|n| id(n).to_string()).to_vec();
-    assert_eq!(ids(&unknown), expected, "oldest first");
+    assert_eq!(ledger.recover(at_ms).await, Ok(vec![id(2), id(3), id(5)]), "oldest first");
+    let unknown = [record(ledger, 2).await, record(ledger, 3).await, record(ledger, 5).await];
     assert_eq!(unknown[0].attempts[0].verdict, Some(interrupted()));
     assert_eq!(unknown[0].settled_ms, Some(at_ms));
     assert_eq!(unknown[1].attempts[0].verdict, Some(verdict(VerdictKind::Unknown)), "as it was");
     assert_eq!(unknown[1].settled_ms, Some(SETTLED_MS));
-    for record in &unknown {
-        assert_eq!(ledger.find(Find::Id(record.id)).await.unwrap().as_ref(), Some(record));
-        assert_eq!(record.outcome(), Outcome::Unknown);
-    }
-    assert_eq!(ledger.recover(at_ms + 1).await.unwrap(), unknown, "a second time changes nothing");
+    assert!(unknown.iter().all(|record| record.outcome() == Outcome::Unknown && !record.is_open()));
+    let again = ledger.recover(at_ms + 1).await;
+    assert_eq!(again, Ok(vec![id(2), id(3), id(5)]));
+    assert_eq!(record(ledger, 2).await, unknown[0], "a second time changes nothing");
 
     let late = ledger.settle(settling(2, 1, verdict(VerdictKind::Delivered))).await;
     assert!(
@@ -46,17 +48,88 @@ pub(super) async fn recovery_ends_what_was_open(ledger: &dyn Ledger) {
     let found = Resolution { by: ResolvedBy::Lookup, at_ms, verdict: verdict(VerdictKind::Delivered) };
     let resolving = Settling { id: id(2), attempt: 1, end: End::Resolution(found), at_ms };
     assert_eq!(ledger.settle(resolving).await, Ok(Settled::Recorded));
-    assert_eq!(ids(&ledger.recover(at_ms).await.unwrap()), expected[1..]);
+    assert_eq!(ledger.recover(at_ms).await, Ok(vec![id(3), id(5)]));
 }
 
 pub(super) async fn recovery_keeps_the_chain(ledger: &dyn Ledger) {
     settled(ledger, 1, VerdictKind::NotSent, SETTLED_MS).await;
-    ledger.intend(id(1), attempt(2)).await.unwrap();
-    let unknown = ledger.recover(SETTLED_MS + 1).await.unwrap();
-    let verdicts: Vec<_> = unknown[0].attempts.iter().map(|attempt| attempt.verdict.clone()).collect();
+    let mut elsewhere = attempt(2);
+    elsewhere.destination.provider = ProviderName::RealHook;
+    ledger.intend(id(1), elsewhere.clone()).await.unwrap();
+    assert_eq!(ledger.recover(SETTLED_MS + 1).await, Ok(vec![id(1)]));
+    let record = record(ledger, 1).await;
+    let verdicts: Vec<_> = record.attempts.iter().map(|attempt| attempt.verdict.clone()).collect();
     assert_eq!(verdicts, [Some(verdict(VerdictKind::NotSent)), Some(interrupted())]);
-    assert_eq!(unknown[0].attempts[1].destination, attempt(2).destination);
-    assert_eq!(unknown[0].outcome(), Outcome::Unknown);
+    assert_eq!(record.attempts[1].destination, elsewhere.destination, "it is looked up where it was sent");
+    assert_eq!(record.outcome(), Outcome::Unknown);
+}
+
+/// Every state that a crash can leave behind, and what the next start makes of it.
+pub(super) async fn recovery_meets_every_state(ledger: &dyn Ledger) {
+    use VerdictKind::{Delivered, NotSent, Unknown};
+    let (open, forgotten, at_ms) = (None, true, SETTLED_MS + 60_000);
+    // The attempts' verdicts as the crash leaves them, whether the comment is forgotten, and the outcome after.
+    let states: [(&[Option<VerdictKind>], bool, Outcome); 11] = [
+        (&[open], false, Outcome::Unknown),
+        (&[Some(NotSent), open], false, Outcome::Unknown),
+        (&[Some(Unknown), open], false, Outcome::Unknown),
+        (&[Some(Unknown)], false, Outcome::Unknown),
+        (&[Some(Unknown)], forgotten, Outcome::Unknown),
+        (&[Some(NotSent), Some(Unknown)], false, Outcome::Unknown),
+        (&[Some(Unknown), Some(Unknown)], false, Outcome::Unknown),
+        (&[Some(Unknown), Some(NotSent)], false, Outcome::Unknown),
+        (&[Some(NotSent)], false, Outcome::NotSent),
+        (&[Some(NotSent), Some(Delivered)], forgotten, Outcome::Delivered),
+        (&[Some(Unknown), Some(Delivered)], false, Outcome::Delivered),
+    ];
+    for (n, (verdicts, forgotten, _)) in (0..).zip(states) {
+        for (number, kind) in (1..).zip(verdicts) {
+            match number {
+                1 => assert_eq!(ledger.open(opening(n)).await, Ok(Opened::New)),
+                _ => ledger.intend(id(n), attempt(number)).await.unwrap(),
+            }
+            if let Some(kind) = kind {
+                ledger.settle(settling(n, number, verdict(*kind))).await.unwrap();
+            }
+        }
+        if forgotten {
+            ledger.forget(id(n)).await.unwrap();
+        }
+    }
+    // Two whose unknown attempt was made certain before the crash.
+    for (n, kind) in [(20, Delivered), (21, NotSent)] {
+        settled(ledger, n, Unknown, SETTLED_MS).await;
+        let resolution = Resolution { by: ResolvedBy::Lookup, at_ms: SETTLED_MS, verdict: verdict(kind) };
+        let settling =
+            Settling { id: id(n), attempt: 1, end: End::Resolution(resolution), at_ms: SETTLED_MS };
+        ledger.settle(settling).await.unwrap();
+    }
+    let mut before = Vec::new();
+    for n in (0..11).chain([20, 21]) {
+        before.push(record(ledger, n).await);
+    }
+
+    let unknown = ledger.recover(at_ms).await.unwrap();
+    assert_eq!(unknown, (0..8).map(id).collect::<Vec<_>>());
+    for (n, (verdicts, _, outcome)) in (0..).zip(states) {
+        let mut expected = before[n as usize].clone();
+        if verdicts.last() == Some(&open) {
+            expected.attempts.last_mut().unwrap().verdict = Some(interrupted());
+            expected.settled_ms = Some(at_ms);
+        }
+        let after = record(ledger, n).await;
+        assert_eq!(after, expected, "state {n}: nothing but the open attempt changes");
+        assert_eq!(after.outcome(), outcome, "state {n}");
+    }
+    assert_eq!(record(ledger, 20).await, before[11]);
+    assert_eq!(record(ledger, 21).await, before[12]);
+    // What is certain stays, what was not sent may be sent, what is unknown is neither.
+    for (n, (verdicts, _, outcome)) in (0..).zip(states) {
+        let next = u32::try_from(verdicts.len()).unwrap() + 1;
+        let intended = ledger.intend(id(n), attempt(next)).await;
+        let is_final = outcome == Outcome::Delivered;
+        assert_eq!(matches!(intended, Err(LedgerError::Conflict(_))), is_final, "state {n}: {intended:?}");
+    }
 }
 
 pub(super) async fn forgetting_keeps_key_and_outcome(ledger: &dyn Ledger) {

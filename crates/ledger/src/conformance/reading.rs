@@ -75,7 +75,7 @@ pub(super) async fn absent_records_are_none(ledger: &dyn Ledger) {
     ledger.open(opening(1)).await.unwrap();
     assert_eq!(ledger.find(Find::Id(id(2))).await, Ok(None));
     assert_eq!(ledger.find(Find::Key(opening(2).key)).await, Ok(None));
-    let everything = Filter { limit: 9, outcome: Some(Outcome::Delivered), key: None };
+    let everything = Filter { limit: 9, outcome: Some(Outcome::Delivered), ..Filter::default() };
     assert_eq!(ledger.list(everything).await, Ok(vec![]));
 }
 
@@ -97,7 +97,7 @@ pub(super) async fn lists_are_newest_first_and_filtered(ledger: &dyn Ledger) {
         ledger.settle(settling(n, 1, verdict(kind))).await.unwrap();
     }
     let key = Some(("bot".to_owned(), "batch".to_owned()));
-    let filter = |outcome, key, limit| Filter { outcome, key, limit };
+    let filter = |outcome, key, limit| Filter { outcome, key, caller: None, limit };
     assert_eq!(listed(ledger, filter(None, None, 100)).await, [5, 4, 3, 2, 1, 0]);
     assert_eq!(listed(ledger, filter(None, None, 2)).await, [5, 4]);
     assert_eq!(listed(ledger, filter(None, None, 0)).await, [] as [u64; 0]);
@@ -117,7 +117,7 @@ pub(super) async fn lists_are_newest_first_and_filtered(ledger: &dyn Ledger) {
 }
 
 pub(super) async fn lists_follow_what_becomes_of_a_delivery(ledger: &dyn Ledger) {
-    let with = |outcome| Filter { outcome: Some(outcome), key: None, limit: 10 };
+    let with = |outcome| Filter { outcome: Some(outcome), limit: 10, ..Filter::default() };
     ledger.open(opening(1)).await.unwrap();
     assert_eq!(listed(ledger, with(Outcome::Unknown)).await, [1], "what is open is unknown");
     ledger.settle(settling(1, 1, verdict(VerdictKind::NotSent))).await.unwrap();
@@ -128,4 +128,25 @@ pub(super) async fn lists_follow_what_becomes_of_a_delivery(ledger: &dyn Ledger)
     assert_eq!(listed(ledger, with(Outcome::Unknown)).await, [1]);
     ledger.settle(settling(1, 2, verdict(VerdictKind::Held))).await.unwrap();
     assert_eq!(listed(ledger, with(Outcome::Held)).await, [1]);
+}
+
+pub(super) async fn lists_show_one_caller_or_all(ledger: &dyn Ledger) {
+    for (n, caller) in ["", "bot", "tool", "bot"].into_iter().enumerate() {
+        let n = n as u64;
+        let mut asked = opening(n);
+        asked.key.caller = caller.into();
+        ledger.open(asked).await.unwrap();
+    }
+    ledger.settle(settling(1, 1, verdict(VerdictKind::Held))).await.unwrap();
+    let of = |caller: &str| Filter { caller: Some(caller.into()), limit: 10, ..Filter::default() };
+    assert_eq!(listed(ledger, of("bot")).await, [3, 1]);
+    assert_eq!(listed(ledger, Filter { limit: 1, ..of("bot") }).await, [3]);
+    assert_eq!(listed(ledger, of("")).await, [0], "the anonymous caller is one of them");
+    assert_eq!(listed(ledger, of("other")).await, [] as [u64; 0]);
+    let held = |caller| Filter { outcome: Some(Outcome::Held), ..of(caller) };
+    assert_eq!(listed(ledger, held("bot")).await, [1]);
+    assert_eq!(listed(ledger, held("tool")).await, [] as [u64; 0]);
+    let key = Some(("tool".to_owned(), "key-2".to_owned()));
+    assert_eq!(listed(ledger, Filter { key: key.clone(), ..of("tool") }).await, [2]);
+    assert_eq!(listed(ledger, Filter { key, ..of("bot") }).await, [] as [u64; 0], "another's key");
 }

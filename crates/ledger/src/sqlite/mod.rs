@@ -186,7 +186,7 @@ impl Ledger for SqliteLedger {
         self.ask(|reply| Operation::List(filter, reply))
     }
 
-    fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryRecord>> {
+    fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryId>> {
         self.ask(|reply| Operation::Recover(at_ms, reply))
     }
 

@@ -7,7 +7,7 @@ use crate::{Filter, Find, LedgerError, MAX_LISTED, Opened, Opening, Settled, Set
 use commentd_contract::Outcome;
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ToSql, params};
 
 /// Why an operation isn't carried out.
 #[derive(Debug)]
@@ -111,31 +111,36 @@ const FIND_ID: &str = select_deliveries!("WHERE id = ?1");
 const FIND_KEY: &str = select_deliveries!("WHERE caller = ?1 AND key = ?2 AND item = ?3");
 const LIST: &str = select_deliveries!("ORDER BY number DESC LIMIT ?1");
 const LIST_OUTCOME: &str = select_deliveries!("WHERE outcome = ?2 ORDER BY number DESC LIMIT ?1");
-// The plus keeps SQLite from reading everything with the outcome for the few items of a key.
+const LIST_CALLER: &str = select_deliveries!("WHERE caller = ?2 ORDER BY number DESC LIMIT ?1");
+// A plus keeps SQLite from another index: here, from all of a caller's for the few that are unknown; below, from
+// everything with the outcome for the few items of a key.
+const LIST_CALLER_OUTCOME: &str =
+    select_deliveries!("WHERE outcome = ?2 AND +caller = ?3 ORDER BY number DESC LIMIT ?1");
 const LIST_KEY: &str = select_deliveries!("WHERE caller = ?2 AND key = ?3 ORDER BY +number DESC LIMIT ?1");
 const LIST_KEY_OUTCOME: &str =
     select_deliveries!("WHERE caller = ?2 AND key = ?3 AND +outcome = ?4 ORDER BY +number DESC LIMIT ?1");
-const LIST_UNKNOWN: &str = select_deliveries!("WHERE outcome = 'unknown' ORDER BY number");
+const OPEN: &str = select_deliveries!("WHERE outcome = 'unknown' AND settled_ms IS NULL ORDER BY number");
+const UNKNOWN: &str = "SELECT id FROM deliveries WHERE outcome = 'unknown' ORDER BY number";
 const SWEEPABLE: &str = "SELECT number FROM deliveries \
      WHERE settled_ms IS NOT NULL AND outcome <> 'unknown' AND settled_ms < ?1 ORDER BY settled_ms LIMIT ?2";
 
 pub(super) fn list(connection: &Connection, filter: &Filter) -> Result<Vec<DeliveryRecord>, Fault> {
     let limit = filter.limit.min(MAX_LISTED);
     let outcome = filter.outcome.map(Outcome::as_str);
-    let found = match (&filter.key, &outcome) {
-        (None, None) => rows::deliveries(connection, connection.prepare_cached(LIST)?, &[&limit]),
-        (None, Some(outcome)) => {
-            rows::deliveries(connection, connection.prepare_cached(LIST_OUTCOME)?, &[&limit, outcome])
-        }
-        (Some((caller, key)), None) => {
-            rows::deliveries(connection, connection.prepare_cached(LIST_KEY)?, &[&limit, caller, key])
-        }
-        (Some((caller, key)), Some(outcome)) => {
-            let statement = connection.prepare_cached(LIST_KEY_OUTCOME)?;
-            rows::deliveries(connection, statement, &[&limit, caller, key, outcome])
-        }
-    }?;
-    readable(found)
+    if let (Some(only), Some((caller, _))) = (&filter.caller, &filter.key)
+        && only != caller
+    {
+        return Ok(Vec::new());
+    }
+    let (sql, parameters): (_, Vec<&dyn ToSql>) = match (&filter.key, &filter.caller, &outcome) {
+        (None, None, None) => (LIST, vec![&limit]),
+        (None, None, Some(outcome)) => (LIST_OUTCOME, vec![&limit, outcome]),
+        (None, Some(caller), None) => (LIST_CALLER, vec![&limit, caller]),
+        (None, Some(caller), Some(outcome)) => (LIST_CALLER_OUTCOME, vec![&limit, outcome, caller]),
+        (Some((caller, key)), _, None) => (LIST_KEY, vec![&limit, caller, key]),
+        (Some((caller, key)), _, Some(outcome)) => (LIST_KEY_OUTCOME, vec![&limit, caller, key, outcome]),
+    };
+    readable(rows::deliveries(connection, connection.prepare_cached(sql)?, &parameters)?)
 }
 
 /// Those that can be read. One damaged record must not hide the others, nor keep the sidecar from starting; its
@@ -156,10 +161,9 @@ fn readable_stored(found: Vec<Result<Stored, Fault>>) -> Result<Vec<Stored>, Fau
     Ok(kept)
 }
 
-pub(super) fn recover(connection: &Connection, at_ms: u64) -> Result<Vec<DeliveryRecord>, Fault> {
-    let found = rows::deliveries(connection, connection.prepare_cached(LIST_UNKNOWN)?, &[])?;
-    let mut unknown = readable_stored(found)?;
-    for Stored { number, record } in &mut unknown {
+pub(super) fn recover(connection: &Connection, at_ms: u64) -> Result<Vec<DeliveryId>, Fault> {
+    let found = rows::deliveries(connection, connection.prepare_cached(OPEN)?, &[])?;
+    for Stored { number, record } in &mut readable_stored(found)? {
         if !rules::interrupt(&mut record.attempts) {
             continue;
         }
@@ -169,7 +173,9 @@ pub(super) fn recover(connection: &Connection, at_ms: u64) -> Result<Vec<Deliver
         record.settled_ms = Some(at_ms);
         rows::update_delivery(connection, *number, record.settled_ms, rules::outcome(&record.attempts))?;
     }
-    Ok(unknown.into_iter().map(|stored| stored.record).collect())
+    let mut unknown = connection.prepare_cached(UNKNOWN)?;
+    let ids = unknown.query_map([], |row| row.get(0).map(DeliveryId::from_bytes))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(super) fn forget(connection: &Connection, id: &DeliveryId) -> Result<(), Fault> {
@@ -221,9 +227,12 @@ mod tests {
             (FIND_ID, "USING INDEX sqlite_autoindex_deliveries_1"),
             (FIND_KEY, "USING INDEX sqlite_autoindex_deliveries_2"),
             (LIST_OUTCOME, "USING INDEX deliveries_by_outcome"),
+            (LIST_CALLER, "USING INDEX deliveries_by_caller"),
+            (LIST_CALLER_OUTCOME, "USING INDEX deliveries_by_outcome"),
             (LIST_KEY, "USING INDEX sqlite_autoindex_deliveries_2"),
             (LIST_KEY_OUTCOME, "USING INDEX sqlite_autoindex_deliveries_2"),
-            (LIST_UNKNOWN, "USING INDEX deliveries_by_outcome"),
+            (OPEN, "USING INDEX deliveries_by_outcome"),
+            (UNKNOWN, "USING INDEX deliveries_by_outcome"),
             (SWEEPABLE, "deliveries_by_settling"),
             ("DELETE FROM claims WHERE delivery = ?1", "claims_by_delivery"),
         ] {

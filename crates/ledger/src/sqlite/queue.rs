@@ -18,7 +18,7 @@ pub(super) enum Operation {
     Settle(Box<Settling>, Reply<Settled>),
     Find(Find, Reply<Option<DeliveryRecord>>),
     List(Filter, Reply<Vec<DeliveryRecord>>),
-    Recover(u64, Reply<Vec<DeliveryRecord>>),
+    Recover(u64, Reply<Vec<DeliveryId>>),
     Forget(DeliveryId, Reply<()>),
     Sweep {
         before_ms: u64,

@@ -34,6 +34,7 @@ CREATE TABLE deliveries (
     UNIQUE (caller, key, item)
 ) STRICT;
 CREATE INDEX deliveries_by_outcome ON deliveries (outcome);
+CREATE INDEX deliveries_by_caller ON deliveries (caller);
 CREATE INDEX deliveries_by_settling ON deliveries (settled_ms)
     WHERE settled_ms IS NOT NULL AND outcome <> 'unknown';
 

@@ -130,6 +130,7 @@ impl Manifest {
             version: self.written.version,
             account,
             lookup,
+            settles_within,
             deduplicates_within: seconds(&compiled.deduplicates_within_s, "deduplicates_within_s")?,
             max_content_bytes: self.written.limits.max_content_bytes,
             concurrency: self.written.limits.concurrency,
@@ -216,6 +217,7 @@ pub struct Channel {
     version: u32,
     account: String,
     lookup: Option<LookupAbility>,
+    settles_within: Option<Duration>,
     deduplicates_within: Option<Duration>,
     max_content_bytes: Option<usize>,
     concurrency: Option<usize>,
@@ -255,6 +257,11 @@ impl Channel {
     /// What a lookup can show; `None` without one.
     pub fn lookup_ability(&self) -> Option<LookupAbility> {
         self.lookup
+    }
+
+    /// The longest that a request which was cut off may still be stored; `None` if nobody says.
+    pub fn settles_within(&self) -> Option<Duration> {
+        self.settles_within
     }
 
     /// How long the channel deduplicates by our key.

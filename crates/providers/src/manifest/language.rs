@@ -24,7 +24,7 @@ static LANGUAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.add_function("at", at);
     environment.add_function("first_of", first_of);
     environment.add_function("flatten", flatten);
-    environment.add_filter("plain", plain);
+    environment.add_filter("plain", |text: &str| plain(text));
     environment.add_global("omit", Value::from_object(Omit));
     environment
 });
@@ -132,7 +132,9 @@ fn first_of(values: minijinja::value::Rest<Value>) -> Value {
         .unwrap_or_else(|| Value::from(()))
 }
 
-fn plain(text: &str) -> String {
+/// A text without what looks like HTML tags, its words parted by single blanks.
+#[must_use]
+pub fn plain(text: &str) -> String {
     let mut in_tag = false;
     let mut words = String::with_capacity(text.len());
     for character in text.chars() {

@@ -110,7 +110,11 @@ impl NativeHttp {
         let mut comment = Comment::default();
         comment.addressing.sns_id = sns_id.to_owned();
         let scope = self.channel.scope(&comment, DeliveryId::from_bytes([0; 16]), self.clock.unix_ms());
-        let mut scan = self.channel.read_back(&scope).ok_or_else(|| {
+        self.read(&scope).await
+    }
+
+    async fn read(&self, scope: &Scope) -> Result<Vec<Item>, String> {
+        let mut scan = self.channel.read_back(scope).ok_or_else(|| {
             format!("channel {} has no lookup, so nothing can be read back", self.channel.name())
         })?;
         let mut items = Vec::new();
@@ -358,6 +362,14 @@ impl Provider for NativeHttp {
 
     fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding> {
         Box::pin(self.look_once(job, receipt))
+    }
+
+    fn read_target<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
+        Box::pin(async move { self.read(&self.scope(job)).await })
+    }
+
+    fn settles_within(&self) -> Option<Duration> {
+        self.channel.settles_within()
     }
 
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {

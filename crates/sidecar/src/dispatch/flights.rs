@@ -16,6 +16,8 @@ pub(super) enum Command {
     CallerGone,
     /// Somebody asks for a delivery that is only being looked up.
     LookNow,
+    /// A person has made certain what was unknown.
+    Resolved,
 }
 
 /// A delivery in flight.
@@ -58,6 +60,11 @@ impl Flights {
                 Seat::Pilot(flight, receiver)
             }
         }
+    }
+
+    /// The flight under this key.
+    pub(super) fn get(&self, key: &KeyRef) -> Option<Arc<Flight>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
     /// How many there are.

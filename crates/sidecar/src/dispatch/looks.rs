@@ -10,28 +10,40 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 const AT_A_TIME: usize = 4;
 
 /// Hands out turns to look, by the generic cell rate algorithm (ITU-T I.371).
+///
+/// Looks that somebody waits for go first: of the others, only a few at a time take their place in the queue.
 #[derive(Debug)]
 pub(super) struct Looks {
     lanes: Semaphore,
+    background: Semaphore,
     due: Mutex<Moment>,
     /// Lookups a second in the long run; a second's worth may come at once after a pause.
     per_second: u32,
+}
+
+/// A turn to look.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    _behind: Option<SemaphorePermit<'a>>,
+    _lane: Option<SemaphorePermit<'a>>,
 }
 
 impl Looks {
     pub(super) fn new(per_second: u32) -> Self {
         Self {
             lanes: Semaphore::new(AT_A_TIME),
+            background: Semaphore::new(AT_A_TIME - 1),
             due: Mutex::new(Moment::START),
             per_second: per_second.max(1),
         }
     }
 
-    /// Waits for a turn; it lasts until the permit is dropped.
-    pub(super) async fn turn(&self, clock: SystemClock) -> Option<SemaphorePermit<'_>> {
+    /// Waits for a turn; it lasts until it is dropped. `is_awaited` if a caller waits for what the look finds.
+    pub(super) async fn turn(&self, clock: SystemClock, is_awaited: bool) -> Turn<'_> {
+        let behind = if is_awaited { None } else { self.background.acquire().await.ok() };
         let start = self.reserve(clock.now());
         tokio::time::sleep_until(clock.instant(start)).await;
-        self.lanes.acquire().await.ok()
+        Turn { _behind: behind, _lane: self.lanes.acquire().await.ok() }
     }
 
     fn reserve(&self, now: Moment) -> Moment {

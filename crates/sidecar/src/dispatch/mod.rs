@@ -4,16 +4,19 @@
 //! what its machine asks for (`run`); callers with the same key share it (`flights`).
 
 mod admission;
+mod background;
+pub mod deliveries;
 mod flights;
 mod looks;
 mod progress;
 mod run;
 mod told;
+mod under_way;
 
 use crate::clock::SystemClock;
 use commentd_contract::Outcome;
 use commentd_delivery::id::Ids;
-use commentd_delivery::record::{DeliveryRecord, KeyRef};
+use commentd_delivery::record::KeyRef;
 use commentd_delivery::retry::RetryBudget;
 use commentd_delivery::step::Shared;
 use commentd_delivery::{Clock, Comment, DeliveryId, Moment};
@@ -76,6 +79,7 @@ struct Inner {
     flights: Flights,
     admission: admission::Admission,
     looks: looks::Looks,
+    backlog: background::Backlog,
     tasks: TaskTracker,
     drain: CancellationToken,
 }
@@ -130,6 +134,7 @@ impl Dispatcher {
                 flights: Flights::default(),
                 admission: admission::Admission::new(bounds.in_flight),
                 looks: looks::Looks::new(bounds.lookups_per_second),
+                backlog: background::Backlog::default(),
                 tasks: TaskTracker::new(),
                 drain: CancellationToken::new(),
             }),
@@ -224,25 +229,17 @@ impl Dispatcher {
         }
     }
 
-    /// At start: closes what an earlier process left open, and looks up in the background what is unknown.
-    /// Returns how many deliveries are unknown.
+    /// At start: closes what an earlier process left open, and looks up in the background what is unknown, from
+    /// then on. Call it once. Returns how many deliveries are unknown.
     ///
     /// # Errors
     /// When the ledger can't be read; nothing may be sent then.
     pub async fn recover(&self) -> Result<usize, LedgerError> {
         let unknown = self.inner.ledger.recover(self.inner.clock.unix_ms()).await?;
         let count = unknown.len();
-        for record in unknown {
-            self.look_up_in_background(record);
-        }
+        self.inner.backlog.add(unknown);
+        self.inner.tasks.spawn(background::work(Arc::clone(&self.inner)));
         Ok(count)
-    }
-
-    fn look_up_in_background(&self, record: DeliveryRecord) {
-        let key = record.key.clone();
-        if let Seat::Pilot(flight, commands) = self.inner.flights.join(&key, record.fingerprint) {
-            self.inner.tasks.spawn(run::look_up(Arc::clone(&self.inner), flight, commands, record));
-        }
     }
 
     /// Deliveries in flight, those that are only looked up included.

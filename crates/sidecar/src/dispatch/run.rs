@@ -1,8 +1,10 @@
 //! One flight: carries out what its machine asks for, and reports back what came of it.
 
+use super::background::LookingSeat;
 use super::flights::{Command, Flight, Landing};
 use super::told::Told;
-use super::{Delivered, GRACE, Inner, Order};
+use super::under_way::{Back, UnderWay};
+use super::{Delivered, GRACE, Inner, Order, Room};
 use commentd_contract::{Code, Outcome, ProviderName, VerdictKind};
 use commentd_delivery::keyed::{self, KeyRule};
 use commentd_delivery::lookup::Finding;
@@ -14,7 +16,6 @@ use commentd_ledger::{End, Find, LedgerError, Opened, Opening, Settled, Settling
 use commentd_providers::Job;
 use commentd_providers::fence::{self, Fence};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,23 +26,6 @@ use tracing::Instrument;
 /// How often a settling that failed is tried again, and the first wait between; it doubles each time.
 const MOST_SETTLING_RETRIES: u32 = 8;
 const SETTLING_RETRY: Duration = Duration::from_millis(50);
-
-/// What comes back from the outside.
-enum Back {
-    Opened(Result<Opened, LedgerError>),
-    Intended(Result<(), LedgerError>),
-    Settled(Result<Settled, LedgerError>),
-    Event(Event),
-}
-
-/// What is under way for a flight: at most one of each kind.
-#[derive(Default)]
-struct UnderWay {
-    ledger: Option<BoxFuture<'static, Back>>,
-    attempt: Option<BoxFuture<'static, Back>>,
-    look: Option<BoxFuture<'static, Back>>,
-    wake: Option<BoxFuture<'static, Back>>,
-}
 
 struct Run {
     inner: Arc<Inner>,
@@ -67,6 +51,21 @@ struct Run {
     under_way: UnderWay,
     events: VecDeque<Event>,
     answered: bool,
+    /// Somebody who rides along has asked for a look.
+    look_is_awaited: bool,
+    /// The room that it takes among those that are to be sent.
+    room: Option<Room>,
+    /// The right to go on looking once nobody waits any more.
+    seat: Option<LookingSeat>,
+}
+
+/// How a flight ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Nothing more will happen.
+    Over,
+    /// It is unknown, and looked up once there is a seat for it.
+    Leaves,
 }
 
 /// Flies an order.
@@ -77,7 +76,7 @@ pub(super) async fn fly(
     order: Order,
 ) {
     let flights = Arc::clone(&inner);
-    let _landing = Landing { flights: &flights.flights, key: order.key.clone(), flight: Arc::clone(&flight) };
+    let landing = Landing { flights: &flights.flights, key: order.key.clone(), flight: Arc::clone(&flight) };
     let id = match inner.ids.fresh() {
         Ok(id) => id,
         Err(reason) => {
@@ -85,20 +84,24 @@ pub(super) async fn fly(
             return flight.progress.send_modify(|progress| progress.answer = Some(delivered));
         }
     };
-    // Held until nothing of this delivery is in flight any more.
-    let _room = order.room;
     let span = tracing::info_span!("delivery", trace_id = %order.trace_id, id = %id);
     let mut run = Run::new(inner, flight, id, order.key, order.trace_id, Arc::new(order.comment));
     run.deadline = order.deadline;
-    async {
+    run.room = Some(order.room);
+    let ending = async {
         if !order.key_is_made && run.has_no_time() && run.answer_from_record().await {
-            return;
+            return Ending::Over;
         }
         run.machine = Machine::new(run.plan(Vec::new(), true));
-        run.go(commands).await;
+        run.go(commands).await
     }
     .instrument(span)
     .await;
+    // In this order: the backlog leaves alone what is in flight.
+    drop(landing);
+    if ending == Ending::Leaves {
+        flights.backlog.add([run.id]);
+    }
 }
 
 /// Looks up what an earlier process left unknown.
@@ -107,13 +110,15 @@ pub(super) async fn look_up(
     flight: Arc<Flight>,
     commands: UnboundedReceiver<Command>,
     record: DeliveryRecord,
+    comment: Arc<Comment>,
+    seat: LookingSeat,
 ) {
     let flights = Arc::clone(&inner);
     let _landing =
         Landing { flights: &flights.flights, key: record.key.clone(), flight: Arc::clone(&flight) };
-    let span = tracing::info_span!("recovery", trace_id = %record.trace_id, id = %record.id);
-    let comment = Arc::new(record.comment.clone().unwrap_or_default());
+    let span = tracing::info_span!("lookup", trace_id = %record.trace_id, id = %record.id);
     let mut run = Run::new(inner, flight, record.id, record.key.clone(), record.trace_id.clone(), comment);
+    run.seat = Some(seat);
     run.adopt(&record, false);
     run.publish(Delivered::Told(Arc::new(Told::from_record(&record))));
     run.go(commands).instrument(span).await;
@@ -156,6 +161,9 @@ impl Run {
             under_way: UnderWay::default(),
             events: VecDeque::from([Event::Start]),
             answered: false,
+            look_is_awaited: false,
+            room: None,
+            seat: None,
         }
     }
 
@@ -207,7 +215,7 @@ impl Run {
         true
     }
 
-    async fn go(&mut self, mut commands: UnboundedReceiver<Command>) {
+    async fn go(&mut self, mut commands: UnboundedReceiver<Command>) -> Ending {
         let drain = self.inner.drain.clone();
         let mut draining = false;
         loop {
@@ -219,30 +227,66 @@ impl Run {
                     self.act(action);
                 }
             }
-            if self.machine.is_over() {
-                return self.arrive();
-            }
             let only_looking = self.machine.is_only_looking();
-            if draining && only_looking {
-                return self.arrive();
+            if self.machine.is_over() || (draining && only_looking) {
+                self.arrive();
+                return Ending::Over;
+            }
+            if only_looking && !self.takes_a_seat() {
+                self.arrive();
+                return Ending::Leaves;
             }
             self.show_progress(only_looking);
             let back = tokio::select! {
                 // In this order, and not in a random one, so that a simulation can replay it.
                 biased;
                 back = self.under_way.next() => back,
-                Some(command) = commands.recv() => Back::Event(match command {
-                    Command::CallerGone => Event::CallerGone,
-                    Command::LookNow => Event::LookNow,
-                }),
+                Some(command) = commands.recv() => match self.told(command) {
+                    Some(event) => Back::Event(event),
+                    None if only_looking => {
+                        self.answer_by_record().await;
+                        return Ending::Over;
+                    }
+                    // It isn't what was resolved any more: another attempt has begun since.
+                    None => continue,
+                },
                 () = drain.cancelled(), if !draining => {
                     draining = true;
                     continue;
                 }
             };
             if self.came_back(back) {
-                return;
+                return Ending::Over;
             }
+        }
+    }
+
+    /// Gives back the room that a delivery takes, for a seat among those that only look; false if none is free.
+    fn takes_a_seat(&mut self) -> bool {
+        if self.seat.is_none() {
+            self.seat = self.inner.backlog.seat();
+            self.room = None;
+        }
+        self.seat.is_some()
+    }
+
+    /// `None` if the record has been settled by somebody else.
+    fn told(&mut self, command: Command) -> Option<Event> {
+        match command {
+            Command::CallerGone => Some(Event::CallerGone),
+            Command::LookNow => {
+                self.look_is_awaited = true;
+                Some(Event::LookNow)
+            }
+            Command::Resolved => None,
+        }
+    }
+
+    /// Tells everybody what the record says.
+    async fn answer_by_record(&mut self) {
+        match self.inner.ledger.find(Find::Id(self.id)).await {
+            Ok(Some(record)) => self.publish(Delivered::Told(Arc::new(Told::from_record(&record)))),
+            Ok(None) | Err(_) => self.arrive(),
         }
     }
 
@@ -333,6 +377,10 @@ impl Run {
                 let wait = SETTLING_RETRY.saturating_mul(1 << failures);
                 self.settle_after(wait, settling, failures + 1);
                 None
+            }
+            Err(LedgerError::Conflict(reason)) => {
+                tracing::info!(%reason, "the record was settled by somebody else");
+                Some(Event::SettlingFailed)
             }
             Err(error) => {
                 tracing::error!(%error, "the result can't be recorded; it is unknown until a lookup settles it");
@@ -466,8 +514,9 @@ impl Run {
         let receipt = verdict.filter(|verdict| verdict.comment_id_is_ours);
         let receipt = receipt.map(|verdict| verdict.comment_id.clone()).unwrap_or_default();
         let inner = Arc::clone(&self.inner);
+        let is_awaited = !self.answered || std::mem::take(&mut self.look_is_awaited);
         self.under_way.look = Some(Box::pin(async move {
-            let _turn = inner.looks.turn(inner.clock).await;
+            let _turn = inner.looks.turn(inner.clock, is_awaited).await;
             let began = inner.clock.now();
             let finding = AssertUnwindSafe(provider.look(&job, &receipt)).catch_unwind().await;
             Back::Event(Event::Looked(finding.unwrap_or(Finding::Failed), began))
@@ -515,30 +564,6 @@ impl Run {
     fn publish(&mut self, delivered: Delivered) {
         self.answered = true;
         self.flight.progress.send_modify(|progress| progress.answer = Some(delivered));
-    }
-}
-
-impl UnderWay {
-    /// The next thing that comes back. Cancel safe: what is under way stays.
-    async fn next(&mut self) -> Back {
-        tokio::select! {
-            biased;
-            back = next_of(&mut self.ledger) => back,
-            back = next_of(&mut self.attempt) => back,
-            back = next_of(&mut self.look) => back,
-            back = next_of(&mut self.wake) => back,
-        }
-    }
-}
-
-async fn next_of(slot: &mut Option<BoxFuture<'static, Back>>) -> Back {
-    match slot {
-        None => std::future::pending().await,
-        Some(future) => {
-            let back = future.as_mut().await;
-            *slot = None;
-            back
-        }
     }
 }
 

@@ -1,0 +1,214 @@
+//! What people do with deliveries: see them, settle what is unknown, have content forgotten.
+
+use super::flights::Command;
+use super::{Dispatcher, Inner};
+use commentd_contract::{Outcome, VerdictKind};
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, ResolvedBy};
+use commentd_delivery::verdict::Effect;
+use commentd_delivery::{Clock, DeliveryId, Verdict};
+use commentd_ledger::{End, Filter, Find, LedgerError, Settled, Settling};
+use commentd_providers::Job;
+use commentd_providers::manifest::Item;
+use commentd_providers::manifest::language::plain;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a channel that states no `settles_within` is given before a person may say that a comment isn't
+/// there. Of the channels that were measured none took longer than 3 s.
+const UNSTATED_SETTLES_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a person says about an unknown delivery.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// `delivered`, `held`, `misplaced` or `not_sent`.
+    pub outcome: Outcome,
+    /// The channel's id of the comment, if it is there and the id is known; empty otherwise.
+    pub comment_id: String,
+    /// Who says so.
+    pub by: String,
+}
+
+/// Why a delivery stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such delivery.
+    NotFound,
+    /// Nobody may say this of a delivery.
+    Malformed(String),
+    /// The record, or the time that has passed, forbids it.
+    Conflict(String),
+    /// The ledger can't do it.
+    Ledger(LedgerError),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::NotFound => f.write_str("there is no such delivery"),
+            Refused::Malformed(reason) | Refused::Conflict(reason) => f.write_str(reason),
+            Refused::Ledger(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl From<LedgerError> for Refused {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::NotFound => Refused::NotFound,
+            LedgerError::Conflict(reason) => Refused::Conflict(reason),
+            error => Refused::Ledger(error),
+        }
+    }
+}
+
+impl Dispatcher {
+    /// The record of a delivery.
+    ///
+    /// # Errors
+    /// `NotFound`, or the ledger's.
+    pub async fn delivery(&self, id: DeliveryId) -> Result<DeliveryRecord, Refused> {
+        self.inner.ledger.find(Find::Id(id)).await?.ok_or(Refused::NotFound)
+    }
+
+    /// Records, newest first.
+    ///
+    /// # Errors
+    /// The ledger's.
+    pub async fn deliveries(&self, filter: Filter) -> Result<Vec<DeliveryRecord>, Refused> {
+        Ok(self.inner.ledger.list(filter).await?)
+    }
+
+    /// What the channel shows that reads like this delivery's comment. A text proves nothing: it is for a person
+    /// to judge.
+    ///
+    /// # Errors
+    /// Says why nobody can look.
+    pub async fn candidates(&self, record: &DeliveryRecord) -> Result<Vec<Item>, String> {
+        let comment = record.comment.clone().ok_or("its comment was forgotten")?;
+        let attempt = unclear(record).last().or(record.attempts.last()).ok_or("it has no attempt")?;
+        let link = self.inner.link_to(&attempt.destination);
+        let provider = link
+            .and_then(|link| self.inner.chain.get(link))
+            .ok_or_else(|| format!("it was sent to {}, which isn't configured any more", place(attempt)))?;
+        let job = Job {
+            id: record.id,
+            comment: Arc::new(comment),
+            trace_id: record.trace_id.clone(),
+            attempt: attempt.number,
+        };
+        let _turn = self.inner.looks.turn(self.inner.clock, true).await;
+        let items = provider.read_target(&job).await?;
+        let ours = plain(&job.comment.content);
+        Ok(items.into_iter().filter(|item| plain(&item.text) == ours).collect())
+    }
+
+    /// Makes an unknown delivery certain by what a person says, and tells whoever waits for it.
+    ///
+    /// # Errors
+    /// See [`Refused`]; the delivery then is as it was, but for a crash of the ledger in between.
+    pub async fn resolve(&self, id: DeliveryId, said: &Said) -> Result<DeliveryRecord, Refused> {
+        let kind = match said.outcome {
+            Outcome::Delivered => VerdictKind::Delivered,
+            Outcome::Held => VerdictKind::Held,
+            Outcome::Misplaced => VerdictKind::Misplaced,
+            Outcome::NotSent => VerdictKind::NotSent,
+            other => {
+                return Err(Refused::Malformed(format!(
+                    "outcome: must be delivered, held, misplaced or not_sent, is {other}"
+                )));
+            }
+        };
+        if kind == VerdictKind::NotSent && !said.comment_id.is_empty() {
+            return Err(Refused::Malformed("comment_id: a comment that isn't there has none".into()));
+        }
+        let record = self.delivery(id).await?;
+        self.inner.check_may_resolve(&record, kind)?;
+        let at_ms = self.inner.clock.unix_ms();
+        // One stored comment settles the delivery; that there is none must be true of every attempt.
+        let attempts = unclear(&record).rev();
+        let attempts = attempts.take(if kind == VerdictKind::NotSent { usize::MAX } else { 1 });
+        for attempt in attempts {
+            let mut verdict = Verdict::new(kind, "");
+            if kind == VerdictKind::NotSent {
+                verdict.message = format!("{} says that the comment isn't there", said.by);
+            }
+            verdict.comment_id_is_ours = !said.comment_id.is_empty();
+            verdict.comment_id.clone_from(&said.comment_id);
+            let by = ResolvedBy::Person { name: said.by.clone() };
+            let end = End::Resolution(Resolution { by, at_ms, verdict });
+            match self.inner.ledger.settle(Settling { id, attempt: attempt.number, end, at_ms }).await? {
+                Settled::Recorded => {}
+                Settled::ClaimLost => {
+                    return Err(Refused::Conflict(format!(
+                        "comment_id: the comment {:?} belongs to another delivery",
+                        said.comment_id
+                    )));
+                }
+            }
+        }
+        let record = self.delivery(id).await?;
+        tracing::info!(%id, by = %said.by, outcome = %record.outcome(), "settled by a person");
+        if let Some(flight) = self.inner.flights.get(&record.key) {
+            // A flight that is over needs no telling.
+            let _ = flight.commands.send(Command::Resolved);
+        }
+        Ok(record)
+    }
+
+    /// Erases the content of a delivery; key, fingerprint and outcome stay.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub async fn forget(&self, id: DeliveryId) -> Result<DeliveryRecord, Refused> {
+        self.inner.ledger.forget(id).await?;
+        self.delivery(id).await
+    }
+}
+
+impl Inner {
+    fn check_may_resolve(&self, record: &DeliveryRecord, kind: VerdictKind) -> Result<(), Refused> {
+        if record.is_open() {
+            return Err(Refused::Conflict(
+                "an attempt is open; what it comes to is still to be seen, so ask again in a moment".into(),
+            ));
+        }
+        if unclear(record).next().is_none() || record.outcome() != Outcome::Unknown {
+            return Err(Refused::Conflict(format!(
+                "its outcome is {}, which is certain; only an unknown delivery can be resolved",
+                record.outcome()
+            )));
+        }
+        let settled_at = record.settled_ms.unwrap_or(u64::MAX);
+        let settles_within = unclear(record).map(|attempt| self.settles_within(attempt)).max();
+        let settles_within_ms =
+            commentd_delivery::time::whole_ms(settles_within.unwrap_or(UNSTATED_SETTLES_WITHIN));
+        let left_ms = settled_at.saturating_add(settles_within_ms).saturating_sub(self.clock.unix_ms());
+        if kind == VerdictKind::NotSent && left_ms > 0 {
+            return Err(Refused::Conflict(format!(
+                "the channel may still store it within {settles_within_ms} ms of the attempt's end; look again \
+                 in {} s, and then say that it isn't there",
+                left_ms.div_ceil(1000)
+            )));
+        }
+        Ok(())
+    }
+
+    fn settles_within(&self, attempt: &AttemptRecord) -> Duration {
+        let provider = self.link_to(&attempt.destination).and_then(|link| self.chain.get(link));
+        provider.and_then(|provider| provider.settles_within()).unwrap_or(UNSTATED_SETTLES_WITHIN)
+    }
+}
+
+/// The attempts that nobody knows the effect of.
+fn unclear(record: &DeliveryRecord) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
+    let is_unclear = |verdict: &Verdict| verdict.rule().effect == Effect::Unclear;
+    record.attempts.iter().filter(move |attempt| attempt.settled().is_some_and(is_unclear))
+}
+
+fn place(attempt: &AttemptRecord) -> String {
+    let to = &attempt.destination;
+    format!("{} {} {}", to.provider, to.channel, to.base_url).trim_end().to_owned()
+}
