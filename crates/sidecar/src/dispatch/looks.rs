@@ -68,4 +68,24 @@ mod tests {
         assert!(starts[..20].iter().all(|start| *start == now));
         assert_eq!(starts[59] - now, Duration::from_secs(2), "40 more at 20 a second");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_awaited_does_not_queue_behind_the_background() {
+        let clock = SystemClock::start();
+        let looks = std::sync::Arc::new(Looks::new(10));
+        let background: Vec<_> = (0..200)
+            .map(|_| {
+                let looks = std::sync::Arc::clone(&looks);
+                tokio::spawn(async move { drop(looks.turn(clock, false).await) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let asked = clock.now();
+        drop(looks.turn(clock, true).await);
+        assert!(clock.now() - asked < Duration::from_secs(1), "{:?}", clock.now() - asked);
+        for look in background {
+            look.await.unwrap();
+        }
+        assert!(clock.now() - asked > Duration::from_secs(18), "200 at 10 a second, 10 of them at once");
+    }
 }

@@ -1,0 +1,275 @@
+//! A channel that does as it is told, ledgers that survive a restart, and a dispatcher between them.
+
+use commentd_contract::{Addressing, Outcome, ProviderName, VerdictKind};
+use commentd_delivery::lookup::{Finding, LookupAbility};
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Destination, KeyRef};
+use commentd_delivery::step::Link;
+use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Verdict};
+use commentd_ledger::{Find, Ledger, MemoryLedger, Opening, Settling, SqliteLedger, SqliteOptions, Stamp};
+use commentd_providers::manifest::Item;
+use commentd_providers::{Job, Pending, Provider, Rendered};
+use commentd_sidecar::clock::SystemClock;
+use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher, Order};
+use commentd_sidecar::ids::SystemIds;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Short, so that a test needn't wait long for a proof of absence.
+pub(crate) const SETTLES_WITHIN: Duration = Duration::from_millis(40);
+/// The longest that a test waits. Generous: machines are shared and slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the channel does with an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Does {
+    /// Stores it and says so.
+    Deliver,
+    /// Stores it and says nothing.
+    StoreSilently,
+    /// Says nothing, and hasn't stored it.
+    Lose,
+}
+
+/// A channel that carries markers.
+pub(crate) struct Channel {
+    destination: Destination,
+    pub(crate) does: Mutex<Does>,
+    /// Comment ids by what they are known by: delivery id or receipt.
+    pub(crate) stored: Mutex<HashMap<String, String>>,
+    pub(crate) texts: Mutex<Vec<Item>>,
+    /// Delivery and number of every attempt.
+    pub(crate) attempts: Mutex<Vec<(DeliveryId, u32)>>,
+    pub(crate) looks: AtomicU32,
+    /// Whether it answers no lookup.
+    pub(crate) is_away: AtomicBool,
+}
+
+impl Channel {
+    pub(crate) fn new(provider: ProviderName, base_url: &str) -> Arc<Self> {
+        Arc::new(Self {
+            destination: destination(provider, base_url),
+            does: Mutex::new(Does::Deliver),
+            stored: Mutex::default(),
+            texts: Mutex::default(),
+            attempts: Mutex::default(),
+            looks: AtomicU32::new(0),
+            is_away: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn stores(&self, known_by: impl ToString, comment_id: &str) {
+        self.stored.lock().unwrap().insert(known_by.to_string(), comment_id.to_owned());
+    }
+
+    pub(crate) fn looks(&self) -> u32 {
+        self.looks.load(Ordering::SeqCst)
+    }
+}
+
+pub(crate) fn destination(provider: ProviderName, base_url: &str) -> Destination {
+    Destination {
+        provider,
+        channel: "fake".into(),
+        base_url: base_url.into(),
+        account: String::new(),
+        manifest_version: 1,
+    }
+}
+
+fn stored_as(comment_id: &str) -> Verdict {
+    let mut verdict = Verdict::new(VerdictKind::Delivered, "");
+    verdict.comment_id = comment_id.into();
+    verdict.comment_id_is_ours = true;
+    verdict
+}
+
+impl Provider for Channel {
+    fn name(&self) -> ProviderName {
+        self.destination.provider
+    }
+
+    fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    fn link(&self) -> Link {
+        let lookup = LookupAbility { settles_within: Some(SETTLES_WITHIN), sees_every_state: true };
+        Link { max_attempts: 3, min_useful: Duration::ZERO, deduplicates_within: None, lookup: Some(lookup) }
+    }
+
+    fn marker(&self, id: DeliveryId) -> String {
+        id.to_string()
+    }
+
+    fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
+        Box::pin(async move {
+            if !gate.pass() {
+                return Verdict::new(VerdictKind::NotSent, "cancelled");
+            }
+            self.attempts.lock().unwrap().push((job.id, job.attempt));
+            let does = *self.does.lock().unwrap();
+            if does != Does::Lose {
+                self.stores(job.id, &format!("c-{}", job.id));
+            }
+            match does {
+                Does::Deliver => stored_as(&format!("c-{}", job.id)),
+                Does::StoreSilently | Does::Lose => Verdict::new(VerdictKind::Unknown, "no reply"),
+            }
+        })
+    }
+
+    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        let stored = self.stored.lock().unwrap();
+        let found = stored.get(&job.id.to_string()).or_else(|| stored.get(receipt));
+        let finding = match found {
+            _ if self.is_away.load(Ordering::SeqCst) => Finding::Failed,
+            Some(comment_id) => Finding::Found(stored_as(comment_id)),
+            None => Finding::NotFound { complete: receipt.is_empty() },
+        };
+        Box::pin(std::future::ready(finding))
+    }
+
+    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
+        Box::pin(std::future::ready(Ok(self.texts.lock().unwrap().clone())))
+    }
+
+    fn settles_within(&self) -> Option<Duration> {
+        Some(SETTLES_WITHIN)
+    }
+
+    fn rehearse(&self, _job: &Job) -> Result<Rendered, Box<Verdict>> {
+        Err(Box::new(Verdict::new(VerdictKind::Denied, "not here")))
+    }
+}
+
+/// A ledger that a test can close and open again, as a restart does.
+pub(crate) enum Store {
+    Memory(Arc<MemoryLedger>),
+    File(tempfile::TempDir, Option<Arc<SqliteLedger>>),
+}
+
+impl Store {
+    /// An empty one of each kind.
+    pub(crate) fn each() -> [Store; 2] {
+        let mut file = Store::File(tempfile::tempdir().unwrap(), None);
+        file.open();
+        [Store::Memory(Arc::new(MemoryLedger::new(Stamp::Live))), file]
+    }
+
+    fn open(&mut self) {
+        if let Store::File(dir, ledger) = self {
+            let path = dir.path().join("ledger.db");
+            *ledger = None;
+            *ledger =
+                Some(Arc::new(SqliteLedger::open(&path, Stamp::Live, &SqliteOptions::default()).unwrap()));
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
+        match self {
+            Store::Memory(ledger) => Arc::clone(ledger) as Arc<dyn Ledger>,
+            Store::File(_, ledger) => Arc::clone(ledger.as_ref().unwrap()) as Arc<dyn Ledger>,
+        }
+    }
+
+    /// As a process that starts anew finds it.
+    pub(crate) fn reopened(&mut self) -> Arc<dyn Ledger> {
+        self.open();
+        self.ledger()
+    }
+}
+
+pub(crate) fn id(n: u8) -> DeliveryId {
+    DeliveryId::from_bytes([n; 16])
+}
+
+pub(crate) fn key(n: u8) -> KeyRef {
+    KeyRef { caller: String::new(), key: format!("key-{n}"), item: 0 }
+}
+
+pub(crate) fn comment(n: u8) -> Comment {
+    let addressing = Addressing { sns_id: "/p/1".into(), ..Addressing::default() };
+    Comment { content: format!("comment {n}"), addressing }
+}
+
+pub(crate) fn intent(number: u32, destination: Destination) -> AttemptRecord {
+    AttemptRecord {
+        number,
+        destination,
+        marker: String::new(),
+        started_ms: 1,
+        verdict: None,
+        resolution: None,
+    }
+}
+
+pub(crate) fn opening(n: u8, destination: Destination) -> Opening {
+    Opening {
+        id: id(n),
+        key: key(n),
+        fingerprint: comment(n).fingerprint(1),
+        comment: comment(n),
+        trace_id: format!("trace-{n}"),
+        intent: intent(1, destination),
+    }
+}
+
+pub(crate) fn ends(n: u8, attempt: u32, verdict: Verdict) -> Settling {
+    Settling { id: id(n), attempt, end: commentd_ledger::End::Verdict(verdict), at_ms: 2 }
+}
+
+pub(crate) fn verdict(kind: VerdictKind) -> Verdict {
+    Verdict::new(kind, format!("said {kind}"))
+}
+
+pub(crate) fn dispatcher(chain: &[&Arc<Channel>], ledger: Arc<dyn Ledger>) -> Dispatcher {
+    let bounds = Bounds { in_flight: 2, lookups_per_second: 10_000 };
+    let chain = chain.iter().map(|channel| Arc::clone(channel) as Arc<dyn Provider>).collect();
+    Dispatcher::new(chain, ledger, SystemClock::start(), Arc::new(SystemIds), bounds)
+}
+
+/// Asks for comment `n` under its key.
+pub(crate) async fn ask(dispatcher: &Dispatcher, n: u8, deadline: Duration) -> Delivered {
+    let order = Order {
+        key: key(n),
+        key_is_made: false,
+        comment: comment(n),
+        batch_len: 1,
+        trace_id: "asked".into(),
+        deadline: dispatcher.clock().now() + deadline,
+        room: dispatcher.admit(1, 10).expect("there is room"),
+    };
+    dispatcher.deliver(order).await
+}
+
+/// What a caller is told.
+pub(crate) fn told(delivered: &Delivered) -> (Outcome, bool) {
+    match delivered {
+        Delivered::Told(told) => (told.answer.outcome, told.replayed),
+        other => panic!("nobody was told an outcome: {other:?}"),
+    }
+}
+
+pub(crate) async fn record(ledger: &Arc<dyn Ledger>, n: u8) -> DeliveryRecord {
+    ledger.find(Find::Id(id(n))).await.unwrap().expect("it is recorded")
+}
+
+/// Waits until it holds.
+pub(crate) async fn wait_for<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "waited {PATIENCE:?} in vain for {what}");
+}
+
+pub(crate) async fn becomes(ledger: &Arc<dyn Ledger>, n: u8, outcome: Outcome) {
+    wait_for(&format!("delivery {n} to become {outcome}"), || async {
+        record(ledger, n).await.outcome() == outcome
+    })
+    .await;
+}
