@@ -12,7 +12,7 @@ use commentd_contract::ProviderName;
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
-use commentd_delivery::{Comment, DeliveryId, Gate, Verdict};
+use commentd_delivery::{Comment, DeliveryId, Gate, Moment, Verdict};
 use manifest::Item;
 use std::future::Future;
 use std::pin::Pin;
@@ -33,6 +33,8 @@ pub struct Job {
     pub trace_id: String,
     /// Which attempt of the delivery, from 1.
     pub attempt: u32,
+    /// When its caller gets an answer: after this, a gate that wasn't passed is cancelled.
+    pub deadline: Moment,
 }
 
 /// A request as it would be sent, without its secrets: what a dry run shows.

@@ -1,8 +1,10 @@
 //! A manifest compiled against its settings.
 
+use super::auth::{Auth, CompiledAuth};
 use super::judge::{self, Reply, VerdictRule};
 use super::language::Expr;
 use super::lookup::{CompiledLookup, Scan};
+use super::probe::{Ability, CompiledProbe};
 use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
 use super::settings::Settings;
 use super::written::Written;
@@ -54,6 +56,9 @@ pub(super) struct Compiled {
     pub(super) retry_after_s: Option<Expr>,
     marker: Option<Expr>,
     account: Option<Expr>,
+    auth: CompiledAuth,
+    lookup_auth: Option<CompiledAuth>,
+    probe: Option<CompiledProbe>,
     lookup: Option<CompiledLookup>,
     settles_within_s: Option<Leaf>,
     deduplicates_within_s: Option<Leaf>,
@@ -121,6 +126,11 @@ impl Manifest {
                 Some(LookupAbility { settles_within, sees_every_state: sees == Some(true.into()) })
             }
         };
+        let auth = compiled.auth.with_settings(&exposed).map_err(|error| format!("auth.{error}"))?;
+        let lookup_auth = match &compiled.lookup_auth {
+            None => None,
+            Some(auth) => Some(auth.with_settings(&exposed).map_err(|error| format!("lookup.auth.{error}"))?),
+        };
         let account = match &compiled.account {
             None => String::new(),
             Some(account) => account.text(&context! { settings => settings.redacted() })?,
@@ -129,6 +139,8 @@ impl Manifest {
             name: self.written.name.clone(),
             version: self.written.version,
             account,
+            auth,
+            lookup_auth,
             lookup,
             settles_within,
             deduplicates_within: seconds(&compiled.deduplicates_within_s, "deduplicates_within_s")?,
@@ -142,7 +154,7 @@ impl Manifest {
     }
 }
 
-fn duration(leaf: &Leaf, scope: &Value) -> Result<Option<Duration>, String> {
+pub(super) fn duration(leaf: &Leaf, scope: &Value) -> Result<Option<Duration>, String> {
     match leaf.eval(scope)? {
         None | Some(serde_json::Value::Null) => Ok(None),
         Some(value) => value
@@ -151,6 +163,17 @@ fn duration(leaf: &Leaf, scope: &Value) -> Result<Option<Duration>, String> {
             .map(|seconds| Some(Duration::from_secs_f64(seconds)))
             .ok_or_else(|| format!("must be 0 to 86400 seconds, is {value}")),
     }
+}
+
+/// How long something is good. Numbers that come as texts are read, too; longer than ten years is ten years.
+pub(super) fn lifetime(leaf: &Leaf, scope: &Value) -> Result<Option<Duration>, String> {
+    let seconds = match leaf.eval(scope)? {
+        None | Some(serde_json::Value::Null) => return Ok(None),
+        Some(serde_json::Value::String(text)) => text.trim().parse::<f64>().ok(),
+        Some(value) => value.as_f64(),
+    };
+    let seconds = seconds.filter(|seconds| *seconds >= 0.0).ok_or("must be a number of seconds")?;
+    Ok(Some(Duration::from_secs_f64(seconds.min(315_360_000.0))))
 }
 
 impl Compiled {
@@ -174,6 +197,14 @@ impl Compiled {
             retry_after_s: expr("failure.retry_after_s", &written.failure.retry_after_s)?,
             marker: expr("marker", &written.marker)?,
             account: expr("account", &written.account)?,
+            auth: CompiledAuth::compile(&written.auth).map_err(|error| format!("auth.{error}"))?,
+            lookup_auth: match written.lookup.as_ref().and_then(|lookup| lookup.auth.as_ref()) {
+                None => None,
+                Some(auth) => {
+                    Some(CompiledAuth::compile(auth).map_err(|error| format!("lookup.auth.{error}"))?)
+                }
+            },
+            probe: written.probe.as_ref().map(CompiledProbe::compile).transpose()?,
             lookup: written.lookup.as_ref().map(CompiledLookup::compile).transpose()?,
             settles_within_s: leaf("settles_within_s", &written.settles_within_s)?,
             deduplicates_within_s: leaf("deduplicates_within_s", &written.deduplicates_within_s)?,
@@ -205,6 +236,12 @@ impl Scope {
         Scope { value: context! { ..values, ..self.value() }, unix_ms: self.unix_ms }
     }
 
+    /// The same where the caller gets its answer in so many milliseconds.
+    #[must_use]
+    pub fn with_left_ms(&self, left_ms: u64) -> Scope {
+        self.with(context! { left_ms => left_ms })
+    }
+
     pub(super) fn unix_ms(&self) -> u64 {
         self.unix_ms
     }
@@ -216,6 +253,8 @@ pub struct Channel {
     name: String,
     version: u32,
     account: String,
+    auth: Auth,
+    lookup_auth: Option<Auth>,
     lookup: Option<LookupAbility>,
     settles_within: Option<Duration>,
     deduplicates_within: Option<Duration>,
@@ -279,6 +318,36 @@ impl Channel {
         self.concurrency
     }
 
+    /// How it wants to know who we are.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
+    }
+
+    /// The same for lookups, where that differs.
+    pub fn lookup_auth(&self) -> Option<&Auth> {
+        self.lookup_auth.as_ref()
+    }
+
+    /// The request that asks whether we are able to post; `None` if there is none.
+    ///
+    /// # Errors
+    /// When an expression fails.
+    pub fn render_probe(&self, unix_ms: u64) -> Option<Result<HttpRequest, RenderError>> {
+        Some(self.compiled.probe.as_ref()?.render(&self.probe_scope(unix_ms)))
+    }
+
+    /// What the reply to it says.
+    pub fn ability(&self, reply: &Reply, unix_ms: u64) -> Ability {
+        match &self.compiled.probe {
+            None => Ability::Unclear("the channel has no probe".into()),
+            Some(probe) => probe.judge(reply, &self.probe_scope(unix_ms)).redacted(|text| self.redact(text)),
+        }
+    }
+
+    fn probe_scope(&self, unix_ms: u64) -> Scope {
+        self.scope(&Comment::default(), DeliveryId::from_bytes([0; 16]), unix_ms)
+    }
+
     /// Replaces the channel's secrets in a text that people will see.
     pub fn redact(&self, text: &str) -> String {
         self.settings.redact(text)
@@ -318,6 +387,7 @@ impl Channel {
             now_ms => unix_ms,
             now_s => unix_ms / 1000,
             nonce => format!("{:016x}", id.seed() ^ unix_ms),
+            left_ms => (),
         };
         Scope { value, unix_ms }
     }

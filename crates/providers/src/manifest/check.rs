@@ -8,6 +8,9 @@ use commentd_contract::Addressing;
 use commentd_delivery::verdict::{Effect, rule};
 use commentd_delivery::{Comment, DeliveryId};
 
+/// Stands for a setting that must be given in earnest; also a key that can sign.
+const EXAMPLE_SETTING: &str = "ZXhhbXBsZQ==";
+
 /// What a check came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
@@ -45,7 +48,7 @@ fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
     for (name, setting) in &manifest.written().settings {
         // An example is about replies; what must be given in earnest may be anything here.
         if setting.default.is_none() {
-            settings.entry(name.clone()).or_insert_with(|| "example".into());
+            settings.entry(name.clone()).or_insert_with(|| EXAMPLE_SETTING.into());
         }
     }
     let channel = manifest.channel(&settings)?;

@@ -99,6 +99,11 @@ impl Reply {
 
     /// The scope of expressions over this reply: what the request could use, and the reply.
     pub(super) fn scope(&self, scope: &Scope) -> Value {
+        self.values(&scope.value())
+    }
+
+    /// The same beside any values.
+    pub(super) fn values(&self, values: &Value) -> Value {
         let body = match serde_json::from_slice::<serde_json::Value>(&self.body) {
             Ok(body) => Value::from(Serde(&body)),
             Err(_) => Value::from(()),
@@ -108,7 +113,7 @@ impl Reply {
             headers => Value::from(Serde(&self.headers)),
             body => body,
             text => self.text(),
-            ..scope.value()
+            ..values.clone()
         }
     }
 }

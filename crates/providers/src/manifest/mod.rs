@@ -6,20 +6,26 @@
 //! - [`Channel`]: a manifest compiled against its settings, which renders requests and judges replies
 //! - [`check`]: a manifest proves itself by its own examples
 
+mod auth;
 mod channel;
 pub mod check;
 mod judge;
 pub mod language;
 mod lookup;
+mod probe;
 mod request;
 pub mod settings;
+mod signature;
 #[cfg(test)]
 mod tests;
 pub mod written;
 
+pub use auth::{Auth, Signing, Token, TokenCall};
 pub use channel::{Channel, Manifest, ManifestError, Scope};
 pub use judge::Reply;
+pub(crate) use judge::shortened;
 pub use lookup::{Item, Scan, Sighting};
+pub use probe::Ability;
 pub use request::{HttpRequest, RenderError};
 
 /// The manifests that come with commentd.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 use minijinja::Value;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::collections::BTreeMap;
 
 /// RFC 3986: unreserved characters stay, everything else is encoded.
 const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -23,8 +24,22 @@ pub struct HttpRequest {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body; empty if there is none.
     pub body: Bytes,
-    /// Whether there is a JSON body.
-    pub has_body: bool,
+    /// What the body is; `None` if there is none.
+    pub content_type: Option<&'static str>,
+}
+
+impl HttpRequest {
+    /// Adds a part to the query.
+    pub(crate) fn add_query(&mut self, name: &str, text: &str) {
+        add_query(&mut self.path_and_query, name, text);
+    }
+}
+
+fn add_query(path_and_query: &mut String, name: &str, text: &str) {
+    path_and_query.push(if path_and_query.contains('?') { '&' } else { '?' });
+    path_and_query.extend(utf8_percent_encode(name, PART));
+    path_and_query.push('=');
+    path_and_query.extend(utf8_percent_encode(text, PART));
 }
 
 /// Why a request can't be made of this comment.
@@ -38,7 +53,14 @@ pub(super) struct RequestTemplate {
     path: Vec<PathPart>,
     query: Vec<(String, Leaf)>,
     headers: Vec<(HeaderName, Leaf)>,
-    body: Option<Tree>,
+    body: Body,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    None,
+    Json(Tree),
+    Form(Vec<(String, Leaf)>),
 }
 
 #[derive(Clone, Debug)]
@@ -102,6 +124,12 @@ impl Leaf {
     }
 }
 
+/// What commentd sets by itself must not be set by a manifest.
+pub(super) fn refuse_own_header(header: &HeaderName) -> Result<(), &'static str> {
+    let own = [http::header::HOST, http::header::CONTENT_LENGTH, http::header::CONTENT_TYPE];
+    if own.contains(header) { Err("is set by commentd and can't be changed") } else { Ok(()) }
+}
+
 impl RequestTemplate {
     /// # Errors
     /// Names the key below the request, for example `body.text`.
@@ -113,23 +141,29 @@ impl RequestTemplate {
             "PATCH" => Method::PATCH,
             other => return Err(format!("method: must be GET, POST, PUT or PATCH, is {other:?}")),
         };
-        let mut query = Vec::new();
-        for (name, value) in &written.query {
-            query.push((
-                name.clone(),
-                Leaf::compile(value).map_err(|error| format!("query.{name}: {error}"))?,
-            ));
-        }
+        let named = |values: &BTreeMap<String, toml::Value>, place: &str| {
+            let leaf = |(name, value): (&String, &toml::Value)| {
+                let leaf = Leaf::compile(value).map_err(|error| format!("{place}.{name}: {error}"))?;
+                Ok::<_, String>((name.clone(), leaf))
+            };
+            values.iter().map(leaf).collect::<Result<Vec<_>, _>>()
+        };
+        let query = named(&written.query, "query")?;
         let mut headers = Vec::new();
         for (name, value) in &written.headers {
             let header = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| format!("headers.{name}: is no header name"))?;
-            if header == http::header::HOST || header == http::header::CONTENT_LENGTH {
-                return Err(format!("headers.{name}: is set by commentd and can't be changed"));
-            }
+            refuse_own_header(&header).map_err(|error| format!("headers.{name}: {error}"))?;
             headers.push((header, Leaf::compile(value).map_err(|error| format!("headers.{name}: {error}"))?));
         }
-        let body = written.body.as_ref().map(|tree| Tree::compile(tree, "body")).transpose()?;
+        let body = match (&written.body, &written.form) {
+            (None, None) => Body::None,
+            (Some(tree), None) => Body::Json(Tree::compile(tree, "body")?),
+            (None, Some(form)) => Body::Form(named(form, "form")?),
+            (Some(_), Some(_)) => {
+                return Err("form: a request has either a body or a form; remove one of them".into());
+            }
+        };
         Ok(Self { method, path: path(&written.path)?, query, headers, body })
     }
 
@@ -154,14 +188,9 @@ impl RequestTemplate {
                 }
             }
         }
-        let mut separator = '?';
         for (name, leaf) in &self.query {
             if let Some(text) = leaf.text(scope).map_err(RenderError)? {
-                path_and_query.push(separator);
-                path_and_query.extend(utf8_percent_encode(name, PART));
-                path_and_query.push('=');
-                path_and_query.extend(utf8_percent_encode(&text, PART));
-                separator = '&';
+                add_query(&mut path_and_query, name, &text);
             }
         }
         let mut headers = Vec::with_capacity(self.headers.len());
@@ -173,17 +202,29 @@ impl RequestTemplate {
                 headers.push((name.clone(), value));
             }
         }
-        let body = match &self.body {
-            None => None,
-            Some(tree) => tree.render(scope).map_err(RenderError)?,
-        };
-        Ok(HttpRequest {
-            method: self.method.clone(),
-            path_and_query,
-            headers,
-            has_body: body.is_some(),
-            body: body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string())),
-        })
+        let (content_type, body) = self.body.render(scope).map_err(RenderError)?;
+        Ok(HttpRequest { method: self.method.clone(), path_and_query, headers, body, content_type })
+    }
+}
+
+impl Body {
+    fn render(&self, scope: &Value) -> Result<(Option<&'static str>, Bytes), String> {
+        match self {
+            Body::None => Ok((None, Bytes::new())),
+            Body::Json(tree) => Ok(match tree.render(scope)? {
+                None => (None, Bytes::new()),
+                Some(json) => (Some("application/json"), Bytes::from(json.to_string())),
+            }),
+            Body::Form(parts) => {
+                let mut form = url::form_urlencoded::Serializer::new(String::new());
+                for (name, leaf) in parts {
+                    if let Some(text) = leaf.text(scope)? {
+                        form.append_pair(name, &text);
+                    }
+                }
+                Ok((Some("application/x-www-form-urlencoded"), Bytes::from(form.finish())))
+            }
+        }
     }
 }
 

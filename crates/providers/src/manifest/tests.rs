@@ -76,6 +76,48 @@ fn bad_manifests_are_told_where_they_are_wrong() {
 }
 
 #[test]
+fn an_auth_section_that_makes_no_sense_is_told_what_to_write() {
+    let isso = include_str!("../../../../channels/isso.toml");
+    for (section, says) in [
+        ("kind = \"bearer\"", "auth.secret: is missing"),
+        ("kind = \"basic\"\nuser = \"'a'\"", "auth.password: is missing"),
+        ("kind = \"header\"\nsecret = \"'a'\"", "auth.name: is missing"),
+        ("kind = \"header\"\nname = \"Host\"\nsecret = \"'a'\"", "auth.name: is set by commentd"),
+        ("kind = \"bearer\"\nsecret = \"'a'\"\nname = \"x\"", "auth.name: has no meaning"),
+        ("kind = \"token\"\ntoken = \"at('t')\"", "auth.request: is missing"),
+        ("kind = \"signature\"", "auth.keys: is missing"),
+        ("kind = \"oauth\"", "unknown variant `oauth`"),
+    ] {
+        let text = format!("{isso}\n[auth]\n{section}\n");
+        let error = Manifest::parse(&text, "mine.toml").unwrap_err().to_string();
+        assert!(error.contains(says), "{section}: {error}");
+    }
+    let signed = format!("{isso}\n[auth]\nkind = \"signature\"\nkeys = [\"'n0 key!'\"]\n");
+    let error = Manifest::parse(&signed, "x").unwrap().channel(&BTreeMap::new()).unwrap_err();
+    assert!(error.contains("whsec_"), "{error}");
+}
+
+#[test]
+fn a_form_is_encoded_and_whole_numbers_lose_nothing() {
+    let isso = include_str!("../../../../channels/isso.toml");
+    let start = isso.find("[send.body]").unwrap();
+    let end = start + isso[start..].find("[[verdict]]").unwrap();
+    let sent = |body: &str| {
+        let text = format!("{}{body}\n{}", &isso[..start], &isso[end..]);
+        let manifest = Manifest::parse(&text, "x").unwrap();
+        let channel = manifest.channel(&BTreeMap::new()).unwrap();
+        let mut comment = comment("a&b=ü c");
+        comment.addressing.sns_id = "14287710653886042616".into();
+        channel.render(&channel.scope(&comment, DeliveryId::from_bytes([0; 16]), 0)).unwrap()
+    };
+    let form = sent("[send.form]\ntext = \"content\"\nid = \"sns_id|int\"\nnothing = \"none\"");
+    assert_eq!(form.content_type, Some("application/x-www-form-urlencoded"));
+    assert_eq!(&form.body[..], b"id=14287710653886042616&text=a%26b%3D%C3%BC+c");
+    let json = sent("[send.body]\nids = [{ id = \"sns_id|int\" }]\nat = \"now_s\"\nn = \"nonce\"");
+    assert_eq!(&json.body[..], br#"{"at":0,"ids":[{"id":14287710653886042616}],"n":"0000000000000000"}"#);
+}
+
+#[test]
 fn an_example_that_lies_is_found() {
     let board = include_str!("../../../../channels/board.toml");
     let lying = board.replacen("verdict = \"throttled\"", "verdict = \"delivered\"", 1);

@@ -46,6 +46,11 @@ pub struct Written {
     /// The channel's own code and text in a reply that isn't a success.
     #[serde(default)]
     pub failure: WrittenFailure,
+    /// How commentd shows who it is.
+    #[serde(default)]
+    pub auth: WrittenAuth,
+    /// How to ask, without any effect, whether the channel would take comments from us at all.
+    pub probe: Option<WrittenProbe>,
     /// How to ask whether a comment is there.
     pub lookup: Option<WrittenLookup>,
     /// The longest, in seconds, that a request which was cut off may still be stored: an expression over the
@@ -110,6 +115,98 @@ pub struct WrittenRequest {
     pub headers: BTreeMap<String, toml::Value>,
     /// A tree of tables and arrays whose leaves are expressions; sent as JSON. `omit` leaves a leaf out.
     pub body: Option<toml::Value>,
+    /// Instead of `body`: names and expressions, sent as an HTML form would be
+    /// (`application/x-www-form-urlencoded`); `none` and `omit` leave a name out.
+    pub form: Option<BTreeMap<String, toml::Value>>,
+}
+
+/// How commentd shows who it is. An empty secret sends no credentials.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenAuth {
+    /// How credentials go along; which of the other keys are needed depends on it.
+    #[serde(default)]
+    pub kind: AuthKind,
+    /// For `basic`: the user's name, as an expression over the settings.
+    pub user: Option<String>,
+    /// For `basic`: the password, as an expression over the settings.
+    pub password: Option<String>,
+    /// For `bearer`, `header` and `query`: the secret, as an expression over the settings. For `token`: what is
+    /// sent, as an expression that may use `token`; the token itself if absent.
+    pub secret: Option<String>,
+    /// For `header` and `query`, and for `token` with that `send_as`: the name of the header or query part.
+    pub name: Option<String>,
+    /// For `signature`: the keys, as expressions over the settings, each as Standard Webhooks writes them
+    /// (`whsec_` and base64). All that aren't empty sign, so that a key can be changed without a gap.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// For `token`: the call that gives a token, at the channel's base URL. `forced` says in it whether the channel
+    /// refused the last token.
+    pub request: Option<WrittenRequest>,
+    /// For `token`: the token, as an expression over the call's reply; `none` or empty says that we got none.
+    pub token: Option<String>,
+    /// For `token`: how long it is good, in seconds, as an expression over the call's reply; until the channel
+    /// refuses it, if absent or none.
+    pub expires_in_s: Option<toml::Value>,
+    /// For `token`: how many seconds before its end a new one is fetched, as an expression over the settings; 300
+    /// if absent. Never more than half of the time that it is good.
+    pub renew_early_s: Option<toml::Value>,
+    /// For `token`: at least so many seconds lie between two renewals that the channel's refusals force, as an
+    /// expression over the settings; 30 if absent.
+    pub renew_apart_s: Option<toml::Value>,
+    /// For `token`: how the token goes along.
+    #[serde(default)]
+    pub send_as: SendAs,
+}
+
+/// How credentials go along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthKind {
+    /// There are none, or the request's own headers carry them.
+    #[default]
+    None,
+    /// HTTP Basic.
+    Basic,
+    /// `Authorization: Bearer …`.
+    Bearer,
+    /// A header of any name.
+    Header,
+    /// A part of the query.
+    Query,
+    /// A token that a call gives; kept, and renewed before it expires. A verdict `denied` with code 54 gives the
+    /// token up, and the comment is tried once more with a new one.
+    Token,
+    /// Signed as Standard Webhooks says: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
+    Signature,
+}
+
+/// How a token goes along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendAs {
+    /// `Authorization: Bearer …`.
+    #[default]
+    Bearer,
+    /// A header of any name.
+    Header,
+    /// A part of the query.
+    Query,
+}
+
+/// How to ask, without any effect, whether the channel would take comments from us at all. A reply for which
+/// neither expression is true leaves it open, and comments are tried.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenProbe {
+    /// The request.
+    pub request: WrittenRequest,
+    /// When the reply says yes: an expression over the reply.
+    pub able: String,
+    /// When the reply says no: an expression over the reply.
+    pub not_able: String,
+    /// Why not, for people: an expression over the reply.
+    pub reason: Option<String>,
 }
 
 /// A rule that turns a reply into a verdict. Either `is` with `when`, or `of` with `map`.
@@ -163,6 +260,8 @@ pub struct WrittenLookup {
     /// `page`, which is none for the first page, and `receipt`, which is none where no reply gave one. It has
     /// headers of its own, so that it may read with other credentials than those that send.
     pub request: WrittenRequest,
+    /// Credentials of the lookup's own; those of the channel if absent.
+    pub auth: Option<WrittenAuth>,
     /// When the reply is an answer at all: an expression over the reply.
     pub answers: String,
     /// The stored comments, or the places for them if there is a `slot`: an expression over the reply that gives

@@ -2,31 +2,30 @@
 
 mod base;
 mod connection;
+mod credentials;
 pub mod dial;
 mod tls;
+mod wire;
 
-use crate::manifest::{Channel, HttpRequest, Item, Reply, Scan, Scope, Sighting};
+use crate::manifest::settings::REDACTED;
+use crate::manifest::{Ability, Channel, HttpRequest, Item, Reply, Scan, Scope, Sighting, Token};
 use crate::{Job, Pending, Provider, Rendered};
-use bytes::Bytes;
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Verdict};
-use connection::{Connection, Idle};
-use dial::{Dial, Tcp};
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
-use http_body_util::Full;
+use credentials::{Credentials, NoToken};
+use dial::Dial;
+use http::header::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
-use tls::Tls;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use wire::Wire;
 
 pub use base::{BaseUrl, BaseUrlError};
 
-/// A reply's body ends here, in bytes; a longer one is unreadable.
-const MAX_REPLY_BYTES: usize = 1 << 20;
 /// Less time than this isn't worth an attempt.
 const MIN_USEFUL: Duration = Duration::from_millis(50);
 /// Attempts in one run of a delivery.
@@ -53,14 +52,13 @@ struct Failure {
 /// A provider for one channel.
 pub struct NativeHttp {
     channel: Channel,
-    base: BaseUrl,
-    timeout: Duration,
+    wire: Arc<Wire>,
+    /// Who we are for what carries comments and for probes.
+    senders: Credentials,
+    /// Who we are for lookups.
+    readers: Credentials,
     destination: Destination,
-    idle: Idle,
     lanes: Option<Semaphore>,
-    tls: Option<Tls>,
-    clock: Arc<dyn Clock>,
-    dialer: Arc<dyn Dial>,
 }
 
 impl NativeHttp {
@@ -74,7 +72,6 @@ impl NativeHttp {
         timeout: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, String> {
-        let tls = if base.is_tls() { Some(Tls::with_system_roots()?) } else { None };
         let destination = Destination {
             provider: ProviderName::NativeHttp,
             channel: channel.name().to_owned(),
@@ -83,23 +80,17 @@ impl NativeHttp {
             manifest_version: channel.version(),
         };
         let lanes = channel.concurrency().map(Semaphore::new);
-        Ok(Self {
-            channel,
-            base,
-            timeout,
-            destination,
-            idle: Idle::default(),
-            lanes,
-            tls,
-            clock,
-            dialer: Arc::new(Tcp),
-        })
+        let senders = Credentials::new(channel.auth().clone());
+        let readers = channel.lookup_auth().map(|auth| Credentials::new(auth.clone()));
+        let readers = readers.unwrap_or_else(|| senders.clone());
+        let wire = Arc::new(Wire::new(base, timeout, clock)?);
+        Ok(Self { channel, wire, senders, readers, destination, lanes })
     }
 
     /// The same provider, with its connections made by `dialer`.
     #[must_use]
     pub fn dialing(self, dialer: Arc<dyn Dial>) -> Self {
-        Self { dialer, ..self }
+        Self { wire: Arc::new(self.wire.dialing(dialer)), ..self }
     }
 
     /// Reads a whole target back: every comment that the channel shows there.
@@ -109,30 +100,21 @@ impl NativeHttp {
     pub async fn read_back(&self, sns_id: &str) -> Result<Vec<Item>, String> {
         let mut comment = Comment::default();
         comment.addressing.sns_id = sns_id.to_owned();
-        let scope = self.channel.scope(&comment, DeliveryId::from_bytes([0; 16]), self.clock.unix_ms());
-        self.read(&scope).await
+        let id = DeliveryId::from_bytes([0; 16]);
+        let scope = self.channel.scope(&comment, id, self.wire.clock.unix_ms());
+        self.read(&scope, id).await
     }
 
-    async fn read(&self, scope: &Scope) -> Result<Vec<Item>, String> {
+    async fn read(&self, scope: &Scope, id: DeliveryId) -> Result<Vec<Item>, String> {
         let mut scan = self.channel.read_back(scope).ok_or_else(|| {
             format!("channel {} has no lookup, so nothing can be read back", self.channel.name())
         })?;
         let mut items = Vec::new();
         loop {
             let request = scan.request().map_err(|error| error.0)?;
-            if scan.collect(&self.ask(&request).await?, &mut items)? {
+            if scan.collect(&self.ask(&request, scope, id).await?, &mut items)? {
                 return Ok(items);
             }
-        }
-    }
-
-    /// One exchange without a gate: for reads.
-    async fn ask(&self, request: &HttpRequest) -> Result<Reply, String> {
-        let open = Gate::new();
-        match tokio::time::timeout(self.timeout, self.exchange(request, None, &open, false)).await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(failure)) => Err(self.channel.redact(&failure.message)),
-            Err(_) => Err(format!("no answer within {} ms", self.timeout.as_millis())),
         }
     }
 
@@ -144,73 +126,56 @@ impl NativeHttp {
         }
     }
 
-    /// Connects, passes the gate, hands the request over and reads the reply whole.
-    async fn exchange(
-        &self,
-        request: &HttpRequest,
-        job: Option<&Job>,
-        gate: &Gate,
-        fresh: bool,
-    ) -> Result<Reply, Failure> {
-        let before = |message: String| Failure { side: Side::BeforeGate, message };
-        let request = self.outgoing(request, job).map_err(before)?;
-        let _lane = self.lane().await;
-        let pooled = if fresh { None } else { self.idle.take(self.clock.now()).await };
-        let mut connection = match pooled {
-            Some(connection) => connection,
-            None => {
-                Connection::open(&*self.dialer, self.base.host(), self.base.port(), self.tls.as_ref()).await?
+    /// One read, with the lookup's credentials. A token that the channel refuses is renewed once.
+    async fn ask(&self, request: &HttpRequest, scope: &Scope, id: DeliveryId) -> Result<Reply, String> {
+        let (reply, token) = self.ask_once(&self.readers, request, id).await?;
+        let verdict = self.channel.judge(&reply, scope);
+        match token.filter(|_| is_unauthorized(&verdict)) {
+            Some(token) if self.readers.give_up(&token, self.wire.clock.now()) => {
+                Ok(self.ask_once(&self.readers, request, id).await?.0)
             }
-        };
-        if !connection.is_usable().await {
-            return Err(before("the connection was closed before it could be used".into()));
+            _ => Ok(reply),
         }
-        if !gate.pass() {
-            return Err(before("cancelled before it was sent".into()));
-        }
-        let (head, body) = connection.send(request).await?.into_parts();
-        let bytes = connection.read(body, MAX_REPLY_BYTES).await?;
-        self.idle.put(connection, self.clock.now());
-        let headers = head.headers.iter().map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        });
-        Ok(Reply { status: head.status.as_u16(), headers: headers.collect(), body: bytes })
     }
 
-    fn outgoing(
+    async fn ask_once(
         &self,
+        credentials: &Credentials,
         request: &HttpRequest,
-        job: Option<&Job>,
-    ) -> Result<http::Request<Full<Bytes>>, String> {
-        let target = self.base.join(&request.path_and_query);
-        let mut outgoing = http::Request::builder()
-            .method(request.method.clone())
-            .uri(target)
-            .header(HOST, self.base.authority())
-            .header(USER_AGENT, concat!("commentd/", env!("CARGO_PKG_VERSION")))
-            .header(ACCEPT, "application/json")
-            .body(Full::new(request.body.clone()))
-            .map_err(|error| format!("the request can't be made: {error}"))?;
-        let headers = outgoing.headers_mut();
-        if request.has_body {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        if let Some(userinfo) = self.base.basic() {
-            headers.insert(http::header::AUTHORIZATION, userinfo);
-        }
-        match job {
-            Some(job) => headers.extend(identity(job)),
-            // A read that a cache answers says what was there, not what is.
-            None => drop(headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"))),
-        }
-        for (name, value) in &request.headers {
-            headers.insert(name.clone(), value.clone());
-        }
-        Ok(outgoing)
+        id: DeliveryId,
+    ) -> Result<(Reply, Option<Token>), String> {
+        let token = credentials.token(&self.wire).await.map_err(|none| self.redact(&none.message))?;
+        let mut request = request.clone();
+        let signed = credentials.apply(&mut request, token.as_ref(), id, self.wire.clock.unix_ms());
+        signed.map_err(|error| error.0)?;
+        let _lane = self.lane().await;
+        let reply = self.wire.ask(&request).await.map_err(|error| self.redact(&error))?;
+        Ok((reply, token))
+    }
+
+    /// Asks the channel, without any effect there, whether it would take comments from us; `None` if its manifest
+    /// has no probe. Ends by itself, within twice the timeout.
+    pub async fn ask_ability(&self) -> Option<Ability> {
+        let unix_ms = self.wire.clock.unix_ms();
+        let request = match self.channel.render_probe(unix_ms)? {
+            Ok(request) => request,
+            Err(error) => return Some(Ability::Unclear(self.redact(&error.0))),
+        };
+        Some(match self.ask_once(&self.senders, &request, DeliveryId::from_bytes([0; 16])).await {
+            Ok((reply, _)) => self.channel.ability(&reply, unix_ms).redacted(|text| self.redact(text)),
+            Err(error) => Ability::Unclear(error),
+        })
+    }
+
+    /// Replaces everything secret that we know of by `***`.
+    fn redact(&self, text: &str) -> String {
+        let text = self.wire.base.redact(&self.channel.redact(text));
+        self.readers.redact(&self.senders.redact(&text))
     }
 
     fn scope(&self, job: &Job) -> Scope {
-        self.channel.scope(&job.comment, job.id, self.clock.unix_ms())
+        let left_ms = whole_ms(job.deadline.since(self.wire.clock.now()));
+        self.channel.scope(&job.comment, job.id, self.wire.clock.unix_ms()).with_left_ms(left_ms)
     }
 
     /// What can be said about this comment before anything is sent.
@@ -226,23 +191,38 @@ impl NativeHttp {
             )));
         }
         self.channel.render(scope).map_err(|error| {
-            let message = self.channel.redact(&error.0);
+            let message = self.redact(&error.0);
             denied(format!("channel {} can't carry this comment: {message}", self.channel.name()))
         })
     }
 
     async fn try_once(&self, job: &Job, gate: &Gate) -> Verdict {
+        // What this channel can't carry is said before anybody is asked for a token.
+        if let Err(denied) = self.prepare(job, &self.scope(job)) {
+            return *denied;
+        }
+        let token = match self.senders.token(&self.wire).await {
+            Ok(token) => token,
+            Err(none) => return self.without_token(&none),
+        };
+        let _lane = self.lane().await;
+        // The times in it are those of this attempt.
         let scope = self.scope(job);
-        let request = match self.prepare(job, &scope) {
+        let request = match self.signed(job, &scope, token.as_ref()) {
             Ok(request) => request,
             Err(denied) => return *denied,
         };
         // A retry never reuses a connection: whatever broke the first may have broken all of its age.
-        let exchange = self.exchange(&request, Some(job), gate, job.attempt > 1);
-        match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(Ok(reply)) => self.judge(&reply, &scope),
+        let exchange = self.wire.send(&request, identity(job), gate, job.attempt > 1);
+        match tokio::time::timeout(self.wire.timeout, exchange).await {
+            Ok(Ok(reply)) => {
+                let mut verdict = self.judge(&reply, &scope);
+                verdict.renewed = is_unauthorized(&verdict)
+                    && token.is_some_and(|token| self.senders.give_up(&token, self.wire.clock.now()));
+                verdict
+            }
             Ok(Err(failure)) => {
-                let message = self.channel.redact(&failure.message);
+                let message = self.redact(&failure.message);
                 match failure.side {
                     Side::BeforeGate | Side::HandedBack => Verdict::new(VerdictKind::NotSent, message),
                     Side::AfterGate => Verdict::new(
@@ -256,21 +236,40 @@ impl NativeHttp {
         }
     }
 
+    /// The request with its credentials.
+    fn signed(&self, job: &Job, scope: &Scope, token: Option<&Token>) -> Result<HttpRequest, Box<Verdict>> {
+        let mut request = self.prepare(job, scope)?;
+        self.senders.apply(&mut request, token, job.id, self.wire.clock.unix_ms()).map_err(|error| {
+            let message = format!("channel {}: {}", self.channel.name(), self.redact(&error.0));
+            Box::new(Verdict::new(VerdictKind::Denied, message).with_code(Code::UpstreamUnauthorized))
+        })?;
+        Ok(request)
+    }
+
+    /// Without a token nothing was sent. One that the channel refuses is a matter of this provider alone.
+    fn without_token(&self, none: &NoToken) -> Verdict {
+        let message = self.redact(&none.message);
+        if none.refused {
+            return Verdict::new(VerdictKind::Denied, message).with_code(Code::UpstreamUnauthorized);
+        }
+        Verdict::new(VerdictKind::NotSent, message)
+    }
+
     /// What the reply means, in words that repeat no secret.
     fn judge(&self, reply: &Reply, scope: &Scope) -> Verdict {
         let mut verdict = self.channel.judge(reply, scope);
         for words in
             [&mut verdict.message, &mut verdict.provider_error_code, &mut verdict.provider_error_message]
         {
-            *words = self.base.redact(words);
+            *words = self.redact(words);
         }
         verdict
     }
 
     fn timed_out(&self, gate: &Gate) -> Verdict {
-        let timeout_ms = self.timeout.as_millis();
+        let timeout_ms = self.wire.timeout.as_millis();
         if gate.cancel() {
-            let message = format!("no connection to {} within {timeout_ms} ms", self.base.shown());
+            let message = format!("no connection to {} within {timeout_ms} ms", self.wire.base.shown());
             return Verdict::new(VerdictKind::NotSent, message);
         }
         Verdict::new(
@@ -282,7 +281,7 @@ impl NativeHttp {
     async fn look_once(&self, job: &Job, receipt: &str) -> Finding {
         let scope = self.scope(job);
         let Some(scan) = self.channel.look(&scope, receipt) else { return Finding::CannotBeKnown };
-        match self.sight(scan).await {
+        match self.sight(scan, &scope, job.id).await {
             Ok(Sighting::Found { kind, comment_id }) => {
                 let mut verdict = Verdict::new(kind, "");
                 if kind == VerdictKind::Misplaced {
@@ -295,7 +294,7 @@ impl NativeHttp {
             Ok(Sighting::NotFound { complete }) => Finding::NotFound { complete },
             Ok(Sighting::NoAnswer) => Finding::Failed,
             Err(reason) => {
-                let reason = self.channel.redact(&reason);
+                let reason = self.redact(&reason);
                 tracing::warn!(id = %job.id, %reason, "the channel couldn't be asked for a comment");
                 Finding::Failed
             }
@@ -303,14 +302,19 @@ impl NativeHttp {
     }
 
     /// Asks for one page after another until one of them says what there is.
-    async fn sight(&self, mut scan: Scan<'_>) -> Result<Sighting, String> {
+    async fn sight(&self, mut scan: Scan<'_>, scope: &Scope, id: DeliveryId) -> Result<Sighting, String> {
         loop {
             let request = scan.request().map_err(|error| error.0)?;
-            if let Some(sighting) = scan.sight(&self.ask(&request).await?)? {
+            if let Some(sighting) = scan.sight(&self.ask(&request, scope, id).await?)? {
                 return Ok(sighting);
             }
         }
     }
+}
+
+/// Whether the channel says that our credentials aren't good (any more).
+fn is_unauthorized(verdict: &Verdict) -> bool {
+    verdict.kind == VerdictKind::Denied && verdict.code == Code::UpstreamUnauthorized
 }
 
 /// The headers by which the channel may know delivery and trace: `Idempotency-Key` as a quoted string
@@ -328,6 +332,13 @@ fn identity(job: &Job) -> Vec<(HeaderName, HeaderValue)> {
         }
     }
     headers
+}
+
+fn shown_body(body: &[u8]) -> serde_json::Value {
+    if body.is_empty() {
+        return serde_json::Value::Null;
+    }
+    serde_json::from_slice(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned().into())
 }
 
 impl Provider for NativeHttp {
@@ -354,9 +365,9 @@ impl Provider for NativeHttp {
 
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
         Box::pin(async move {
-            let began = self.clock.now();
+            let began = self.wire.clock.now();
             let verdict = self.try_once(job, gate).await;
-            verdict.after_ms(whole_ms(self.clock.now() - began))
+            verdict.after_ms(whole_ms(self.wire.clock.now() - began))
         })
     }
 
@@ -365,7 +376,7 @@ impl Provider for NativeHttp {
     }
 
     fn read_target<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
-        Box::pin(async move { self.read(&self.scope(job)).await })
+        Box::pin(async move { self.read(&self.scope(job), job.id).await })
     }
 
     fn settles_within(&self) -> Option<Duration> {
@@ -374,21 +385,24 @@ impl Provider for NativeHttp {
 
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
         self.prepare(job, &self.scope(job))?;
-        let scope = self.channel.redacted_scope(&job.comment, job.id, self.clock.unix_ms());
-        let request = self.prepare(job, &scope)?;
+        let scope = self.channel.redacted_scope(&job.comment, job.id, self.wire.clock.unix_ms());
+        let scope = scope.with_left_ms(whole_ms(job.deadline.since(self.wire.clock.now())));
+        let mut request = self.prepare(job, &scope)?;
+        self.senders.apply_redacted(&mut request);
         let mut headers: Vec<(String, String)> = identity(job)
             .iter()
             .chain(&request.headers)
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
-        if self.base.basic().is_some() {
-            headers.push(("authorization".into(), crate::manifest::settings::REDACTED.into()));
+        if self.wire.base.basic().is_some() {
+            headers.push(("authorization".into(), REDACTED.into()));
         }
         Ok(Rendered {
             method: request.method.to_string(),
-            url: format!("{}{}", self.base.origin(), self.base.join(&request.path_and_query)),
+            url: format!("{}{}", self.wire.base.origin(), self.wire.base.join(&request.path_and_query))
+                .replace("%2A%2A%2A", REDACTED),
             headers,
-            body: serde_json::from_slice(&request.body).unwrap_or(serde_json::Value::Null),
+            body: shown_body(&request.body),
         })
     }
 }

@@ -8,6 +8,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// What a TLS connection to the channel needs.
+#[derive(Clone)]
 pub(super) struct Tls {
     connector: TlsConnector,
 }

@@ -98,6 +98,7 @@ impl Dispatcher {
             comment: Arc::new(comment),
             trace_id: record.trace_id.clone(),
             attempt: attempt.number,
+            deadline: self.inner.clock.now(),
         };
         let _turn = self.inner.looks.turn(self.inner.clock, true).await;
         let items = provider.read_target(&job).await?;

@@ -479,6 +479,7 @@ impl Run {
             comment: Arc::clone(&self.comment),
             trace_id: self.trace_id.clone(),
             attempt: number(attempt),
+            deadline: self.deadline,
         }
     }
 

@@ -332,7 +332,13 @@ impl Receipt {
         let Some(provider) = self.app.dispatcher.primary() else { return item };
         // A dry run records nothing, so any id serves to show where one would stand.
         let id = self.app.dispatcher.fresh_id().unwrap_or(commentd_delivery::DeliveryId::from_bytes([0; 16]));
-        let job = Job { id, comment: Arc::new(comment), trace_id: self.trace_id.clone(), attempt: 1 };
+        let job = Job {
+            id,
+            comment: Arc::new(comment),
+            trace_id: self.trace_id.clone(),
+            attempt: 1,
+            deadline: self.deadline,
+        };
         match provider.rehearse(&job) {
             Ok(rendered) => item.single.rendered = serde_json::to_value(rendered).ok(),
             Err(verdict) => {

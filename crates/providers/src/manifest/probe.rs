@@ -1,0 +1,82 @@
+//! Whether the channel would take comments from us at all.
+
+use super::channel::Scope;
+use super::judge::Reply;
+use super::language::Expr;
+use super::request::{HttpRequest, RenderError, RequestTemplate};
+use super::written::WrittenProbe;
+
+/// What a probe's reply says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ability {
+    /// The channel takes comments from us.
+    Able,
+    /// It doesn't, for this reason.
+    NotAble(String),
+    /// The reply says neither; why it doesn't.
+    Unclear(String),
+}
+
+impl Ability {
+    /// The same with these changes to what people read.
+    #[must_use]
+    pub(crate) fn redacted(self, redact: impl Fn(&str) -> String) -> Self {
+        match self {
+            Ability::Able => Ability::Able,
+            Ability::NotAble(reason) => Ability::NotAble(redact(&reason)),
+            Ability::Unclear(reason) => Ability::Unclear(redact(&reason)),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct CompiledProbe {
+    request: RequestTemplate,
+    able: Expr,
+    not_able: Expr,
+    reason: Option<Expr>,
+}
+
+impl CompiledProbe {
+    pub(super) fn compile(written: &WrittenProbe) -> Result<Self, String> {
+        let expr =
+            |key: &str, source: &str| Expr::compile(source).map_err(|error| format!("probe.{key}: {error}"));
+        Ok(Self {
+            request: RequestTemplate::compile(&written.request)
+                .map_err(|error| format!("probe.request.{error}"))?,
+            able: expr("able", &written.able)?,
+            not_able: expr("not_able", &written.not_able)?,
+            reason: written.reason.as_deref().map(|source| expr("reason", source)).transpose()?,
+        })
+    }
+
+    pub(super) fn render(&self, scope: &Scope) -> Result<HttpRequest, RenderError> {
+        self.request.render(&scope.value())
+    }
+
+    pub(super) fn judge(&self, reply: &Reply, scope: &Scope) -> Ability {
+        let values = reply.scope(scope);
+        let unclear = |error: String| Ability::Unclear(format!("the probe's reply can't be judged: {error}"));
+        match self.not_able.holds(&values) {
+            Err(error) => return unclear(error),
+            Ok(true) => {
+                let said =
+                    self.reason.as_ref().and_then(|reason| reason.text(&values).ok()).unwrap_or_default();
+                let said = super::judge::shortened(&said);
+                let words = if said.is_empty() { String::new() } else { format!(": {said}") };
+                return Ability::NotAble(format!(
+                    "the channel's probe says no (HTTP {}){words}",
+                    reply.status
+                ));
+            }
+            Ok(false) => {}
+        }
+        match self.able.holds(&values) {
+            Ok(true) => Ability::Able,
+            Ok(false) => {
+                Ability::Unclear(format!("the probe's reply says neither yes nor no (HTTP {})", reply.status))
+            }
+            Err(error) => unclear(error),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! One exchange with the channel: connect, pass the gate, hand the request over, read the reply whole.
+
+use super::base::BaseUrl;
+use super::connection::{Connection, Idle};
+use super::dial::{Dial, Tcp};
+use super::tls::Tls;
+use super::{Failure, Side};
+use crate::manifest::{HttpRequest, Reply};
+use bytes::Bytes;
+use commentd_delivery::{Clock, Gate};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http_body_util::Full;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A reply's body ends here, in bytes; a longer one is unreadable.
+const MAX_REPLY_BYTES: usize = 1 << 20;
+
+/// The way to one channel.
+pub(super) struct Wire {
+    pub(super) base: BaseUrl,
+    pub(super) timeout: Duration,
+    pub(super) clock: Arc<dyn Clock>,
+    idle: Idle,
+    tls: Option<Tls>,
+    dialer: Arc<dyn Dial>,
+}
+
+impl Wire {
+    /// # Errors
+    /// When the address needs TLS and the system has no root certificates.
+    pub(super) fn new(base: BaseUrl, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        let tls = if base.is_tls() { Some(Tls::with_system_roots()?) } else { None };
+        Ok(Self { base, timeout, clock, idle: Idle::default(), tls, dialer: Arc::new(Tcp) })
+    }
+
+    /// The same way, without its idle connections, with new ones made by `dialer`.
+    pub(super) fn dialing(&self, dialer: Arc<dyn Dial>) -> Self {
+        Self {
+            base: self.base.clone(),
+            timeout: self.timeout,
+            clock: Arc::clone(&self.clock),
+            idle: Idle::default(),
+            tls: self.tls.clone(),
+            dialer,
+        }
+    }
+
+    /// Sends what carries a comment, once the gate lets it pass. Not bounded in time.
+    pub(super) async fn send(
+        &self,
+        request: &HttpRequest,
+        identity: Vec<(HeaderName, HeaderValue)>,
+        gate: &Gate,
+        fresh: bool,
+    ) -> Result<Reply, Failure> {
+        self.exchange(self.outgoing(request, identity)?, gate, fresh).await
+    }
+
+    /// Sends what has no effect at the channel, within the timeout.
+    ///
+    /// # Errors
+    /// Says what failed; may hold secrets.
+    pub(super) async fn ask(&self, request: &HttpRequest) -> Result<Reply, String> {
+        // A read that a cache answers says what was there, not what is.
+        let fresh = vec![(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+        let gate = Gate::new();
+        let exchange = async { self.exchange(self.outgoing(request, fresh)?, &gate, false).await };
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(failure)) => Err(failure.message),
+            Err(_) => Err(format!("no answer within {} ms", self.timeout.as_millis())),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: http::Request<Full<Bytes>>,
+        gate: &Gate,
+        fresh: bool,
+    ) -> Result<Reply, Failure> {
+        let pooled = if fresh { None } else { self.idle.take(self.clock.now()).await };
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => {
+                Connection::open(&*self.dialer, self.base.host(), self.base.port(), self.tls.as_ref()).await?
+            }
+        };
+        if !connection.is_usable().await {
+            return Err(Failure::before_gate("the connection was closed before it could be used"));
+        }
+        if !gate.pass() {
+            return Err(Failure::before_gate("cancelled before it was sent"));
+        }
+        let (head, body) = connection.send(request).await?.into_parts();
+        let bytes = connection.read(body, MAX_REPLY_BYTES).await?;
+        self.idle.put(connection, self.clock.now());
+        let headers = head.headers.iter().map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        });
+        Ok(Reply { status: head.status.as_u16(), headers: headers.collect(), body: bytes })
+    }
+
+    fn outgoing(
+        &self,
+        request: &HttpRequest,
+        more: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<http::Request<Full<Bytes>>, Failure> {
+        let target = self.base.join(&request.path_and_query);
+        let mut outgoing = http::Request::builder()
+            .method(request.method.clone())
+            .uri(target)
+            .header(HOST, self.base.authority())
+            .header(USER_AGENT, concat!("commentd/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT, "application/json")
+            .body(Full::new(request.body.clone()))
+            .map_err(|error| Failure::before_gate(&format!("the request can't be made: {error}")))?;
+        let headers = outgoing.headers_mut();
+        if let Some(kind) = request.content_type {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        if let Some(userinfo) = self.base.basic() {
+            headers.insert(http::header::AUTHORIZATION, userinfo);
+        }
+        headers.extend(more);
+        for (name, value) in &request.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        Ok(outgoing)
+    }
+}
+
+impl Failure {
+    fn before_gate(message: &str) -> Self {
+        Self { side: Side::BeforeGate, message: message.to_owned() }
+    }
+}
