@@ -30,6 +30,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("commentd-board", &["commentd-contract"]),
     ("commentd-checker", &["commentd-contract"]),
     (
+        "commentd-simulation",
+        &[
+            "commentd-contract",
+            "commentd-delivery",
+            "commentd-ledger",
+            "commentd-providers",
+            "commentd-sidecar",
+            "commentd-checker",
+        ],
+    ),
+    (
         "commentd",
         &[
             "commentd-contract",

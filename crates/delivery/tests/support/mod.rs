@@ -4,12 +4,6 @@
 #![allow(dead_code, reason = "every test binary compiles this and uses its own part of it")]
 #![allow(clippy::indexing_slicing, reason = "in a test, an index that is wrong should fail loudly")]
 
-pub(crate) mod channel;
-pub(crate) mod dice;
-mod driver;
-pub(crate) mod history;
-pub(crate) mod promise;
-
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::lookup::{Finding, LookupAbility};
 use commentd_delivery::machine::Machine;

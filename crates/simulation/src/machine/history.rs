@@ -5,7 +5,7 @@ use super::channel::Channel;
 use super::dice::Dice;
 use super::promise::{self, Row, Run, comes_to};
 use super::{Purse, ms, verdict};
-use commentd_contract::VerdictKind;
+use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::machine::Machine;
 use commentd_delivery::record::interrupted;
 use commentd_delivery::step::{Earlier, Event, Plan};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// A wrongness planted in the driver, which the promises must reveal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Planted {
+pub enum Planted {
     /// An unknown verdict is reported as not_sent.
     UnknownIsNotSent,
     /// An unknown verdict is reported as denied.
@@ -52,7 +52,7 @@ pub(crate) enum Planted {
 
 impl Planted {
     /// Every planted wrongness.
-    pub(crate) const ALL: [Planted; 16] = [
+    pub const ALL: [Planted; 16] = [
         Planted::UnknownIsNotSent,
         Planted::UnknownIsDenied,
         Planted::InterruptedIsNotSent,
@@ -74,21 +74,26 @@ impl Planted {
 
 /// What a history came to.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub struct Told {
     /// The first promise that was broken.
-    pub(crate) broken: Option<String>,
+    pub broken: Option<String>,
     /// The events and actions, if they were asked for.
-    pub(crate) trace: Vec<String>,
+    pub trace: Vec<String>,
     /// How often what happened.
-    pub(crate) counts: BTreeMap<&'static str, u64>,
+    pub counts: BTreeMap<&'static str, u64>,
     /// The choices that made it.
-    pub(crate) tape: Vec<u16>,
+    pub tape: Vec<u16>,
 }
 
 /// Plays a history.
-pub(crate) fn play(dice: Dice, planted: Option<Planted>, traced: bool) -> Told {
+pub fn play(dice: Dice, planted: Option<Planted>, traced: bool) -> Told {
     let mut world = World::new(dice, planted, traced);
-    let broken = world.live().err();
+    let mut broken = world.live().err();
+    if let (Some(foul), Some(_)) = (world.foul, &broken) {
+        // The promise doesn't hold against a channel that breaks its own word: counted, and not ours.
+        world.count(foul);
+        broken = None;
+    }
     Told { broken, trace: world.trace, counts: world.counts, tape: world.dice.into_tape() }
 }
 
@@ -134,6 +139,8 @@ pub(super) struct World {
     pub(super) traced: bool,
     pub(super) trace: Vec<String>,
     pub(super) counts: BTreeMap<&'static str, u64>,
+    /// How a channel has broken the assumptions of the promise, if one has.
+    pub(super) foul: Option<&'static str>,
 }
 
 pub(super) type Kept = Result<(), String>;
@@ -172,6 +179,7 @@ impl World {
             traced,
             trace: Vec::new(),
             counts: BTreeMap::new(),
+            foul: None,
         }
     }
 
@@ -207,10 +215,29 @@ impl World {
                 break;
             }
             self.run_once()?;
+            self.somebody_may_settle()?;
             let idle = self.dice.pick_ms(&[0, 10, 300, 4_000, 3_600_000]);
             self.pass(self.now + idle)?;
         }
         self.pass(self.now + ms(100_000_000))?;
+        promise::on_truth(comes_to(self.rows.iter()), self.effects())
+    }
+
+    /// A person looks at the channel, once nothing is open there any more, and settles what is unknown.
+    fn somebody_may_settle(&mut self) -> Kept {
+        let open = self.rows.iter().any(|row| row.verdict.is_none());
+        let unknown = comes_to(self.rows.iter()) == Outcome::Unknown;
+        if open || !unknown || !self.stores.is_empty() || !self.dice.chance(10) {
+            return Ok(());
+        }
+        let mut exists = self.effects() > 0;
+        for row in self.rows.iter_mut().filter(|row| row.is_unresolved()) {
+            // One of them was it; a person doesn't know which, and needn't.
+            let kind =
+                if std::mem::take(&mut exists) { VerdictKind::Delivered } else { VerdictKind::NotSent };
+            row.resolution = Some(verdict(kind));
+        }
+        self.count("settled by a person");
         promise::on_truth(comes_to(self.rows.iter()), self.effects())
     }
 
@@ -230,7 +257,7 @@ impl World {
     fn store(&mut self, index: usize) -> Kept {
         let (moment, channel, entry) = self.stores.swap_remove(index);
         self.now = self.now.max(moment);
-        self.channels[channel].store(entry, &mut self.dice);
+        self.channels[channel].store(entry, self.now, &mut self.dice);
         self.note(|| format!("        channel {channel} stores the comment"));
         // An attempt that is recorded as effect-free has had an effect: even the next outcome would be wrong.
         promise::on_truth(comes_to(self.rows.iter()), self.effects())

@@ -3,18 +3,11 @@
 //!
 //! `COMMENTD_HISTORIES=1000000` plays that many; with `COMMENTD_SEED=17` they begin at that seed.
 
-mod support;
-
-use commentd_contract::VerdictKind;
-use commentd_delivery::lookup::Finding;
-use commentd_delivery::machine::Machine;
-use commentd_delivery::step::{Action, Event, Plan};
+use commentd_simulation::machine::dice::{Dice, shrink};
+use commentd_simulation::machine::history::{Planted, Told, play};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Instant;
-use support::dice::{Dice, shrink};
-use support::history::{Planted, Told, play};
-use support::{BOTH, PLAIN, Purse, SEARCHABLE, after, at, plan, verdict, word};
 
 const HISTORIES: u64 = 100_000;
 /// Histories within which each planted wrongness must show.
@@ -120,62 +113,5 @@ proptest! {
     fn promises_hold_for_every_tape(tape in proptest::collection::vec(any::<u16>(), 0..300)) {
         let told = play(Dice::taped(&tape), None, false);
         prop_assert!(told.broken.is_none(), "{}", story(told, None));
-    }
-}
-
-fn any_event() -> impl Strategy<Value = Event> {
-    let verdicts = || proptest::sample::select(VerdictKind::ALL.to_vec()).prop_map(verdict);
-    let looked =
-        |finding: Finding| (0..4000u64).prop_map(move |began| Event::Looked(finding.clone(), at(began)));
-    prop_oneof![
-        2 => Just(Event::Start),
-        4 => Just(Event::IntentRecorded),
-        1 => Just(Event::IntentFailed),
-        6 => verdicts().prop_map(Event::Ended),
-        2 => any::<bool>().prop_map(Event::Cancelled),
-        6 => Just(Event::Settled),
-        1 => Just(Event::ClaimLost),
-        1 => Just(Event::SettlingFailed),
-        4 => Just(Event::Woken),
-        1 => Just(Event::CallerGone),
-        2 => Just(Event::LookNow),
-        1 => verdicts().prop_flat_map(move |verdict| looked(Finding::Found(verdict))),
-        2 => any::<bool>().prop_flat_map(move |complete| looked(Finding::NotFound { complete })),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Even events that no honest driver would report lead to one answer at most, and to nothing after the end.
-    #[test]
-    fn no_order_of_events_confuses_it(
-        events in proptest::collection::vec((any_event(), 0..120u64), 1..60),
-        earlier in proptest::collection::vec(proptest::sample::select(VerdictKind::ALL.to_vec()), 0..3),
-        has_caller in any::<bool>(),
-    ) {
-        let plan = Plan { has_caller, ..after(plan(&[BOTH, SEARCHABLE, PLAIN]), &earlier) };
-        let mut machine = Machine::new(plan);
-        let (mut now, mut intents, mut answers, mut finished) = (0, Vec::new(), 0, false);
-        for (event, wait) in events {
-            now += wait;
-            for action in machine.step(event, at(now), &mut Purse { retries: 1 }) {
-                prop_assert!(!finished, "{} after the end", word(&action));
-                match action {
-                    Action::RecordIntent { attempt, .. } => intents.push(attempt),
-                    Action::Send { attempt, .. } => {
-                        prop_assert_eq!(intents.last(), Some(&attempt));
-                        prop_assert!(has_caller && answers == 0 && now < 1000);
-                    }
-                    Action::Answer(_) => answers += 1,
-                    Action::Finish => finished = true,
-                    _ => {}
-                }
-            }
-            prop_assert_eq!(finished, machine.is_over());
-        }
-        prop_assert!(answers <= u32::from(has_caller));
-        let numbers: Vec<usize> = (earlier.len()..).take(intents.len()).collect();
-        prop_assert_eq!(intents, numbers);
     }
 }

@@ -1,5 +1,6 @@
 //! A model of the channel behind one link: what it stores (the hidden effect), what it says, and what a lookup
-//! there shows. It keeps exactly the assumptions of SPEC 3 and breaks everything else.
+//! there shows. It keeps exactly the assumptions of SPEC 3 and breaks everything else; the rare foul that breaks one
+//! of them says so.
 
 use super::dice::Dice;
 use super::{ms, verdict};
@@ -8,6 +9,7 @@ use commentd_contract::VerdictKind::{
 };
 use commentd_delivery::lookup::{Finding, LookupAbility};
 use commentd_delivery::step::Link;
+use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Moment, Verdict};
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ struct Entry {
 #[derive(Clone, Copy, Debug)]
 struct Stored {
     kind: VerdictKind,
+    since: Moment,
     /// A lookup that doesn't see every state misses it.
     hidden: bool,
 }
@@ -42,6 +45,8 @@ pub(crate) struct Fate {
     pub(crate) ends_after: Duration,
     /// What the attempt comes to.
     pub(crate) verdict: Verdict,
+    /// How the channel breaks the assumptions of the promise with it, if it does.
+    pub(crate) foul: Option<&'static str>,
 }
 
 /// One channel.
@@ -87,11 +92,11 @@ impl Channel {
     }
 
     /// Stores what this entry stands for, at most once.
-    pub(crate) fn store(&mut self, entry: usize, dice: &mut Dice) {
+    pub(crate) fn store(&mut self, entry: usize, now: Moment, dice: &mut Dice) {
         let slot = &mut self.entries[entry].stored;
         if slot.is_none() {
             let kind = dice.pick(&[Delivered, Delivered, Held, Misplaced]);
-            *slot = Some(Stored { kind, hidden: dice.chance(50) });
+            *slot = Some(Stored { kind, since: now, hidden: dice.chance(50) });
         }
     }
 
@@ -105,7 +110,11 @@ impl Channel {
             self.entries.len() - 1
         });
         let ends_after = dice.pick_ms(&[10, 1, 40, 200, 700, 2_500]);
-        let (mut said, stores) = Self::say(dice);
+        let (mut said, stores) = if known.is_some() && dice.chance(40) {
+            (verdict(Duplicate), Stores::Never)
+        } else {
+            Self::say(dice)
+        };
         if said.kind == Throttled {
             said.retry_after_ms = dice.pick(&[None, Some(30), Some(400), Some(5_000)]);
         }
@@ -115,7 +124,23 @@ impl Channel {
             Stores::BeforeTheEnd => Some(dice.up_to(ends_after)),
             Stores::AnyTime => Some(dice.up_to(ends_after + self.settles_within())),
         };
-        Fate { entry, stored_after, ends_after, verdict: said }
+        let foul = match stored_after {
+            None if said.rule().effect == Effect::None && dice.chance(1) => {
+                return Fate {
+                    entry,
+                    stored_after: Some(dice.up_to(ends_after)),
+                    ends_after,
+                    verdict: said,
+                    foul: Some("lies of the channel"),
+                };
+            }
+            Some(_) if matches!(stores, Stores::AnyTime) && dice.chance(1) => Some("stored too late"),
+            _ => None,
+        };
+        let stored_after = stored_after.map(|after| {
+            if foul.is_some() { after + ends_after + self.settles_within().saturating_mul(3) } else { after }
+        });
+        Fate { entry, stored_after, ends_after, verdict: said, foul }
     }
 
     /// What the channel says of a request, and what it does.
@@ -140,14 +165,21 @@ impl Channel {
         }
     }
 
-    /// What a lookup reads at this instant.
-    pub(crate) fn look(&self, dice: &mut Dice) -> Finding {
+    /// What a lookup that began then reads at this instant. A cache may show it what was there up to half of
+    /// `settles_within` before it began: against that, absence takes two looks.
+    pub(crate) fn look(&self, began: Moment, now: Moment, dice: &mut Dice) -> Finding {
         if dice.chance(15) {
             return if dice.chance(50) { Finding::Failed } else { Finding::NotFound { complete: false } };
         }
         let sees_all = self.rules.lookup.is_some_and(|ability| ability.sees_every_state);
-        let seen =
-            self.entries.iter().filter_map(|entry| entry.stored).find(|stored| sees_all || !stored.hidden);
+        let as_of = if dice.chance(20) {
+            let age = dice.up_to(self.settles_within() / 2);
+            Moment::at(began.since_start().saturating_sub(age))
+        } else {
+            now
+        };
+        let is_seen = |stored: &Stored| stored.since <= as_of && (sees_all || !stored.hidden);
+        let seen = self.entries.iter().filter_map(|entry| entry.stored).find(is_seen);
         match seen {
             Some(stored) => Finding::Found(verdict(stored.kind)),
             None if dice.chance(6) => {

@@ -184,7 +184,13 @@ pub(crate) fn on_settling(
     }
     let unknown = row.verdict.as_ref().is_some_and(|known| known.kind == VerdictKind::Unknown) || row.phantom;
     say(!unknown || row.resolution.is_some(), || format!("attempt {attempt} is resolved, but was certain"))?;
-    say(verdict.kind == VerdictKind::Unknown, || format!("attempt {attempt} is resolved as unknown"))
+    say(verdict.kind == VerdictKind::Unknown, || format!("attempt {attempt} is resolved as unknown"))?;
+    let contradicted = rows[attempt + 1..]
+        .iter()
+        .any(|later| later.channel == row.channel && later.kind() == Some(VerdictKind::Duplicate));
+    say(verdict.kind == VerdictKind::NotSent && contradicted, || {
+        format!("attempt {attempt} is said to be absent, and the channel has said that it has it")
+    })
 }
 
 /// Checks what the ledger says after a change.

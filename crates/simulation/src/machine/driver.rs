@@ -212,6 +212,7 @@ impl World {
                 fate.verdict.kind
             )
         });
+        self.foul = self.foul.or(fate.foul);
         if let Some(after) = fate.stored_after {
             self.stores.push((self.now + after, channel, fate.entry));
         }
@@ -240,7 +241,7 @@ impl World {
     fn reads(&mut self, channel: usize, began: Moment) -> Kept {
         let elsewhere = self.plants(Planted::LookElsewhere);
         let asked = if elsewhere { (channel + 1) % self.channels.len() } else { channel };
-        let mut finding = self.channels[asked].look(&mut self.dice);
+        let mut finding = self.channels[asked].look(began, self.now, &mut self.dice);
         if self.plants(Planted::FailureIsAbsence) && !matches!(finding, Finding::Found(_)) {
             finding = Finding::NotFound { complete: true };
         }
@@ -265,7 +266,7 @@ impl World {
                 _ => {}
             }
         }
-        for (moment, channel, _) in &mut self.stores {
+        for (moment, channel, _) in self.stores.iter_mut().filter(|_| self.foul.is_none()) {
             *moment = (*moment).min(self.now + self.channels[*channel].settles_within());
         }
         Ok(())

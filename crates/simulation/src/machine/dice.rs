@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A source of choices: a tape, and past its end fresh random numbers (which are added to it) or zeros.
 #[derive(Debug)]
-pub(crate) struct Dice {
+pub struct Dice {
     tape: Vec<u16>,
     next: usize,
     random: Option<fastrand::Rng>,
@@ -13,17 +13,17 @@ pub(crate) struct Dice {
 
 impl Dice {
     /// Random choices from this seed.
-    pub(crate) fn seeded(seed: u64) -> Self {
+    pub fn seeded(seed: u64) -> Self {
         Self { tape: Vec::with_capacity(256), next: 0, random: Some(fastrand::Rng::with_seed(seed)) }
     }
 
     /// The choices of this tape, then the calmest.
-    pub(crate) fn taped(tape: &[u16]) -> Self {
+    pub fn taped(tape: &[u16]) -> Self {
         Self { tape: tape.to_vec(), next: 0, random: None }
     }
 
     /// What was chosen so far.
-    pub(crate) fn into_tape(mut self) -> Vec<u16> {
+    pub fn into_tape(mut self) -> Vec<u16> {
         self.tape.truncate(self.next);
         self.tape
     }
@@ -38,33 +38,33 @@ impl Dice {
     }
 
     /// A number under `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         usize::from(self.draw()) % bound.max(1)
     }
 
     /// True in this many of a hundred draws.
-    pub(crate) fn chance(&mut self, percent: u16) -> bool {
+    pub fn chance(&mut self, percent: u16) -> bool {
         self.draw() % 100 >= 100 - percent
     }
 
     /// One of these; the first is the calmest.
-    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
     /// One of these, in milliseconds.
-    pub(crate) fn pick_ms(&mut self, choices: &[u64]) -> Duration {
+    pub fn pick_ms(&mut self, choices: &[u64]) -> Duration {
         Duration::from_millis(self.pick(choices))
     }
 
     /// A duration from 1 ms to `most`.
-    pub(crate) fn up_to(&mut self, most: Duration) -> Duration {
+    pub fn up_to(&mut self, most: Duration) -> Duration {
         most.mul_f64(f64::from(self.draw()) / f64::from(u16::MAX)).max(Duration::from_millis(1))
     }
 }
 
 /// The simplest tape found, within some hundred tries, for which `fails` still holds.
-pub(crate) fn shrink(mut tape: Vec<u16>, fails: impl Fn(&[u16]) -> bool) -> Vec<u16> {
+pub fn shrink(mut tape: Vec<u16>, fails: impl Fn(&[u16]) -> bool) -> Vec<u16> {
     let mut chunk = tape.len().max(1);
     while chunk > 0 {
         let mut start = 0;

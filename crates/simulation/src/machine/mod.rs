@@ -1,0 +1,71 @@
+//! The first tier: the pure machine against a modelled ledger, channels and network.
+//!
+//! A history is the whole life of one delivery: several runs of the machine over a chain of up to four channels,
+//! with crashes, hang-ups, requests that come again under the same key, lookups, a person who settles what is
+//! unknown, and a ledger that fails. The model knows what really happened, and holds every answer and every record
+//! against it.
+
+#![allow(clippy::indexing_slicing, reason = "in a model, an index that is wrong should fail loudly")]
+
+pub mod channel;
+pub mod dice;
+mod driver;
+pub mod history;
+mod promise;
+
+use commentd_contract::VerdictKind;
+use commentd_delivery::step::{Action, Shared};
+use commentd_delivery::{Moment, Verdict};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// This many milliseconds.
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// A verdict of this kind with a text that names it.
+fn verdict(kind: VerdictKind) -> Verdict {
+    Verdict::new(kind, format!("the channel says {kind}"))
+}
+
+/// A retry budget with this much left in it.
+#[derive(Debug)]
+struct Purse {
+    /// Retries left.
+    retries: u32,
+}
+
+impl Shared for Purse {
+    fn attempt_starts(&mut self, _link: usize, _now: Moment) {}
+    fn withdraw_retry(&mut self, _link: usize, _now: Moment) -> bool {
+        let granted = self.retries > 0;
+        self.retries = self.retries.saturating_sub(1);
+        granted
+    }
+}
+
+/// One action in a few words, for example `settle 0 denied` or `answer unknown 56`.
+fn word(action: &Action) -> String {
+    match action {
+        Action::RecordIntent { attempt, link } => format!("intent {attempt}@{link}"),
+        Action::Send { attempt, link } => format!("send {attempt}@{link}"),
+        Action::Cancel => "cancel".into(),
+        Action::RecordSettling { attempt, verdict, resolves } => {
+            format!("{} {attempt} {}", if *resolves { "resolve" } else { "settle" }, verdict.kind)
+        }
+        Action::Wake(moment) => format!("wake {}", moment.since_start().as_millis()),
+        Action::Look { attempt, link } => format!("look {attempt}@{link}"),
+        Action::Answer(answer) => {
+            let mut text = format!("answer {} {}", answer.outcome, answer.code.number());
+            if let Some(hint_ms) = answer.retry_after_ms {
+                let _ = write!(text, " hint {hint_ms}");
+            }
+            if !answer.recorded {
+                text.push_str(" unrecorded");
+            }
+            text
+        }
+        Action::Finish => "finish".into(),
+    }
+}
