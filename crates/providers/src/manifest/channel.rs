@@ -4,6 +4,7 @@ use super::auth::{Auth, CompiledAuth};
 use super::judge::{self, Reply, VerdictRule};
 use super::language::Expr;
 use super::lookup::{CompiledLookup, Scan};
+use super::pace::Pace;
 use super::probe::{Ability, CompiledProbe};
 use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
 use super::settings::Settings;
@@ -56,6 +57,7 @@ pub(super) struct Compiled {
     pub(super) retry_after_s: Option<Expr>,
     marker: Option<Expr>,
     account: Option<Expr>,
+    paces: Vec<CompiledPace>,
     auth: CompiledAuth,
     lookup_auth: Option<CompiledAuth>,
     probe: Option<CompiledProbe>,
@@ -145,6 +147,7 @@ impl Manifest {
             settles_within,
             deduplicates_within: seconds(&compiled.deduplicates_within_s, "deduplicates_within_s")?,
             max_content_bytes: self.written.limits.max_content_bytes,
+            paces: compiled.paces(&scope)?,
             concurrency: self.written.limits.concurrency,
             redacted: settings.redacted(),
             exposed,
@@ -197,6 +200,12 @@ impl Compiled {
             retry_after_s: expr("failure.retry_after_s", &written.failure.retry_after_s)?,
             marker: expr("marker", &written.marker)?,
             account: expr("account", &written.account)?,
+            paces: written
+                .limits
+                .pace
+                .iter()
+                .map(|text| CompiledPace::compile(text))
+                .collect::<Result<_, _>>()?,
             auth: CompiledAuth::compile(&written.auth).map_err(|error| format!("auth.{error}"))?,
             lookup_auth: match written.lookup.as_ref().and_then(|lookup| lookup.auth.as_ref()) {
                 None => None,
@@ -209,6 +218,40 @@ impl Compiled {
             settles_within_s: leaf("settles_within_s", &written.settles_within_s)?,
             deduplicates_within_s: leaf("deduplicates_within_s", &written.deduplicates_within_s)?,
         })
+    }
+}
+
+#[derive(Clone, Debug)]
+enum CompiledPace {
+    Fixed(Pace),
+    Expr(Expr),
+}
+
+impl CompiledPace {
+    fn compile(text: &str) -> Result<Self, String> {
+        let said = |error: String| format!("limits.pace: {error}");
+        if text.starts_with(|first: char| first.is_ascii_digit()) {
+            return Pace::parse(text).map(Self::Fixed).map_err(said);
+        }
+        Expr::compile(text).map(Self::Expr).map_err(said)
+    }
+}
+
+impl Compiled {
+    fn paces(&self, scope: &Value) -> Result<Vec<Pace>, String> {
+        let mut paces = Vec::with_capacity(self.paces.len());
+        for pace in &self.paces {
+            match pace {
+                CompiledPace::Fixed(pace) => paces.push(*pace),
+                CompiledPace::Expr(expr) => {
+                    let text = expr.text(scope).map_err(|error| format!("limits.pace: {error}"))?;
+                    if !text.trim().is_empty() {
+                        paces.push(Pace::parse(&text).map_err(|error| format!("limits.pace: {error}"))?);
+                    }
+                }
+            }
+        }
+        Ok(paces)
     }
 }
 
@@ -259,6 +302,7 @@ pub struct Channel {
     settles_within: Option<Duration>,
     deduplicates_within: Option<Duration>,
     max_content_bytes: Option<usize>,
+    paces: Vec<Pace>,
     concurrency: Option<usize>,
     settings: Settings,
     exposed: Value,
@@ -311,6 +355,11 @@ impl Channel {
     /// The longest comment, in bytes.
     pub fn max_content_bytes(&self) -> Option<usize> {
         self.max_content_bytes
+    }
+
+    /// How fast requests may follow each other.
+    pub fn paces(&self) -> &[Pace] {
+        &self.paces
     }
 
     /// Most requests at a time.

@@ -12,6 +12,7 @@ pub mod check;
 mod judge;
 pub mod language;
 mod lookup;
+mod pace;
 mod probe;
 mod request;
 pub mod settings;
@@ -25,6 +26,7 @@ pub use channel::{Channel, Manifest, ManifestError, Scope};
 pub use judge::Reply;
 pub(crate) use judge::shortened;
 pub use lookup::{Item, Scan, Sighting};
+pub use pace::Pace;
 pub use probe::Ability;
 pub use request::{HttpRequest, RenderError};
 

@@ -308,6 +308,11 @@ pub struct WrittenState {
 pub struct WrittenLimits {
     /// The longest comment, in bytes of UTF-8; a longer one is `denied`.
     pub max_content_bytes: Option<usize>,
+    /// How fast requests may follow each other, for example `["2 per 60s by target", "20 per 60s"]`; all hold at
+    /// once. What doesn't start with a digit is an expression over the settings that gives such a text, or an empty
+    /// one. A comment whose turn comes after its deadline is `not_sent`. Reads count where it isn't `by target`.
+    #[serde(default)]
+    pub pace: Vec<String>,
     /// Most requests at a time; more wait for their turn before their gate.
     pub concurrency: Option<usize>,
 }

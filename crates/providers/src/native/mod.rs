@@ -5,6 +5,7 @@ mod connection;
 mod credentials;
 pub mod dial;
 mod tls;
+mod turns;
 mod wire;
 
 use crate::manifest::settings::REDACTED;
@@ -15,13 +16,14 @@ use commentd_delivery::lookup::Finding;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
 use commentd_delivery::time::whole_ms;
-use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Verdict};
+use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use credentials::{Credentials, NoToken};
 use dial::Dial;
 use http::header::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use turns::{TooLate, Turns};
 use wire::Wire;
 
 pub use base::{BaseUrl, BaseUrlError};
@@ -58,6 +60,7 @@ pub struct NativeHttp {
     /// Who we are for lookups.
     readers: Credentials,
     destination: Destination,
+    turns: Turns,
     lanes: Option<Semaphore>,
 }
 
@@ -83,8 +86,9 @@ impl NativeHttp {
         let senders = Credentials::new(channel.auth().clone());
         let readers = channel.lookup_auth().map(|auth| Credentials::new(auth.clone()));
         let readers = readers.unwrap_or_else(|| senders.clone());
+        let turns = Turns::new(channel.paces());
         let wire = Arc::new(Wire::new(base, timeout, clock)?);
-        Ok(Self { channel, wire, senders, readers, destination, lanes })
+        Ok(Self { channel, wire, senders, readers, destination, turns, lanes })
     }
 
     /// The same provider, with its connections made by `dialer`.
@@ -131,7 +135,7 @@ impl NativeHttp {
         let (reply, token) = self.ask_once(&self.readers, request, id).await?;
         let verdict = self.channel.judge(&reply, scope);
         match token.filter(|_| is_unauthorized(&verdict)) {
-            Some(token) if self.readers.give_up(&token, self.wire.clock.now()) => {
+            Some(token) if self.readers.give_up(&token, self.now()) => {
                 Ok(self.ask_once(&self.readers, request, id).await?.0)
             }
             _ => Ok(reply),
@@ -148,7 +152,14 @@ impl NativeHttp {
         let mut request = request.clone();
         let signed = credentials.apply(&mut request, token.as_ref(), id, self.wire.clock.unix_ms());
         signed.map_err(|error| error.0)?;
+        // A read waits for its turn as long as it would for its reply, and is asked for again later.
+        let latest = self.now() + self.wire.timeout;
+        let turn = self.turns.reserve(None, self.now(), latest).map_err(|late| {
+            format!("channel {} takes {}, and its turns are used up", self.channel.name(), late.pace)
+        })?;
+        turn.wait(&*self.wire.clock).await;
         let _lane = self.lane().await;
+        turn.count();
         let reply = self.wire.ask(&request).await.map_err(|error| self.redact(&error))?;
         Ok((reply, token))
     }
@@ -174,7 +185,7 @@ impl NativeHttp {
     }
 
     fn scope(&self, job: &Job) -> Scope {
-        let left_ms = whole_ms(job.deadline.since(self.wire.clock.now()));
+        let left_ms = whole_ms(job.deadline.since(self.now()));
         self.channel.scope(&job.comment, job.id, self.wire.clock.unix_ms()).with_left_ms(left_ms)
     }
 
@@ -205,7 +216,13 @@ impl NativeHttp {
             Ok(token) => token,
             Err(none) => return self.without_token(&none),
         };
+        let turn = match self.turns.reserve(Some(&job.comment.addressing.sns_id), self.now(), job.deadline) {
+            Ok(turn) => turn,
+            Err(late) => return self.too_late(&late),
+        };
+        turn.wait(&*self.wire.clock).await;
         let _lane = self.lane().await;
+        turn.count();
         // The times in it are those of this attempt.
         let scope = self.scope(job);
         let request = match self.signed(job, &scope, token.as_ref()) {
@@ -218,7 +235,7 @@ impl NativeHttp {
             Ok(Ok(reply)) => {
                 let mut verdict = self.judge(&reply, &scope);
                 verdict.renewed = is_unauthorized(&verdict)
-                    && token.is_some_and(|token| self.senders.give_up(&token, self.wire.clock.now()));
+                    && token.is_some_and(|token| self.senders.give_up(&token, self.now()));
                 verdict
             }
             Ok(Err(failure)) => {
@@ -244,6 +261,23 @@ impl NativeHttp {
             Box::new(Verdict::new(VerdictKind::Denied, message).with_code(Code::UpstreamUnauthorized))
         })?;
         Ok(request)
+    }
+
+    /// Its turn would come after the deadline, so that it isn't sent; the caller learns when it may come again.
+    fn too_late(&self, late: &TooLate) -> Verdict {
+        let wait_ms = whole_ms(late.wait).saturating_add(1);
+        let message = format!(
+            "channel {} takes {}, and the next turn is in {wait_ms} ms, after the deadline",
+            self.channel.name(),
+            late.pace
+        );
+        let mut verdict = Verdict::new(VerdictKind::NotSent, message).with_code(Code::DeadlineExceeded);
+        verdict.retry_after_ms = Some(wait_ms);
+        verdict
+    }
+
+    fn now(&self) -> Moment {
+        self.wire.clock.now()
     }
 
     /// Without a token nothing was sent. One that the channel refuses is a matter of this provider alone.
@@ -365,9 +399,9 @@ impl Provider for NativeHttp {
 
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
         Box::pin(async move {
-            let began = self.wire.clock.now();
+            let began = self.now();
             let verdict = self.try_once(job, gate).await;
-            verdict.after_ms(whole_ms(self.wire.clock.now() - began))
+            verdict.after_ms(whole_ms(self.now() - began))
         })
     }
 
@@ -386,7 +420,7 @@ impl Provider for NativeHttp {
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
         self.prepare(job, &self.scope(job))?;
         let scope = self.channel.redacted_scope(&job.comment, job.id, self.wire.clock.unix_ms());
-        let scope = scope.with_left_ms(whole_ms(job.deadline.since(self.wire.clock.now())));
+        let scope = scope.with_left_ms(whole_ms(job.deadline.since(self.now())));
         let mut request = self.prepare(job, &scope)?;
         self.senders.apply_redacted(&mut request);
         let mut headers: Vec<(String, String)> = identity(job)

@@ -10,5 +10,6 @@
 )]
 
 mod auth;
+mod pace;
 mod stand_in;
 mod support;

@@ -1,8 +1,8 @@
 //! A stand-in for a channel: answers what a test says, and keeps what it was asked.
 
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 /// What it was asked.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ impl Asked {
 
 /// What it answers: status and body.
 pub type Answer = (u16, String);
-type Answers = dyn Fn(&Asked) -> Answer + Send + Sync;
+pub type Answers = dyn Fn(&Asked) -> Answer + Send + Sync;
 
 pub struct StandIn {
     pub url: String,
@@ -63,7 +63,11 @@ impl Drop for StandIn {
     }
 }
 
-async fn serve(mut stream: TcpStream, answers: Arc<Answers>, kept: Arc<Mutex<Vec<Asked>>>) {
+pub async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answers: Arc<Answers>,
+    kept: Arc<Mutex<Vec<Asked>>>,
+) {
     let mut bytes = Vec::new();
     while let Some(asked) = read(&mut stream, &mut bytes).await {
         kept.lock().unwrap().push(asked.clone());
@@ -75,7 +79,7 @@ async fn serve(mut stream: TcpStream, answers: Arc<Answers>, kept: Arc<Mutex<Vec
     }
 }
 
-async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Asked> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Option<Asked> {
     loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&bytes[..end]).into_owned();

@@ -68,7 +68,12 @@ impl Clock for HandClock {
 }
 
 /// A provider for this manifest with `secret` and perhaps `other` set.
-pub fn provider(more: &str, url: &str, secrets: [&str; 2], clock: &HandClock) -> NativeHttp {
+pub fn provider(
+    more: &str,
+    url: &str,
+    secrets: [&str; 2],
+    clock: &(impl Clock + Clone + 'static),
+) -> NativeHttp {
     let manifest = Manifest::parse(&format!("{COMMON}\n{more}"), "mine.toml").unwrap();
     let given = BTreeMap::from([
         ("secret".to_owned(), toml::Value::from(secrets[0])),
@@ -79,7 +84,7 @@ pub fn provider(more: &str, url: &str, secrets: [&str; 2], clock: &HandClock) ->
     NativeHttp::new(channel, base, Duration::from_secs(30), Arc::new(clock.clone())).unwrap()
 }
 
-pub fn job(number: u8, attempt: u32, clock: &HandClock) -> Job {
+pub fn job(number: u8, attempt: u32, clock: &dyn Clock) -> Job {
     let addressing = Addressing { sns_id: "t".into(), ..Addressing::default() };
     Job {
         id: DeliveryId::from_bytes([number; 16]),
