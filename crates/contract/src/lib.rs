@@ -4,6 +4,7 @@
 //! decides what happens to a comment; an existing v1 client can be understood from this crate alone.
 
 mod code;
+pub mod deliveries;
 mod key;
 pub mod limits;
 mod outcome;

@@ -2,6 +2,7 @@
 
 use super::flights::Command;
 use super::{Dispatcher, Inner};
+use commentd_contract::deliveries::{Candidate, Candidates, ResolveRequest};
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, ResolvedBy};
 use commentd_delivery::verdict::Effect;
@@ -17,17 +18,6 @@ use std::time::Duration;
 /// How long a channel that states no `settles_within` is given before a person may say that a comment isn't
 /// there. Of the channels that were measured none took longer than 3 s.
 const UNSTATED_SETTLES_WITHIN: Duration = Duration::from_secs(60);
-
-/// What a person says about an unknown delivery.
-#[derive(Clone, Debug)]
-pub struct Said {
-    /// `delivered`, `held`, `misplaced` or `not_sent`.
-    pub outcome: Outcome,
-    /// The channel's id of the comment, if it is there and the id is known; empty otherwise.
-    pub comment_id: String,
-    /// Who says so.
-    pub by: String,
-}
 
 /// Why a delivery stays as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +71,19 @@ impl Dispatcher {
         Ok(self.inner.ledger.list(filter).await?)
     }
 
-    /// What the channel shows that reads like this delivery's comment. A text proves nothing: it is for a person
-    /// to judge.
-    ///
-    /// # Errors
-    /// Says why nobody can look.
-    pub async fn candidates(&self, record: &DeliveryRecord) -> Result<Vec<Item>, String> {
+    /// What the channel shows that reads like this delivery's comment, or why nobody can look. A text proves
+    /// nothing: it is for a person to judge.
+    pub async fn candidates(&self, record: &DeliveryRecord) -> Candidates {
+        match self.read_candidates(record).await {
+            Ok(items) => {
+                let candidate = |item: Item| Candidate { comment_id: item.comment_id, text: item.text };
+                Candidates { comments: items.into_iter().map(candidate).collect(), error: String::new() }
+            }
+            Err(error) => Candidates { comments: Vec::new(), error },
+        }
+    }
+
+    async fn read_candidates(&self, record: &DeliveryRecord) -> Result<Vec<Item>, String> {
         let comment = record.comment.clone().ok_or("its comment was forgotten")?;
         let attempt = unclear(record).last().or(record.attempts.last()).ok_or("it has no attempt")?;
         let link = self.inner.link_to(&attempt.destination);
@@ -110,21 +107,8 @@ impl Dispatcher {
     ///
     /// # Errors
     /// See [`Refused`]; the delivery then is as it was, but for a crash of the ledger in between.
-    pub async fn resolve(&self, id: DeliveryId, said: &Said) -> Result<DeliveryRecord, Refused> {
-        let kind = match said.outcome {
-            Outcome::Delivered => VerdictKind::Delivered,
-            Outcome::Held => VerdictKind::Held,
-            Outcome::Misplaced => VerdictKind::Misplaced,
-            Outcome::NotSent => VerdictKind::NotSent,
-            other => {
-                return Err(Refused::Malformed(format!(
-                    "outcome: must be delivered, held, misplaced or not_sent, is {other}"
-                )));
-            }
-        };
-        if kind == VerdictKind::NotSent && !said.comment_id.is_empty() {
-            return Err(Refused::Malformed("comment_id: a comment that isn't there has none".into()));
-        }
+    pub async fn resolve(&self, id: DeliveryId, said: &ResolveRequest) -> Result<DeliveryRecord, Refused> {
+        let kind = said.check().map_err(Refused::Malformed)?;
         let record = self.delivery(id).await?;
         self.inner.check_may_resolve(&record, kind)?;
         let at_ms = self.inner.clock.unix_ms();

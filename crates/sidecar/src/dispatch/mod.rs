@@ -10,6 +10,7 @@ mod flights;
 mod looks;
 mod progress;
 mod run;
+mod shown;
 mod told;
 mod under_way;
 
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use admission::Room;
+pub use shown::shown;
 pub use told::Told;
 
 /// How long after the deadline a settling may still be waited for.

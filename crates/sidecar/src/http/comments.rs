@@ -139,7 +139,8 @@ fn stand_ins(headers: &HeaderMap) -> StandIns<'_> {
     }
 }
 
-async fn read(request: Request) -> Result<(HeaderMap, Bytes), Refusal> {
+/// The body, read within its limits.
+pub(super) async fn read(request: Request) -> Result<(HeaderMap, Bytes), Refusal> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
     check_one_key(&head.headers)?;

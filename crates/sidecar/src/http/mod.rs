@@ -2,6 +2,7 @@
 
 mod access;
 mod comments;
+mod deliveries;
 mod health;
 mod refusal;
 
@@ -52,6 +53,10 @@ pub fn router(dispatcher: Dispatcher, surface: Surface) -> Router {
     Router::new()
         .route("/api/comment", post(comments::single))
         .route("/api/comment/batch", post(comments::batch))
+        .route("/api/deliveries", get(deliveries::list))
+        .route("/api/deliveries/{id}", get(deliveries::show))
+        .route("/api/deliveries/{id}/resolve", post(deliveries::resolve))
+        .route("/api/deliveries/{id}/forget", post(deliveries::forget))
         .route("/health", get(health::health))
         .route("/live", get(health::live))
         .fallback(refusal::no_such_path)

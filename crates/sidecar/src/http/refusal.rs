@@ -17,10 +17,14 @@ pub enum Refusal {
     Forbidden(String),
     /// 404.
     NoSuchPath(String),
+    /// 404: there is no such delivery, or it is another caller's.
+    NoSuchDelivery,
     /// 405.
     NoSuchMethod(String),
     /// 409: the key is in flight and the deadline came first.
     KeyInFlight,
+    /// 409: what is recorded, or the time that has passed, forbids it.
+    Conflict(String),
     /// 413.
     TooLarge(String),
     /// 415.
@@ -40,9 +44,9 @@ impl Refusal {
             Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
             Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
-            Refusal::NoSuchPath(_) => StatusCode::NOT_FOUND,
+            Refusal::NoSuchPath(_) | Refusal::NoSuchDelivery => StatusCode::NOT_FOUND,
             Refusal::NoSuchMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::KeyInFlight => StatusCode::CONFLICT,
+            Refusal::KeyInFlight | Refusal::Conflict(_) => StatusCode::CONFLICT,
             Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::NotJson(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -71,11 +75,13 @@ impl Refusal {
             Refusal::KeyInFlight => {
                 "a request with this idempotency key is still in flight; ask again with the same key".into()
             }
+            Refusal::NoSuchDelivery => "there is no such delivery of yours".into(),
             Refusal::KeyReused => {
                 "this idempotency key was used with another comment; take a new key for a new comment".into()
             }
             Refusal::Malformed(message)
             | Refusal::Forbidden(message)
+            | Refusal::Conflict(message)
             | Refusal::NoSuchPath(message)
             | Refusal::NoSuchMethod(message)
             | Refusal::TooLarge(message)
@@ -116,8 +122,25 @@ impl From<RequestError> for Refusal {
     }
 }
 
-const PATHS: [(&str, &str); 4] =
-    [("/api/comment", "POST"), ("/api/comment/batch", "POST"), ("/health", "GET"), ("/live", "GET")];
+const PATHS: [(&str, &str); 8] = [
+    ("/api/comment", "POST"),
+    ("/api/comment/batch", "POST"),
+    ("/api/deliveries", "GET"),
+    ("/api/deliveries/{id}", "GET"),
+    ("/api/deliveries/{id}/resolve", "POST"),
+    ("/api/deliveries/{id}/forget", "POST"),
+    ("/health", "GET"),
+    ("/live", "GET"),
+];
+
+/// Whether this is a path of that pattern, whose `{…}` stands for any one part.
+fn matches(pattern: &str, path: &str) -> bool {
+    let mut parts = path.split('/');
+    pattern
+        .split('/')
+        .all(|wanted| parts.next().is_some_and(|part| wanted.starts_with('{') || wanted == part))
+        && parts.next().is_none()
+}
 
 pub(super) async fn no_such_path(uri: Uri) -> Response {
     let paths: Vec<&str> = PATHS.iter().map(|(path, _)| *path).collect();
@@ -127,7 +150,7 @@ pub(super) async fn no_such_path(uri: Uri) -> Response {
 
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> Response {
     let allowed =
-        PATHS.iter().find(|(path, _)| *path == uri.path()).map_or("GET, POST", |(_, method)| *method);
+        PATHS.iter().find(|(path, _)| matches(path, uri.path())).map_or("GET, POST", |(_, method)| *method);
     let message = format!("{} takes {allowed}, not {method}", uri.path());
     let mut response = Refusal::NoSuchMethod(message).into_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));

@@ -4,19 +4,20 @@ use super::support::{
     Channel, Does, SETTLES_WITHIN, Store, ask, destination, dispatcher, ends, id, intent, opening, record,
     told, verdict, wait_for,
 };
+use commentd_contract::deliveries::ResolveRequest;
 use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::record::ResolvedBy;
 use commentd_delivery::{Clock, DeliveryId};
 use commentd_ledger::{End, Settling};
 use commentd_providers::manifest::Item;
-use commentd_sidecar::dispatch::deliveries::{Refused, Said};
+use commentd_sidecar::dispatch::deliveries::Refused;
 use std::sync::Arc;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(20);
 
-fn says(outcome: Outcome, comment_id: &str) -> Said {
-    Said { outcome, comment_id: comment_id.into(), by: "Ann".into() }
+fn says(outcome: Outcome, comment_id: &str) -> ResolveRequest {
+    ResolveRequest { outcome, comment_id: comment_id.into(), by: "Ann".into() }
 }
 
 fn here() -> commentd_delivery::record::Destination {
@@ -164,14 +165,14 @@ async fn candidates_are_what_reads_like_the_comment() {
     let item = |comment_id: &str, text: &str| Item { comment_id: comment_id.into(), text: text.into() };
     *channel.texts.lock().unwrap() =
         vec![item("1", "comment 1"), item("2", "<p>comment  1</p>"), item("3", "comment 12")];
-    let candidates = dispatcher.candidates(&record(&ledger, 1).await).await.unwrap();
-    let ids: Vec<&str> = candidates.iter().map(|item| item.comment_id.as_str()).collect();
+    let candidates = dispatcher.candidates(&record(&ledger, 1).await).await;
+    let ids: Vec<&str> = candidates.comments.iter().map(|item| item.comment_id.as_str()).collect();
     assert_eq!(ids, ["1", "2"]);
 
     ledger.settle(ends(1, 1, verdict(VerdictKind::Unknown))).await.unwrap();
     let forgotten = dispatcher.forget(id(1)).await.unwrap();
     assert_eq!((forgotten.comment.as_ref(), forgotten.outcome()), (None, Outcome::Unknown));
-    let reason = dispatcher.candidates(&forgotten).await.unwrap_err();
-    assert!(reason.contains("forgotten"), "{reason}");
+    let nobody = dispatcher.candidates(&forgotten).await;
+    assert!(nobody.error.contains("forgotten") && nobody.comments.is_empty(), "{nobody:?}");
     assert_eq!(dispatcher.forget(id(9)).await, Err(Refused::NotFound));
 }
