@@ -1,78 +1,15 @@
 //! Keys: one comment a key, whatever the callers, the channel or `kill -9` do in between.
 
 use crate::misbehaving::{Latch, Port, Server, stored};
-use crate::support::process::Served;
-use crate::support::{Answer, Board, Client, PATIENCE, Program, Sidecar, at, wait_for};
+use crate::support::rig::{assert_outcome, comment};
+use crate::support::{Answer, Board, Client, PATIENCE, Program, Rig, Sidecar, at, wait_for};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Barrier;
 use std::time::Instant;
-use tempfile::TempDir;
 
 /// In milliseconds: longer than any test.
 const FOREVER_MS: u64 = 300_000;
-
-/// A board, and a sidecar in front of it with a ledger on disk.
-struct Rig {
-    board: Served,
-    sidecar: Served,
-    directory: TempDir,
-}
-
-impl Rig {
-    /// With this fault plan of the board and these arguments of the sidecar.
-    fn start(faults: &str, args: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let plan = directory.path().join("faults.toml");
-        std::fs::write(&plan, faults).unwrap();
-        let board = Board::start(&["--faults", plan.to_str().unwrap()]);
-        let sidecar = Sidecar::for_channel("board", &board.url, directory.path(), args);
-        Self { board, sidecar, directory }
-    }
-
-    /// `kill -9`, and a new sidecar on the same ledger.
-    fn killed_and_restarted(self) -> Self {
-        let Self { board, sidecar, directory } = self;
-        sidecar.kill();
-        let sidecar = Sidecar::for_channel("board", &board.url, directory.path(), &[]);
-        Self { board, sidecar, directory }
-    }
-
-    fn ledger(&self) -> PathBuf {
-        self.directory.path().join("ledger.db")
-    }
-
-    fn post(&self, comment: &Value) -> Value {
-        let answer = self.sidecar.client().comment(comment);
-        assert_eq!(answer.status, 200, "{}", answer.json());
-        answer.json()
-    }
-
-    fn texts(&self) -> Vec<String> {
-        let comments = Board::comments(&self.board.url, "t");
-        comments.iter().map(|comment| comment["text"].as_str().unwrap().to_owned()).collect()
-    }
-
-    /// How many comments the board was sent, whatever it did with them.
-    fn received(&self) -> u64 {
-        Board::counter(&self.board.url, "received")
-    }
-
-    fn stored(&self) -> u64 {
-        Board::counter(&self.board.url, "stored")
-    }
-}
-
-fn comment(content: &str, key: &str) -> Value {
-    json!({"content": content, "sns_id": "t", "idempotency_key": key, "deadline_ms": 20_000})
-}
-
-#[track_caller]
-fn assert_outcome(reply: &Value, outcome: &str, replayed: bool) {
-    assert_eq!(at(reply, "data.outcome"), outcome, "{reply:#}");
-    assert_eq!(at(reply, "data.replayed"), replayed, "{reply:#}");
-}
 
 /// A reply without what may differ between two callers of one key.
 fn essence(mut reply: Value) -> Value {

@@ -15,8 +15,10 @@
 
 mod bad_input;
 mod client_view;
+mod deliveries;
 mod gate;
 mod isso;
 mod keys;
 mod misbehaving;
+mod promise;
 mod support;

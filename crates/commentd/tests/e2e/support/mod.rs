@@ -2,9 +2,11 @@
 
 pub mod http;
 pub mod process;
+pub mod rig;
 
 pub use http::{Answer, Client};
 pub use process::{Board, Program, Sidecar};
+pub use rig::Rig;
 
 use std::time::{Duration, Instant};
 
