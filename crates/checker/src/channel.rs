@@ -1,5 +1,6 @@
 //! What the channel has stored, and what it admits to have done to its clients.
 
+use commentd_contract::Outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,9 @@ pub struct Stored {
     /// When it was stored, in milliseconds since 1970; 0 if the channel doesn't say.
     #[serde(default)]
     pub stored_at_ms: u64,
+    /// How it stands there: `delivered`, `held` or `misplaced`; `None` if the channel doesn't say.
+    #[serde(default)]
+    pub stands: Option<Outcome>,
 }
 
 /// A fault that the channel has made.
@@ -38,6 +42,8 @@ pub struct Record {
     pub lied: BTreeSet<String>,
     /// Texts that it stored later than it says it ever does.
     pub stayed_away: BTreeSet<String>,
+    /// Faults by name, as often as they were made.
+    pub faults: BTreeMap<String, u64>,
 }
 
 /// The one fault that is a lie: a refusal after the comment was stored.
@@ -65,6 +71,7 @@ impl Record {
                 }
                 record.hit.insert(text);
             }
+            *record.faults.entry(fault.fault).or_default() += 1;
         }
         record
     }

@@ -1,10 +1,10 @@
 //! The promises of SPEC 3, key by key.
 
 use crate::channel::{Record, Stored};
-use crate::log::{Call, History, Log};
+use crate::log::{Call, History, ItemAnswer, Log};
 use commentd_contract::Outcome;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// Why a key's history breaks the promise.
@@ -18,8 +18,54 @@ pub struct Violation {
     pub item: usize,
     /// What is wrong.
     pub what: String,
+    /// Whose it is, where the channel broke its own word about this comment in a way that looks like this.
+    pub excuse: Option<Excuse>,
     /// The comment's history, a line an event.
     pub history: Vec<String>,
+}
+
+/// What the channel did that no client of it could have known. The promise is given only for channels that don't.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Excuse {
+    /// It stored the comment and answered that it had refused it.
+    Lied,
+    /// It stored the comment later than it says it ever does.
+    StayedAway,
+}
+
+/// Something that is wrong with one comment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Finding {
+    promise: u8,
+    what: String,
+    excuse: Option<Excuse>,
+}
+
+/// What the channel did to one comment, and so what it can be blamed for.
+struct Blame {
+    lied: bool,
+    stayed_away: bool,
+}
+
+impl Blame {
+    fn away(&self) -> Option<Excuse> {
+        self.stayed_away.then_some(Excuse::StayedAway)
+    }
+
+    fn lie_or_away(&self) -> Option<Excuse> {
+        if self.lied { Some(Excuse::Lied) } else { self.away() }
+    }
+}
+
+/// The findings about one comment.
+#[derive(Default)]
+struct Findings(BTreeSet<Finding>);
+
+impl Findings {
+    fn add(&mut self, promise: u8, excuse: Option<Excuse>, what: impl Into<String>) {
+        self.0.insert(Finding { promise, what: what.into(), excuse });
+    }
 }
 
 /// Goes through all keys, and through all comments of the channel.
@@ -27,7 +73,10 @@ pub fn check(log: &Log, record: &Record) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut owners: BTreeMap<&str, &History> = BTreeMap::new();
     for (text, history) in &log.histories {
-        let mut found = check_one(history, record.of(text));
+        let blame =
+            Blame { lied: record.lied.contains(text), stayed_away: record.stayed_away.contains(text) };
+        let (stored, _) = effects(history, record.of(text));
+        let mut found = check_one(history, &stored, &blame);
         for answer in history.calls.iter().filter_map(|call| call.answer.as_ref()) {
             if answer.comment_id.is_empty() || !exists(answer.outcome) {
                 continue;
@@ -35,16 +84,15 @@ pub fn check(log: &Log, record: &Record) -> Vec<Violation> {
             let owner = owners.entry(&answer.comment_id).or_insert(history);
             if !std::ptr::eq(*owner, history) {
                 let other = format!("{}[{}]", owner.key, owner.item);
-                found.push((2, format!("comment {} was claimed for {other}, too", answer.comment_id)));
+                found.add(2, None, format!("comment {} was claimed for {other}, too", answer.comment_id));
             }
         }
-        found.sort();
-        found.dedup();
-        violations.extend(found.into_iter().map(|(promise, what)| Violation {
-            promise,
+        violations.extend(found.0.into_iter().map(|finding| Violation {
+            promise: finding.promise,
             key: history.key.clone(),
             item: history.item,
-            what,
+            what: finding.what,
+            excuse: finding.excuse,
             history: told(text, history, record),
         }));
     }
@@ -55,6 +103,7 @@ pub fn check(log: &Log, record: &Record) -> Vec<Violation> {
                 key: String::new(),
                 item: 0,
                 what: format!("the channel has {} comments that nobody asked for: {text:?}", stored.len()),
+                excuse: None,
                 history: Vec::new(),
             });
         }
@@ -62,48 +111,70 @@ pub fn check(log: &Log, record: &Record) -> Vec<Violation> {
     violations
 }
 
+/// The comments with this text that its key may have added, and how many were there before anybody asked for it:
+/// those are somebody else's.
+pub(crate) fn effects<'a>(history: &History, stored: &'a [Stored]) -> (Vec<&'a Stored>, usize) {
+    let asked_ms = history.calls.iter().map(|call| call.asked_ms).min().unwrap_or(0);
+    let is_ours = |comment: &&Stored| comment.stored_at_ms == 0 || comment.stored_at_ms >= asked_ms;
+    let ours: Vec<&Stored> = stored.iter().filter(is_ours).collect();
+    let others = stored.len() - ours.len();
+    (ours, others)
+}
+
 fn exists(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Delivered | Outcome::Held | Outcome::Misplaced)
 }
 
-fn check_one(history: &History, stored: &[Stored]) -> Vec<(u8, String)> {
-    let mut found = Vec::new();
+fn check_one(history: &History, stored: &[&Stored], blame: &Blame) -> Findings {
+    let mut found = Findings::default();
     if stored.len() > 1 {
-        found.push((1, format!("the channel has it {} times", stored.len())));
+        // A lie is no excuse: what was refused is never sent again.
+        found.add(1, blame.away(), format!("the channel has it {} times", stored.len()));
     }
     for call in &history.calls {
         let (Some(answer), Some(ended_ms)) = (&call.answer, call.ended_ms) else { continue };
         match answer.outcome {
             Outcome::Delivered | Outcome::Held | Outcome::Misplaced => {
-                check_existing(call, ended_ms, stored, &mut found);
+                check_existing(answer, ended_ms, stored, &mut found);
             }
             Outcome::Refused => {
                 if !stored.is_empty() {
-                    found.push((3, "it was answered refused, and the channel has it".into()));
+                    let what = "it was answered refused, and the channel has it";
+                    found.add(3, blame.lie_or_away(), what);
                 }
             }
-            Outcome::NotSent => check_absent(history, call, ended_ms, stored, &mut found),
+            Outcome::NotSent => check_absent(history, call, ended_ms, stored, blame, &mut found),
             // None or one; promise 1 has counted already.
-            Outcome::Unknown | Outcome::DryRun => {}
+            Outcome::Unknown => {}
+            Outcome::DryRun => found.add(0, None, "a dry run was answered to a client that asked for none"),
         }
     }
     check_changes(history, &mut found);
     found
 }
 
-fn check_existing(call: &Call, ended_ms: u64, stored: &[Stored], found: &mut Vec<(u8, String)>) {
-    let Some(answer) = &call.answer else { return };
+fn check_existing(answer: &ItemAnswer, ended_ms: u64, stored: &[&Stored], found: &mut Findings) {
     let outcome = answer.outcome;
     // Milliseconds are cut off on both sides alike, so a comment stored before the answer never looks younger.
     if !stored.iter().any(|comment| comment.stored_at_ms <= ended_ms) {
         let what = if stored.is_empty() { "has none" } else { "stored it only later" };
-        found.push((2, format!("it was answered {outcome}, and the channel {what}")));
-    } else if !answer.comment_id.is_empty() && !stored.iter().any(|comment| comment.id == answer.comment_id) {
-        found.push((
-            2,
-            format!("it was answered {outcome} as comment {}, which is another one", answer.comment_id),
-        ));
+        found.add(2, None, format!("it was answered {outcome}, and the channel {what}"));
+        return;
     }
+    let named = stored.iter().find(|comment| comment.id == answer.comment_id);
+    if named.is_none() && !answer.comment_id.is_empty() {
+        let id = &answer.comment_id;
+        found.add(2, None, format!("it was answered {outcome} as comment {id}, which is another one"));
+    }
+    let stands = named.or(stored.first()).and_then(|comment| comment.stands);
+    if let Some(stands) = stands.filter(|stands| !fits(outcome, *stands)) {
+        found.add(2, None, format!("it was answered {outcome}, and at the channel it is {stands}"));
+    }
+}
+
+/// Whether an outcome fits how the comment stands now. Somebody may have published meanwhile what was held.
+fn fits(outcome: Outcome, stands: Outcome) -> bool {
+    outcome == stands || (outcome == Outcome::Held && stands == Outcome::Delivered)
 }
 
 /// After `not_sent` there is none, until a call that was still open then, or came later, adds one.
@@ -111,40 +182,45 @@ fn check_absent(
     history: &History,
     call: &Call,
     ended_ms: u64,
-    stored: &[Stored],
-    found: &mut Vec<(u8, String)>,
+    stored: &[&Stored],
+    blame: &Blame,
+    found: &mut Findings,
 ) {
-    if stored.iter().any(|comment| comment.stored_at_ms > 0 && comment.stored_at_ms < ended_ms) {
-        found.push((3, "it was answered not_sent while the channel had it".into()));
-    }
     let end = call.ended.unwrap_or(usize::MAX);
-    let others_may_send = history
-        .calls
-        .iter()
-        .any(|other| other.asked != call.asked && other.ended.is_none_or(|other_end| other_end > end));
-    if !stored.is_empty() && !others_may_send {
-        found.push((3, "its last word was not_sent, and the channel has it".into()));
+    let others = || {
+        let ended_later = |other: &&Call| other.ended.is_none_or(|other_end| other_end > call.asked);
+        history.calls.iter().filter(|other| other.asked != call.asked).filter(ended_later)
+    };
+    // While another call is open, it may add the comment between this answer's making and its arrival.
+    let before_ms = if others().any(|other| other.asked < end) { call.asked_ms } else { ended_ms };
+    if stored.iter().any(|comment| comment.stored_at_ms > 0 && comment.stored_at_ms < before_ms) {
+        found.add(3, blame.away(), "it was answered not_sent while the channel had it");
+    }
+    if !stored.is_empty() && others().next().is_none() {
+        found.add(3, blame.away(), "its last word was not_sent, and the channel has it");
     }
 }
 
-fn check_changes(history: &History, found: &mut Vec<(u8, String)>) {
+fn check_changes(history: &History, found: &mut Findings) {
     let answered = || history.calls.iter().filter(|call| call.answer.is_some());
-    for first in answered() {
-        let Some(certain) = first.answer.as_ref().filter(|answer| answer.outcome.is_final()) else {
-            continue;
-        };
-        for later in answered() {
-            let Some(answer) = &later.answer else { continue };
-            let is_later = first.ended.is_some_and(|ended| later.asked > ended);
-            if answer.outcome.is_final() {
-                if answer.outcome != certain.outcome {
-                    found.push((5, format!("{} became {}", certain.outcome, answer.outcome)));
-                } else if answer.comment_id != certain.comment_id {
-                    found.push((5, "its comment id changed".into()));
-                }
-            } else if is_later {
-                found.push((5, format!("{} became {}", certain.outcome, answer.outcome)));
+    // Against the first certain answer, every other certain one and every later doubt is a change.
+    let is_certain = |call: &&Call| call.answer.as_ref().is_some_and(|answer| answer.outcome.is_final());
+    let first = answered().filter(is_certain).min_by_key(|call| call.ended);
+    let Some((first, certain)) = first.and_then(|first| Some((first, first.answer.as_ref()?))) else {
+        return;
+    };
+    for later in answered() {
+        let Some(answer) = &later.answer else { continue };
+        let is_later = first.ended.is_some_and(|ended| later.asked > ended);
+        if answer.outcome.is_final() {
+            if answer.outcome != certain.outcome {
+                found.add(5, None, format!("{} became {}", certain.outcome, answer.outcome));
+            } else if answer.comment_id != certain.comment_id {
+                let (was, is) = (&certain.comment_id, &answer.comment_id);
+                found.add(5, None, format!("its comment id changed from {was:?} to {is:?}"));
             }
+        } else if is_later {
+            found.add(5, None, format!("{} became {}", certain.outcome, answer.outcome));
         }
     }
 }

@@ -13,6 +13,6 @@ pub mod log;
 pub mod summary;
 
 pub use channel::Record;
-pub use check::{Violation, check};
+pub use check::{Excuse, Violation, check};
 pub use log::{Entry, History, ItemAnswer};
 pub use summary::Summary;

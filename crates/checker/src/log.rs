@@ -73,10 +73,24 @@ pub struct Call {
     pub ended: Option<usize>,
     /// Wall time of its end, in milliseconds since 1970.
     pub ended_ms: Option<u64>,
-    /// What was said; `None` if nothing was.
+    /// What was said of the comment; `None` if nothing was.
     pub answer: Option<ItemAnswer>,
-    /// Why not, for people.
+    /// Whether an answer came that says nothing of the comment: the sidecar had no room, or the key was in flight.
+    pub put_off: bool,
+    /// Why nothing was said, for people.
     pub silence: String,
+}
+
+/// The code of a comment whose key was in flight when the deadline came: nothing is said of the comment itself,
+/// and the outcome beside it means only that.
+const KEY_IN_FLIGHT: i64 = 64;
+
+impl Call {
+    fn end(&mut self, place: usize, at_ms: u64, silence: String) {
+        self.ended = Some(place);
+        self.ended_ms = Some(at_ms);
+        self.silence = silence;
+    }
 }
 
 /// All that happened to one comment of one key.
@@ -183,6 +197,7 @@ impl Log {
                             ended: None,
                             ended_ms: None,
                             answer: None,
+                            put_off: false,
                             silence: "the log ends before it".into(),
                         });
                     }
@@ -193,15 +208,23 @@ impl Log {
                         return Err(wrong("an answer for another number of comments"));
                     }
                     for (index, text) in texts.iter().enumerate() {
-                        let answer = items.get(index).cloned();
-                        log.end(text, asked, place, *at_ms, answer, &format!("status {status}"));
+                        let item = items.get(index).cloned();
+                        let answer = item.filter(|item| item.error_code != KEY_IN_FLIGHT);
+                        let silence = format!("answered with status {status}, and nothing said of it");
+                        if let Some(call) = log.call(text, asked) {
+                            call.end(place, *at_ms, silence);
+                            call.put_off = answer.is_none();
+                            call.answer = answer;
+                        }
                     }
                 }
                 Entry::Unanswered { call, at_ms, reason } => {
                     log.unanswered += 1;
                     let (texts, asked) = open.remove(call).ok_or_else(|| wrong("nobody asked this"))?;
                     for text in &texts {
-                        log.end(text, asked, place, *at_ms, None, reason);
+                        if let Some(call) = log.call(text, asked) {
+                            call.end(place, *at_ms, reason.clone());
+                        }
                     }
                 }
             }
@@ -211,21 +234,8 @@ impl Log {
         Ok(log)
     }
 
-    fn end(
-        &mut self,
-        text: &str,
-        asked: usize,
-        place: usize,
-        at_ms: u64,
-        answer: Option<ItemAnswer>,
-        silence: &str,
-    ) {
-        let Some(history) = self.histories.get_mut(text) else { return };
-        if let Some(call) = history.calls.iter_mut().find(|call| call.asked == asked) {
-            call.ended = Some(place);
-            call.ended_ms = Some(at_ms);
-            silence.clone_into(&mut call.silence);
-            call.answer = answer;
-        }
+    /// The call about this comment that was asked at this place.
+    fn call(&mut self, text: &str, asked: usize) -> Option<&mut Call> {
+        self.histories.get_mut(text)?.calls.iter_mut().rev().find(|call| call.asked == asked)
     }
 }

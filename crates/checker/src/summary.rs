@@ -1,14 +1,14 @@
 //! What a run came to, in figures.
 
 use crate::channel::Record;
-use crate::check::{Violation, check};
-use crate::log::Log;
+use crate::check::{Excuse, Violation, check, effects};
+use crate::log::{History, Log};
 use commentd_contract::Outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What a run came to.
+/// What a run came to. A comment is one item of one key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Keys.
@@ -19,19 +19,23 @@ pub struct Summary {
     pub calls: u64,
     /// Calls without an answer.
     pub unanswered: u64,
-    /// Comments that the channel has.
+    /// Comments that the channel has and that were asked for before it had them.
     pub effects: u64,
-    /// Comments by the last outcome that was answered; `none` for those that never had an answer.
+    /// Comments of somebody else: the channel had them before anybody asked.
+    pub foreign: u64,
+    /// Comments by the last outcome that was answered; `none` for those of which nothing was ever said.
     pub outcomes: BTreeMap<String, u64>,
+    /// Faults of the channel, by name.
+    pub faults: BTreeMap<String, u64>,
     /// Comments hit by a fault: of the channel, or a call about them had no answer, or `unknown` for an answer.
     pub hit: u64,
     /// Of those, the ones whose first answer was `unknown`, or that had no answer to their first call.
     pub unknown_before_lookup: u64,
-    /// Of those, the ones whose last answer was `unknown`; lies and late ones left aside.
+    /// Of those, the ones whose last answer was `unknown`, or that never had one; lies and late ones left aside.
     pub unknown_after_lookup: u64,
-    /// Comments about which the channel lied, and that look like violations because of it.
+    /// Comments that look like violations because the channel lied about them.
     pub channel_lies: u64,
-    /// Comments that the channel stored later than it says it does, and that look like violations because of it.
+    /// Comments that look like violations because the channel stored them later than it says it does.
     pub stayed_away: u64,
     /// Comments whose history breaks the promise.
     pub violations: u64,
@@ -45,54 +49,54 @@ impl Summary {
             comments: log.histories.len() as u64,
             calls: log.calls,
             unanswered: log.unanswered,
-            effects: record.stored.values().map(|stored| stored.len() as u64).sum(),
+            faults: record.faults.clone(),
             ..Summary::default()
         };
         for (text, history) in &log.histories {
-            let answers = || history.calls.iter().filter_map(|call| call.answer.as_ref());
-            let last = answers().next_back().map(|answer| answer.outcome);
-            let word = last.map_or_else(|| "none".to_owned(), |outcome| outcome.to_string());
-            *summary.outcomes.entry(word).or_default() += 1;
-            let silent = history.calls.iter().any(|call| call.answer.is_none());
-            let ever_unknown = answers().any(|answer| answer.outcome == Outcome::Unknown);
-            if !(record.hit.contains(text) || silent || ever_unknown) {
-                continue;
-            }
-            summary.hit += 1;
-            let first = history.calls.first().and_then(|call| call.answer.as_ref());
-            if first.is_none_or(|answer| answer.outcome == Outcome::Unknown) {
-                summary.unknown_before_lookup += 1;
-            }
-            let excused = record.lied.contains(text) || record.stayed_away.contains(text);
-            if last.is_none_or(|outcome| outcome == Outcome::Unknown) && !excused {
-                summary.unknown_after_lookup += 1;
-            }
+            summary.count(text, history, record);
         }
-        let texts: BTreeMap<(&str, usize), &str> =
-            log.histories.iter().map(|(text, h)| ((h.key.as_str(), h.item), text.as_str())).collect();
-        let is_in = |violation: &Violation, set: &BTreeSet<String>| {
-            texts.get(&(violation.key.as_str(), violation.item)).is_some_and(|text| set.contains(*text))
-        };
+        let mut comments: BTreeMap<Option<Excuse>, BTreeSet<String>> = BTreeMap::new();
         let mut ours = Vec::new();
-        let (mut lies, mut away) = (BTreeSet::new(), BTreeSet::new());
         for violation in check(log, record) {
-            let name = (violation.key.clone(), violation.item);
-            if is_in(&violation, &record.lied) {
-                lies.insert(name);
-            } else if is_in(&violation, &record.stayed_away) {
-                away.insert(name);
-            } else {
+            // A comment that nobody asked for has no key; its text tells it from others.
+            let name = match violation.promise {
+                0 => violation.what.clone(),
+                _ => format!("{}[{}]", violation.key, violation.item),
+            };
+            comments.entry(violation.excuse).or_default().insert(name);
+            if violation.excuse.is_none() {
                 ours.push(violation);
             }
         }
-        let broken: BTreeSet<(&str, usize, &str)> = ours
-            .iter()
-            .map(|v| (v.key.as_str(), v.item, if v.promise == 0 { &*v.what } else { "" }))
-            .collect();
-        summary.channel_lies = lies.len() as u64;
-        summary.stayed_away = away.len() as u64;
-        summary.violations = broken.len() as u64;
+        let count = |excuse| comments.get(&excuse).map_or(0, |names| names.len() as u64);
+        summary.channel_lies = count(Some(Excuse::Lied));
+        summary.stayed_away = count(Some(Excuse::StayedAway));
+        summary.violations = count(None);
         (summary, ours)
+    }
+
+    fn count(&mut self, text: &str, history: &History, record: &Record) {
+        let (effects, others) = effects(history, record.of(text));
+        self.effects += effects.len() as u64;
+        self.foreign += others as u64;
+        let answers = || history.calls.iter().filter_map(|call| Some((call.ended?, call.answer.as_ref()?)));
+        let last = answers().max_by_key(|(ended, _)| *ended).map(|(_, answer)| answer.outcome);
+        let word = last.map_or_else(|| "none".to_owned(), |outcome| outcome.to_string());
+        *self.outcomes.entry(word).or_default() += 1;
+        let silent = history.calls.iter().any(|call| call.answer.is_none() && !call.put_off);
+        let ever_unknown = answers().any(|(_, answer)| answer.outcome == Outcome::Unknown);
+        if !(record.hit.contains(text) || silent || ever_unknown) {
+            return;
+        }
+        self.hit += 1;
+        let first = history.calls.iter().find(|call| !call.put_off).and_then(|call| call.answer.as_ref());
+        if first.is_none_or(|answer| answer.outcome == Outcome::Unknown) {
+            self.unknown_before_lookup += 1;
+        }
+        let excused = record.lied.contains(text) || record.stayed_away.contains(text);
+        if last.is_none_or(|outcome| outcome == Outcome::Unknown) && !excused {
+            self.unknown_after_lookup += 1;
+        }
     }
 
     /// The share of the comments hit by a fault that stayed unknown, in percent.
@@ -113,7 +117,12 @@ impl fmt::Display for Summary {
         writeln!(f, "  keys                  {}", self.keys)?;
         writeln!(f, "  comments              {}", self.comments)?;
         writeln!(f, "  calls                 {} ({} unanswered)", self.calls, self.unanswered)?;
-        writeln!(f, "  comments stored       {}", self.effects)?;
+        writeln!(f, "  comments stored       {} ({} of others)", self.effects, self.foreign)?;
+        let faults: Vec<String> =
+            self.faults.iter().map(|(fault, count)| format!("{fault} {count}")).collect();
+        if !faults.is_empty() {
+            writeln!(f, "  faults of the channel {}", faults.join(", "))?;
+        }
         writeln!(f, "  last outcomes         {}", outcomes.join(", "))?;
         writeln!(f, "  hit by a fault        {}", self.hit)?;
         writeln!(

@@ -32,7 +32,20 @@ fn unanswered(call: u64, at_ms: u64) -> Entry {
 }
 
 fn stored(key: &str, id: &str, stored_at_ms: u64) -> Stored {
-    Stored { id: id.into(), text: format!("text of {key}"), stored_at_ms }
+    Stored { id: id.into(), text: format!("text of {key}"), stored_at_ms, stands: None }
+}
+
+fn standing(stands: Outcome) -> Vec<Stored> {
+    vec![Stored { stands: Some(stands), ..stored("a", "7", 15) }]
+}
+
+/// An answer whose item has this code.
+fn coded(call: u64, at_ms: u64, outcome: Outcome, code: i64) -> Entry {
+    let Entry::Answered { call, at_ms, status, mut items } = answered(call, at_ms, outcome, "") else {
+        unreachable!()
+    };
+    items[0].error_code = code;
+    Entry::Answered { call, at_ms, status, items }
 }
 
 fn promises(entries: &[Entry], comments: Vec<Stored>) -> Vec<u8> {
@@ -42,7 +55,7 @@ fn promises(entries: &[Entry], comments: Vec<Stored>) -> Vec<u8> {
 
 #[test]
 fn honest_histories_have_no_violations() {
-    use Outcome::{Delivered, NotSent, Refused, Unknown};
+    use Outcome::{Delivered, Held, Misplaced, NotSent, Refused, Unknown};
     let cases: Vec<(Vec<Entry>, Vec<Stored>)> = vec![
         (vec![asked(1, "a", 10), answered(1, 20, Delivered, "7")], vec![stored("a", "7", 15)]),
         (vec![asked(1, "a", 10), answered(1, 20, Refused, "")], vec![]),
@@ -81,6 +94,31 @@ fn honest_histories_have_no_violations() {
             ],
             vec![stored("a", "7", 35)],
         ),
+        // Held when it was answered, and published by somebody since.
+        (vec![asked(1, "a", 10), answered(1, 20, Held, "7")], standing(Delivered)),
+        (vec![asked(1, "a", 10), answered(1, 20, Misplaced, "7")], standing(Misplaced)),
+        // Refused as a duplicate of what was there before anybody asked.
+        (vec![asked(1, "a", 10), answered(1, 20, Refused, "")], vec![stored("a", "7", 9)]),
+        // It was told not_sent while another call with the key had begun, which then added it.
+        (
+            vec![
+                asked(1, "a", 10),
+                asked(2, "a", 12),
+                answered(2, 30, Delivered, "7"),
+                answered(1, 31, NotSent, ""),
+            ],
+            vec![stored("a", "7", 25)],
+        ),
+        // Certain, and then in flight: nothing is said of the comment.
+        (
+            vec![
+                asked(1, "a", 10),
+                answered(1, 20, Delivered, "7"),
+                asked(2, "a", 30),
+                coded(2, 40, Unknown, 64),
+            ],
+            vec![stored("a", "7", 15)],
+        ),
     ];
     for (entries, comments) in cases {
         assert_eq!(promises(&entries, comments), [] as [u8; 0], "{entries:?}");
@@ -90,8 +128,7 @@ fn honest_histories_have_no_violations() {
 /// What is planted, the promises that it breaks, what clients saw, and what the channel has.
 type Planted = (&'static str, Vec<u8>, Vec<Entry>, Vec<Stored>);
 
-#[test]
-fn every_planted_violation_is_found() {
+fn planted_in_answers() -> Vec<Planted> {
     use Outcome::{Delivered, Held, NotSent, Refused, Unknown};
     let certain = || vec![asked(1, "a", 10), answered(1, 20, Delivered, "7"), asked(2, "a", 30)];
     let then = |outcome, id: &str| {
@@ -100,7 +137,7 @@ fn every_planted_violation_is_found() {
         entries
     };
     let one = || vec![stored("a", "7", 15)];
-    let cases: Vec<Planted> = vec![
+    vec![
         (
             "twice",
             vec![1],
@@ -141,8 +178,82 @@ fn every_planted_violation_is_found() {
         ("certain, then another kind", vec![5, 5], then(Held, "7"), one()),
         ("certain, then another id", vec![2, 5], then(Delivered, "9"), one()),
         ("nobody asked for it", vec![0], vec![], one()),
-    ];
-    for (name, expected, entries, comments) in cases {
+    ]
+}
+
+fn planted_in_what_became_of_it() -> Vec<Planted> {
+    use Outcome::{Delivered, DryRun, Held, Misplaced, NotSent, Refused, Unknown};
+    let one = || vec![stored("a", "7", 15)];
+    vec![
+        ("nobody asked for a dry run", vec![0], vec![asked(1, "a", 10), answered(1, 20, DryRun, "")], vec![]),
+        (
+            "delivered, and held at the channel",
+            vec![2],
+            vec![asked(1, "a", 10), answered(1, 20, Delivered, "7")],
+            standing(Held),
+        ),
+        (
+            "delivered, and misplaced at the channel",
+            vec![2],
+            vec![asked(1, "a", 10), answered(1, 20, Delivered, "7")],
+            standing(Misplaced),
+        ),
+        (
+            "misplaced, and well placed at the channel",
+            vec![2],
+            vec![asked(1, "a", 10), answered(1, 20, Misplaced, "7")],
+            standing(Delivered),
+        ),
+        (
+            "unknown, and twice in the end",
+            vec![1],
+            vec![
+                asked(1, "a", 10),
+                answered(1, 20, Unknown, ""),
+                asked(2, "a", 30),
+                answered(2, 40, Delivered, "8"),
+            ],
+            vec![stored("a", "7", 15), stored("a", "8", 35)],
+        ),
+        (
+            "delivered, but it is somebody else's from before",
+            vec![2],
+            vec![asked(1, "a", 10), answered(1, 20, Delivered, "7")],
+            vec![stored("a", "7", 5)],
+        ),
+        (
+            "not_sent for what was there before the question",
+            vec![3],
+            vec![
+                asked(1, "a", 10),
+                unanswered(1, 20),
+                asked(2, "a", 30),
+                asked(3, "a", 31),
+                answered(2, 40, NotSent, ""),
+                answered(3, 41, Delivered, "7"),
+            ],
+            vec![stored("a", "7", 15)],
+        ),
+        (
+            "unknown that became certain, and then another",
+            vec![3, 5],
+            vec![
+                asked(1, "a", 10),
+                answered(1, 20, Unknown, ""),
+                asked(2, "a", 30),
+                answered(2, 40, Delivered, "7"),
+                asked(3, "a", 50),
+                answered(3, 60, Refused, ""),
+            ],
+            one(),
+        ),
+    ]
+}
+
+#[test]
+fn every_planted_violation_is_found() {
+    for (name, expected, entries, comments) in [planted_in_answers(), planted_in_what_became_of_it()].concat()
+    {
         let found = promises(&entries, comments);
         let mut distinct = expected.clone();
         distinct.dedup();
@@ -200,6 +311,45 @@ fn a_lying_channel_and_one_that_stays_away_are_not_our_violations() {
     keys.dedup();
     assert_eq!(keys, ["ours", "soon"]);
     assert!(violations[0].history.iter().any(|line| line.contains("answered at 20: refused")));
+}
+
+#[test]
+fn a_lie_is_no_excuse_for_a_second_comment_nor_lateness_for_a_wrong_id() {
+    let entries = [
+        asked(1, "lied", 10),
+        answered(1, 20, Outcome::Refused, ""),
+        asked(2, "late", 10),
+        answered(2, 20, Outcome::Delivered, "9"),
+    ];
+    let comments = vec![stored("lied", "1", 15), stored("lied", "2", 16), stored("late", "3", 15)];
+    let fault = |name: &str, late_ms, key: &str| Fault {
+        fault: name.into(),
+        late_ms,
+        texts: vec![format!("text of {key}")],
+    };
+    let faults = [fault("refuse_after", None, "lied"), fault("store_late", Some(8000), "late")];
+    let log = Log::of(&entries).unwrap();
+    let (summary, violations) = Summary::of(&log, &Record::new(comments, faults, 1000));
+    assert_eq!((summary.channel_lies, summary.stayed_away, summary.violations), (1, 0, 2));
+    let found: Vec<(&str, u8)> = violations.iter().map(|v| (v.key.as_str(), v.promise)).collect();
+    assert_eq!(found, [("late", 2), ("lied", 1)]);
+}
+
+#[test]
+fn a_call_that_was_put_off_is_no_fault() {
+    let refused = |call| Entry::Answered { call, at_ms: 20, status: 503, items: vec![] };
+    let entries = [
+        asked(1, "a", 10),
+        refused(1),
+        asked(2, "a", 30),
+        answered(2, 40, Outcome::Delivered, "7"),
+        asked(3, "b", 10),
+        refused(3),
+    ];
+    let log = Log::of(&entries).unwrap();
+    let (summary, violations) = Summary::of(&log, &Record::new([stored("a", "7", 35)], [], 1000));
+    assert_eq!((summary.hit, summary.unanswered, violations.len()), (0, 0, 0));
+    assert_eq!(summary.outcomes.get("none"), Some(&1));
 }
 
 #[test]
