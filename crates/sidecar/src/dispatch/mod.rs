@@ -66,8 +66,10 @@ pub enum Delivered {
     KeyReused,
     /// The key is in flight, and the deadline came first.
     KeyInFlight,
-    /// The ledger can't record it, so nothing was sent.
+    /// The ledger can't record it, so nothing was sent, now or earlier under this key.
     NotRecorded(String),
+    /// The ledger can neither record it nor say what became of its key earlier, so nothing was sent now.
+    NotReadable(String),
     /// The sidecar failed; what became of it isn't known.
     Broken,
 }

@@ -38,6 +38,9 @@ struct Run {
     machine: Machine,
     /// Whether the ledger has a record of this delivery.
     opened: bool,
+    /// Whether nothing can have been sent under its key by an earlier delivery: the server made the key, or the
+    /// ledger has said so. Before that, nobody is told that nothing was sent.
+    key_is_clear: bool,
     /// Whether it answers from the record, because nothing may be sent under its key.
     replays: bool,
     /// The link of the last attempt.
@@ -88,6 +91,7 @@ pub(super) async fn fly(
     let mut run = Run::new(inner, flight, id, order.key, order.trace_id, Arc::new(order.comment));
     run.deadline = order.deadline;
     run.room = Some(order.room);
+    run.key_is_clear = order.key_is_made;
     let ending = async {
         if !order.key_is_made && run.has_no_time() && run.answer_from_record().await {
             return Ending::Over;
@@ -152,6 +156,7 @@ impl Run {
             id,
             machine: Machine::new(plan),
             opened: false,
+            key_is_clear: false,
             replays: false,
             link: 0,
             attempts: Vec::new(),
@@ -202,7 +207,9 @@ impl Run {
 
     /// Without time for an attempt, a key that is known still gets its answer.
     async fn answer_from_record(&mut self) -> bool {
-        let Ok(Some(record)) = self.inner.ledger.find(Find::Key(self.key.clone())).await else {
+        let found = self.inner.ledger.find(Find::Key(self.key.clone())).await;
+        let Ok(Some(record)) = found else {
+            self.key_is_clear = found.is_ok();
             return false;
         };
         match keyed::rule(&record, &self.flight.fingerprint) {
@@ -210,7 +217,10 @@ impl Run {
             KeyRule::Replay | KeyRule::LookUp => {
                 self.publish(Delivered::Told(Arc::new(Told::from_record(&record))))
             }
-            KeyRule::TryAfresh => return false,
+            KeyRule::TryAfresh => {
+                self.key_is_clear = true;
+                return false;
+            }
         }
         true
     }
@@ -315,9 +325,23 @@ impl Run {
             Back::Opened(Ok(Opened::Known(record))) => return self.key_is_known(&record),
             Back::Opened(Ok(Opened::New)) => {
                 self.opened = true;
+                self.key_is_clear = true;
                 self.intent_is_durable()
             }
             Back::Intended(Ok(())) => self.intent_is_durable(),
+            Back::Opened(Err(error)) if !self.key_is_clear => {
+                // A ledger that can't record may still be able to read.
+                tracing::error!(%error, "the intent can't be recorded; the key may be known");
+                let ledger = Arc::clone(&self.inner.ledger);
+                let key = Find::Key(self.key.clone());
+                self.under_way.ledger = Some(Box::pin(async move { Back::Found(ledger.find(key).await) }));
+                return false;
+            }
+            Back::Found(Ok(Some(record))) => return self.key_is_known(&record),
+            Back::Found(found) => {
+                self.key_is_clear = found.is_ok();
+                Event::IntentFailed
+            }
             Back::Opened(Err(error)) | Back::Intended(Err(error)) => {
                 tracing::error!(%error, "the intent can't be recorded, so nothing is sent");
                 Event::IntentFailed
@@ -525,8 +549,15 @@ impl Run {
     }
 
     fn answer(&mut self, answer: Answer) {
-        let delivered = if answer.code == Code::Overloaded && !answer.recorded {
+        let is_overload = answer.code == Code::Overloaded && !answer.recorded;
+        let is_unread = !self.opened && !self.key_is_clear && answer.outcome == Outcome::NotSent;
+        let delivered = if is_overload && is_unread {
+            Delivered::NotReadable(answer.message)
+        } else if is_overload {
             Delivered::NotRecorded(answer.message)
+        } else if is_unread {
+            // The ledger is slow: what became of the key earlier isn't known by the deadline.
+            Delivered::KeyInFlight
         } else {
             let id = self.opened.then_some(self.id);
             let told = Told {

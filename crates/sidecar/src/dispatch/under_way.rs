@@ -1,5 +1,6 @@
 //! What a flight waits for.
 
+use commentd_delivery::record::DeliveryRecord;
 use commentd_delivery::step::Event;
 use commentd_ledger::{LedgerError, Opened, Settled};
 use futures_util::future::BoxFuture;
@@ -7,6 +8,8 @@ use futures_util::future::BoxFuture;
 /// What comes back from the outside.
 pub(super) enum Back {
     Opened(Result<Opened, LedgerError>),
+    /// What is known of the key whose intent can't be recorded.
+    Found(Result<Option<DeliveryRecord>, LedgerError>),
     Intended(Result<(), LedgerError>),
     Settled(Result<Settled, LedgerError>),
     Event(Event),

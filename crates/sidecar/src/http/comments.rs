@@ -253,6 +253,7 @@ impl Receipt {
             Delivered::KeyReused => Err(Refusal::KeyReused),
             Delivered::KeyInFlight => Err(Refusal::KeyInFlight),
             Delivered::NotRecorded(message) => Err(Refusal::Overloaded(message)),
+            Delivered::NotReadable(message) => Err(Refusal::NotReadable(message)),
             Delivered::Broken => Ok(self.without_delivery(
                 Outcome::Unknown,
                 Code::Internal,
@@ -321,7 +322,7 @@ impl Receipt {
     /// What a refusal reads like on an item of a batch.
     fn refused(&self, refusal: &Refusal) -> ItemResult {
         let outcome = match refusal {
-            Refusal::KeyInFlight => Outcome::Unknown,
+            Refusal::KeyInFlight | Refusal::NotReadable(_) => Outcome::Unknown,
             Refusal::Overloaded(_) => Outcome::NotSent,
             _ => Outcome::Refused,
         };

@@ -33,6 +33,8 @@ pub enum Refusal {
     KeyReused,
     /// 503: nothing was sent.
     Overloaded(String),
+    /// 503: nothing was sent now, and what became of the key earlier can't be read.
+    NotReadable(String),
 }
 
 /// Seconds after which a caller may try again.
@@ -50,7 +52,7 @@ impl Refusal {
             Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::NotJson(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Refusal::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Overloaded(_) | Refusal::NotReadable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -60,7 +62,7 @@ impl Refusal {
             Refusal::Unauthorized | Refusal::Forbidden(_) => Code::Unauthorized,
             Refusal::KeyInFlight => Code::KeyInFlight,
             Refusal::KeyReused => Code::KeyReused,
-            Refusal::Overloaded(_) => Code::Overloaded,
+            Refusal::Overloaded(_) | Refusal::NotReadable(_) => Code::Overloaded,
             _ => Code::InvalidCommand,
         }
     }
@@ -86,7 +88,8 @@ impl Refusal {
             | Refusal::NoSuchMethod(message)
             | Refusal::TooLarge(message)
             | Refusal::NotJson(message)
-            | Refusal::Overloaded(message) => message.clone(),
+            | Refusal::Overloaded(message)
+            | Refusal::NotReadable(message) => message.clone(),
         }
     }
 
@@ -98,7 +101,7 @@ impl Refusal {
             Refusal::Unauthorized => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"commentd\""));
             }
-            Refusal::KeyInFlight | Refusal::Overloaded(_) => {
+            Refusal::KeyInFlight | Refusal::Overloaded(_) | Refusal::NotReadable(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
             }
             _ => {}
