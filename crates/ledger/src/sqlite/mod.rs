@@ -2,6 +2,7 @@
 //!
 //! - `file`: the path, its parent folder, its mode
 //! - `schema`: what stands in the file, and how an older one is brought up to date
+//! - `planned`: failures that a test asks for
 //! - `queue`: what waits for the writer, bounded
 //! - `writer`: group commit, and what a failure means for what comes later
 //! - `operations`: each operation as SQL
@@ -10,6 +11,7 @@
 mod error;
 mod file;
 mod operations;
+mod planned;
 mod queue;
 mod rows;
 mod schema;
@@ -80,7 +82,7 @@ impl SqliteLedger {
     /// # Errors
     /// See [`OpenError`]; each says what to do.
     pub fn open(path: &Path, stamp: Stamp, options: &SqliteOptions) -> Result<SqliteLedger, OpenError> {
-        Self::open_tuned(path, stamp, options, |_| Ok(()))
+        Self::open_tuned(path, stamp, options, planned::arm)
     }
 
     /// `tune` may set what the tests need on the connection.

@@ -1,6 +1,7 @@
 //! The one thread that writes: it commits everything that waits in one transaction, then answers all of it.
 
 use super::operations::{self, Fault};
+use super::planned;
 use super::queue::{Operation, Queue, Reply};
 use super::schema::BUSY_TIMEOUT;
 use crate::LedgerError;
@@ -101,7 +102,8 @@ impl Writer {
         }
         let recorded = self.connection.total_changes() != before;
         if records && recorded && failure.is_none() {
-            self.commits.fetch_add(1, Ordering::Relaxed);
+            let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
+            planned::committed(&self.connection, commits);
         }
         for answer in answers {
             answer(failure.as_ref());
