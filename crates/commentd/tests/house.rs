@@ -30,6 +30,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("commentd-board", &["commentd-contract"]),
     ("commentd-checker", &["commentd-contract"]),
     (
+        "commentd-chaos",
+        &[
+            "commentd",
+            "commentd-board",
+            "commentd-checker",
+            "commentd-contract",
+            "commentd-delivery",
+            "commentd-ledger",
+            "commentd-providers",
+            "commentd-sidecar",
+        ],
+    ),
+    (
         "commentd-simulation",
         &[
             "commentd-contract",

@@ -1,0 +1,30 @@
+//! `commentd-chaos`: see the library. Exits 0 without violations, 1 with some, 2 if it could not run.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a command prints is what it is for")]
+
+use clap::Parser;
+use commentd_chaos::options::Options;
+use commentd_chaos::{Failure, run};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match go(&options) {
+        Ok(outcome) => {
+            println!("{outcome}");
+            ExitCode::from(u8::from(outcome.summary.violations > 0))
+        }
+        Err(failure) => {
+            eprintln!("commentd-chaos: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn go(options: &Options) -> Result<run::Outcome, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stop = async { drop(tokio::signal::ctrl_c().await) };
+        run::run(options, stop).await
+    })
+}

@@ -1,0 +1,30 @@
+//! commentd with fences, for tests of crashes; see `commentd_providers::fence`. With the name of a rule in
+//! `COMMENTD_SABOTAGE` it is broken on purpose; see `commentd_delivery::sabotage`.
+
+#![allow(clippy::print_stderr, reason = "a program for tests says what it doesn't understand")]
+
+use commentd::cli::Cli;
+use commentd_delivery::sabotage;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    die_with_parent();
+    if let Ok(name) = std::env::var("COMMENTD_SABOTAGE") {
+        match name.parse() {
+            Ok(rule) => sabotage::switch_off(rule),
+            Err(error) => {
+                eprintln!("commentd-fenced: COMMENTD_SABOTAGE: {error}");
+                return ExitCode::from(commentd::COULD_NOT_RUN);
+            }
+        }
+    }
+    commentd::run(Cli::from_command_line())
+}
+
+/// A run that was killed itself leaves nobody behind who holds its ledger.
+fn die_with_parent() {
+    #[cfg(target_os = "linux")]
+    {
+        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    }
+}

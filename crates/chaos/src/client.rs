@@ -1,0 +1,168 @@
+//! One call, written down before it is made and after it has ended. Nothing is retried, redirected or pooled here.
+
+use crate::Failure;
+use bytes::Bytes;
+use commentd_checker::{Entry, ItemAnswer};
+use http::{Method, Request, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::net::TcpStream;
+
+/// Longest that a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+const MAX_REPLY_BYTES: usize = 16 << 20;
+
+/// Wall time, in milliseconds since 1970: the board's `stored_at_ms` is on the same clock.
+#[allow(clippy::disallowed_methods, reason = "a log of what happened when")]
+pub fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The clients' log. A line is with the operating system before the function that wrote it returns.
+#[derive(Debug)]
+pub struct ClientLog {
+    file: Mutex<File>,
+    calls: AtomicU64,
+}
+
+impl ClientLog {
+    /// Opens the log to go on with it; `calls` is how many it has already. What its last writer didn't finish is cut
+    /// off, so that the next line stands alone.
+    ///
+    /// # Errors
+    /// When the file can't be read or written.
+    pub fn open(path: &Path, calls: u64) -> Result<Self, Failure> {
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        file.set_len(whole as u64)?;
+        Ok(Self { file: Mutex::new(file), calls: AtomicU64::new(calls) })
+    }
+
+    fn write(&self, entry: &Entry) -> Result<(), Failure> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        Ok(self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)?)
+    }
+}
+
+/// What is asked in one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The key.
+    pub key: String,
+    /// The target.
+    pub target: String,
+    /// The comments.
+    pub texts: Vec<String>,
+}
+
+/// How a call ended, as far as the client is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Every comment's outcome is final.
+    Final,
+    /// Some comment's isn't, or there was no answer.
+    NotYet,
+}
+
+/// Asks the sidecar at `address` (`host:port`), and writes down what came of it.
+///
+/// # Errors
+/// When the log can't be written; what the sidecar does is never an error here.
+pub async fn ask(log: &ClientLog, address: &str, ask: &Ask, deadline_ms: u64) -> Result<Known, Failure> {
+    let call = log.calls.fetch_add(1, Ordering::Relaxed);
+    log.write(&Entry::Asked { call, at_ms: wall_ms(), key: ask.key.clone(), texts: ask.texts.clone() })?;
+    let exchange = tokio::time::timeout(PATIENCE, post(address, ask, deadline_ms)).await;
+    let answer = exchange.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
+    let at_ms = wall_ms();
+    match answer.and_then(|(status, body)| Ok((status, items(status, &body, ask.texts.len())?))) {
+        Err(reason) => {
+            log.write(&Entry::Unanswered { call, at_ms, reason })?;
+            Ok(Known::NotYet)
+        }
+        Ok((status, items)) => {
+            let all = !items.is_empty() && items.iter().all(|item| item.outcome.is_final());
+            log.write(&Entry::Answered { call, at_ms, status, items })?;
+            Ok(if all { Known::Final } else { Known::NotYet })
+        }
+    }
+}
+
+async fn post(address: &str, ask: &Ask, deadline_ms: u64) -> Result<(u16, Bytes), String> {
+    let say = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+    let mut body = serde_json::json!({"sns_id": ask.target, "deadline_ms": deadline_ms});
+    let (path, content) = match ask.texts.as_slice() {
+        [text] => ("/api/comment", ("content", Value::from(text.as_str()))),
+        texts => ("/api/comment/batch", ("comments", Value::from(texts))),
+    };
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert(content.0.into(), content.1);
+        fields.insert("concurrency".into(), 4.into());
+    }
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(header::HOST, address)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("idempotency-key", &ask.key)
+        .header(header::CONNECTION, "close")
+        .body(Full::new(Bytes::from(body.to_string())))
+        .map_err(|error| say("the request", &error))?;
+    let stream = TcpStream::connect(address).await.map_err(|error| say("connect", &error))?;
+    let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| say("handshake", &error))?;
+    // The set ends the connection with this future.
+    let mut driving = tokio::task::JoinSet::new();
+    driving.spawn(driver);
+    let response = sender.send_request(request).await.map_err(|error| say("the connection", &error))?;
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), MAX_REPLY_BYTES).collect().await;
+    Ok((status, body.map_err(|error| say("the reply", &error))?.to_bytes()))
+}
+
+/// What the reply says of each comment; nothing where the status says that nothing was done.
+fn items(status: u16, body: &[u8], expected: usize) -> Result<Vec<ItemAnswer>, String> {
+    if status != 200 {
+        return Ok(Vec::new());
+    }
+    let reply: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
+    let data = reply.get("data").unwrap_or(&Value::Null);
+    let of = |fields: &Value, code: &Value, message: &Value| -> Result<ItemAnswer, String> {
+        let outcome = fields.get("outcome").cloned().unwrap_or(Value::Null);
+        Ok(ItemAnswer {
+            outcome: serde_json::from_value(outcome).map_err(|error| format!("no outcome: {error}"))?,
+            comment_id: text(fields.get("comment_id")),
+            replayed: fields.get("replayed").and_then(Value::as_bool).unwrap_or(false),
+            error_code: code.as_i64().unwrap_or(-1),
+            error_message: text(Some(message)),
+        })
+    };
+    let field = |value: &Value, name: &str| value.get(name).cloned().unwrap_or(Value::Null);
+    let items = match data.get("results").and_then(Value::as_array) {
+        None => vec![of(data, &field(&reply, "error_code"), &field(&reply, "error_message"))?],
+        Some(results) => results
+            .iter()
+            .map(|item| of(item, &field(item, "error_code"), &field(item, "error_message")))
+            .collect::<Result<_, _>>()?,
+    };
+    if items.len() == expected {
+        Ok(items)
+    } else {
+        Err(format!("{} results for {expected} comments", items.len()))
+    }
+}
+
+fn text(value: Option<&Value>) -> String {
+    value.and_then(Value::as_str).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,109 @@
+//! How far a run has come, in its directory.
+
+use crate::Failure;
+use crate::options::{Channel, LedgerFault, Options};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// What makes two runs the same run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The channel.
+    pub channel: Channel,
+    /// New keys in each life.
+    pub keys: u64,
+    /// The seed.
+    pub seed: u64,
+    /// How the ledger fails.
+    pub ledger_fault: Option<LedgerFault>,
+    /// The rule that is switched off.
+    pub sabotage: Option<String>,
+    /// What the sidecar is told of the channel's slowness, in seconds.
+    pub settles_within_s: u64,
+}
+
+/// How far a run has come.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// Which run it is.
+    pub identity: Identity,
+    /// Lives that are over.
+    pub lives: u64,
+    /// How the lives ended.
+    pub endings: BTreeMap<String, u64>,
+    /// How often the run was begun or gone on with.
+    pub starts: u64,
+    /// Time that the run has taken, in milliseconds.
+    pub took_ms: u64,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+impl State {
+    /// The state in the run's directory, or that of a new run. Creates the directory.
+    ///
+    /// # Errors
+    /// When it can't be read, or belongs to another run.
+    pub fn load(options: &Options) -> Result<Self, Failure> {
+        let identity = Identity {
+            channel: options.channel,
+            keys: options.keys,
+            seed: options.seed,
+            ledger_fault: options.ledger_fault,
+            sabotage: options.sabotage.clone(),
+            settles_within_s: options.settles_within_s,
+        };
+        std::fs::create_dir_all(&options.state)
+            .map_err(|error| Failure(format!("--state {}: {error}", options.state.display())))?;
+        let path = options.state.join("state.json");
+        let mut state = if path.exists() {
+            let state: State = serde_json::from_slice(&std::fs::read(&path)?)
+                .map_err(|error| Failure(format!("{}: {error}; name another --state", path.display())))?;
+            if state.identity != identity {
+                return Err(Failure(format!(
+                    "{} is of a run with other options ({}); name another --state",
+                    path.display(),
+                    serde_json::to_string(&state.identity)?
+                )));
+            }
+            state
+        } else {
+            let endings = BTreeMap::new();
+            Self { identity, lives: 0, endings, starts: 0, took_ms: 0, path: PathBuf::new() }
+        };
+        state.path = path;
+        state.starts += 1;
+        state.save()?;
+        Ok(state)
+    }
+
+    /// Takes in a life that is over.
+    ///
+    /// # Errors
+    /// When it can't be written down.
+    pub fn life_is_over(&mut self, ended: &str, took_ms: u64) -> Result<(), Failure> {
+        self.lives += 1;
+        *self.endings.entry(ended.to_owned()).or_default() += 1;
+        self.took_ms += took_ms;
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), Failure> {
+        write_whole(&self.path, &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+/// Writes a file so that it appears whole or not at all.
+///
+/// # Errors
+/// When it can't be written.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)
+        .map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+    file.write_all(bytes)?;
+    file.persist(path).map_err(|error| Failure(format!("{}: {}", path.display(), error.error)))?;
+    Ok(())
+}

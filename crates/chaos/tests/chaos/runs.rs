@@ -1,0 +1,83 @@
+//! Small runs. A healthy build shows no violation; a build with a rule of the promise switched off shows some, or
+//! the checker is blind.
+
+use crate::support::FENCED;
+use clap::Parser;
+use commentd_chaos::options::Options;
+use commentd_chaos::run::{Outcome, run};
+use std::path::Path;
+
+fn options(state: &Path, more: &[&str]) -> Options {
+    let state = state.to_str().unwrap();
+    let args = ["chaos", "--state", state, "--program", FENCED, "--settles-within-s", "1"];
+    Options::parse_from(args.iter().chain(more))
+}
+
+fn chaos(more: &[&str]) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let outcome = runtime.block_on(run(&options(folder.path(), more), std::future::pending()));
+    let outcome = outcome.unwrap_or_else(|failure| {
+        let log = std::fs::read_to_string(folder.path().join("serve.log")).unwrap_or_default();
+        panic!("{failure}\n{log}")
+    });
+    eprintln!("{outcome}");
+    outcome
+}
+
+#[test]
+fn a_healthy_build_keeps_the_promise_at_every_fence() {
+    let outcome = chaos(&["--cycles", "20", "--keys", "20"]);
+    assert_eq!(outcome.summary.violations, 0, "{outcome}");
+    assert_eq!(outcome.summary.keys, 400);
+    assert_eq!(outcome.keys_left, 0, "{outcome}");
+    for fence in ["before-intent", "after-intent", "mid-body", "after-effect", "after-record"] {
+        assert!(outcome.endings.contains_key(fence), "no life ended at {fence}: {outcome}");
+    }
+}
+
+#[test]
+fn a_healthy_build_keeps_the_promise_with_a_failing_ledger() {
+    let outcome = chaos(&["--cycles", "8", "--keys", "20", "--ledger-fault", "both"]);
+    assert_eq!(outcome.summary.violations, 0, "{outcome}");
+    assert_eq!(outcome.keys_left, 0, "{outcome}");
+}
+
+/// A run on a build without this rule. It needn't settle: what is broken shows before.
+fn broken(rule: &str, keys: &str) -> Outcome {
+    chaos(&["--cycles", "8", "--keys", keys, "--sabotage", rule, "--settle-patience-s", "1"])
+}
+
+fn breaks(rule: &str, keys: &str, promises: &[u8]) {
+    let outcome = broken(rule, keys);
+    assert!(
+        outcome.violations.iter().any(|violation| promises.contains(&violation.promise)),
+        "nothing was found without {rule}: {outcome}"
+    );
+}
+
+#[test]
+fn a_retry_after_unknown_is_found() {
+    breaks("unknown_forbids_retry", "25", &[1]);
+}
+
+#[test]
+fn an_unknown_that_is_tried_again_is_found() {
+    breaks("unknown_is_looked_up", "25", &[1]);
+}
+
+#[test]
+fn certain_things_that_are_tried_again_are_found() {
+    breaks("certain_is_replayed", "25", &[1]);
+}
+
+#[test]
+fn what_was_interrupted_and_is_taken_for_unsent_is_found() {
+    breaks("interrupted_is_unknown", "25", &[1, 3]);
+}
+
+#[test]
+fn what_passed_its_gate_and_is_taken_for_unsent_is_found() {
+    // It takes a channel that is slow on a comment whose deadline is short.
+    breaks("passed_gate_is_unknown", "75", &[1, 3]);
+}

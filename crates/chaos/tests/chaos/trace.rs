@@ -1,0 +1,281 @@
+//! What a process has written, and when it was on the disk, by `strace`'s word.
+//!
+//! The lines of a trace are in the order in which the calls began and ended, for all threads together: a call that
+//! begins on a later line than another one's end began later.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+
+/// A system call that wrote or synced something.
+#[derive(Debug, Default)]
+struct Call {
+    name: String,
+    /// What stands in angle brackets behind the file's number.
+    file: String,
+    data: Vec<u8>,
+    result: i64,
+}
+
+/// A call begins or has ended.
+enum Moment {
+    Begins(usize),
+    Ended(usize),
+}
+
+/// The calls of a trace, and their moments in order.
+#[derive(Default)]
+pub(crate) struct Trace {
+    calls: Vec<Call>,
+    moments: Vec<Moment>,
+}
+
+impl Trace {
+    /// Reads what `strace -f -y -o` has written.
+    pub(crate) fn parse(text: &[u8]) -> Self {
+        let mut trace = Self::default();
+        let mut open: HashMap<Vec<u8>, usize> = HashMap::new();
+        for line in text.split(|byte| *byte == b'\n') {
+            let Some(space) = line.iter().position(|byte| *byte == b' ') else { continue };
+            let (process, rest) = (line[..space].to_vec(), line[space..].trim_ascii());
+            if rest.starts_with(b"<... ") {
+                if let Some(call) = open.remove(&process) {
+                    trace.calls[call].result = result(rest);
+                    trace.moments.push(Moment::Ended(call));
+                }
+                continue;
+            }
+            let Some(paren) = rest.iter().position(|byte| *byte == b'(') else { continue };
+            if rest.starts_with(b"+++") || rest.starts_with(b"---") {
+                continue;
+            }
+            let call = trace.calls.len();
+            trace.calls.push(Call {
+                name: String::from_utf8_lossy(&rest[..paren]).into_owned(),
+                file: file(&rest[paren..]),
+                data: strings(&rest[paren..]),
+                result: result(rest),
+            });
+            trace.moments.push(Moment::Begins(call));
+            if rest.ends_with(b"<unfinished ...>") {
+                open.insert(process, call);
+            } else {
+                trace.moments.push(Moment::Ended(call));
+            }
+        }
+        trace
+    }
+}
+
+fn file(args: &[u8]) -> String {
+    let text = String::from_utf8_lossy(args);
+    let named = text.split_once('<').filter(|(number, _)| number.len() < 8);
+    named.and_then(|(_, rest)| rest.split_once('>')).map_or_else(String::new, |(name, _)| name.to_owned())
+}
+
+fn result(line: &[u8]) -> i64 {
+    let text = String::from_utf8_lossy(line);
+    let value =
+        text.rsplit_once(") = ").or_else(|| text.rsplit_once(")  = ")).map(|(_, value)| value.to_owned());
+    let value =
+        value.or_else(|| text.rsplit_once(" = ").map(|(_, value)| value.to_owned())).unwrap_or_default();
+    value.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(-1)
+}
+
+/// All quoted strings of the arguments, one after the other.
+fn strings(args: &[u8]) -> Vec<u8> {
+    let (mut data, mut quoted, mut at) = (Vec::new(), false, 0);
+    while let Some(byte) = args.get(at).copied() {
+        at += 1;
+        match byte {
+            b'"' => {
+                quoted = !quoted;
+                assert!(quoted || !args[at..].starts_with(b"..."), "strace has cut a string; raise its -s");
+            }
+            b'\\' if quoted => {
+                let digits = args[at..].iter().take(3).take_while(|byte| (b'0'..b'8').contains(byte)).count();
+                if digits > 0 {
+                    let octal = std::str::from_utf8(&args[at..at + digits]).unwrap();
+                    data.push(u8::try_from(u32::from_str_radix(octal, 8).unwrap()).unwrap());
+                    at += digits;
+                    continue;
+                }
+                data.push(match args[at] {
+                    b'n' => b'\n',
+                    b't' => b'\t',
+                    b'r' => b'\r',
+                    b'v' => 0x0b,
+                    b'f' => 0x0c,
+                    other => other,
+                });
+                at += 1;
+            }
+            byte if quoted => data.push(byte),
+            _ => {}
+        }
+    }
+    data
+}
+
+/// What a page of the ledger says: the attempts on it by their marker, each with what it came to.
+type Page = Vec<(String, Vec<String>)>;
+
+/// The ledger's pages as they would be there after a loss of power.
+#[derive(Default)]
+struct Disk {
+    durable: BTreeMap<u32, Page>,
+    /// The number of the page that comes next, and whether it ends a transaction.
+    next: Option<(u32, bool)>,
+    transaction: Vec<(u32, Page)>,
+    committed: Vec<(u32, Page)>,
+    /// What each sync under way will have made durable.
+    syncing: HashMap<usize, Vec<(u32, Page)>>,
+}
+
+impl Disk {
+    /// Takes in a write to the write-ahead log: the header of a frame, or its page.
+    fn written(&mut self, data: &[u8]) {
+        if data.len() == 24 {
+            let number = |at: usize| u32::from_be_bytes(data[at..at + 4].try_into().unwrap());
+            self.next = Some((number(0), number(4) != 0));
+            return;
+        }
+        let Some((page, ends)) = self.next.take() else { return };
+        self.transaction.push((page, attempts(data)));
+        if ends {
+            self.committed.append(&mut self.transaction);
+        }
+    }
+
+    /// How many attempts with this marker survive.
+    fn attempts(&self, marker: &str) -> usize {
+        self.durable.values().flatten().filter(|(other, _)| other == marker).count()
+    }
+
+    /// Whether one of them has come to this.
+    fn has(&self, marker: &str, wanted: &[&str]) -> bool {
+        let of_it = |(other, _): &&(String, Vec<String>)| other == marker;
+        let mut ends = self.durable.values().flatten().filter(of_it).flat_map(|(_, ends)| ends);
+        ends.any(|end| wanted.contains(&end.as_str()))
+    }
+}
+
+/// The attempts on a page: a marker of 32 hexadecimal digits, its start (6 bytes), and once it has ended a verdict,
+/// and maybe a resolution, as JSON.
+fn attempts(page: &[u8]) -> Page {
+    let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < page.len() {
+        let digits = page[at..].iter().take_while(|byte| is_hex(byte)).count();
+        if digits < 32 {
+            at += digits + 1;
+            continue;
+        }
+        // The text before it may end with letters that are digits, too.
+        at += digits;
+        let marker = String::from_utf8(page[at - 32..at].to_vec()).unwrap();
+        let mut ends = Vec::new();
+        let mut rest = page.get(at + 6..).unwrap_or_default();
+        while rest.first() == Some(&b'{') {
+            let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<Value>();
+            let Some(Ok(value)) = values.next() else { break };
+            let kind = value.get("kind").or_else(|| value.get("verdict")?.get("kind"));
+            ends.extend(kind.and_then(Value::as_str).map(str::to_owned));
+            rest = &rest[values.byte_offset()..];
+        }
+        found.push((marker, ends));
+    }
+    found
+}
+
+/// What a trace shows.
+#[derive(Debug, Default)]
+pub(crate) struct Proof {
+    /// Comments that were sent to the channel.
+    pub(crate) sent: usize,
+    /// Comments that were answered with an outcome.
+    pub(crate) answered: usize,
+    /// Comments whose first byte left before their intent was on the disk.
+    pub(crate) sent_early: Vec<String>,
+    /// Comments that were answered before what was said of them was on the disk.
+    pub(crate) answered_early: Vec<String>,
+}
+
+/// Follows the trace of a sidecar in front of the board: what was on the disk when each comment was sent, and when
+/// each was answered.
+pub(crate) fn prove(trace: &Trace) -> Proof {
+    let mut disk = Disk::default();
+    let mut proof = Proof::default();
+    let mut sends: HashMap<String, usize> = HashMap::new();
+    for moment in &trace.moments {
+        match moment {
+            Moment::Begins(number) => {
+                let call = &trace.calls[*number];
+                let is_log = call.file.ends_with("-wal");
+                if is_log && call.name.ends_with("sync") {
+                    // Only what was written whole before the sync began is covered by it.
+                    disk.syncing.insert(*number, std::mem::take(&mut disk.committed));
+                } else if call.data.starts_with(b"POST /api/comments") {
+                    let marker = marker_of(&call.data);
+                    let sends = sends.entry(marker.clone()).or_default();
+                    *sends += 1;
+                    proof.sent += 1;
+                    if disk.attempts(&marker) < *sends {
+                        proof.sent_early.push(marker);
+                    }
+                } else if call.data.starts_with(b"HTTP/1.1 200") {
+                    answered(&call.data, &disk, &mut proof);
+                }
+            }
+            Moment::Ended(number) => {
+                let call = &trace.calls[*number];
+                if !call.file.ends_with("-wal") {
+                    continue;
+                }
+                if call.name.ends_with("sync") {
+                    let pages = disk.syncing.remove(number).unwrap_or_default();
+                    if call.result == 0 {
+                        disk.durable.extend(pages);
+                    }
+                } else {
+                    assert_eq!(
+                        call.result,
+                        i64::try_from(call.data.len()).unwrap(),
+                        "a write that fell short"
+                    );
+                    disk.written(&call.data);
+                }
+            }
+        }
+    }
+    proof
+}
+
+/// The delivery id in the header `Idempotency-Key`, which is the marker.
+fn marker_of(request: &[u8]) -> String {
+    let text = String::from_utf8_lossy(request);
+    let (_, after) = text.split_once("idempotency-key: \"").unwrap_or_else(|| panic!("no key in {text}"));
+    after[..32].to_owned()
+}
+
+fn answered(reply: &[u8], disk: &Disk, proof: &mut Proof) {
+    let body = reply.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    let reply: Value = serde_json::from_slice(&reply[body..]).expect("a reply is written whole");
+    let data = &reply["data"];
+    let one = [data.clone()];
+    for item in data["results"].as_array().map_or(&one[..], Vec::as_slice) {
+        let (Some(id), Some(outcome)) = (item["delivery_id"].as_str(), item["outcome"].as_str()) else {
+            continue;
+        };
+        proof.answered += 1;
+        let is_durable = match outcome {
+            "unknown" => disk.attempts(id) > 0,
+            "refused" => disk.has(id, &["refused", "duplicate"]),
+            "not_sent" => disk.has(id, &["not_sent", "throttled", "denied"]),
+            other => disk.has(id, &[other]),
+        };
+        if !is_durable {
+            proof.answered_early.push(format!("{id} {outcome}"));
+        }
+    }
+}
