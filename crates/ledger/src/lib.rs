@@ -90,6 +90,16 @@ pub enum End {
     Resolution(Resolution),
 }
 
+impl End {
+    /// What the attempt came to.
+    pub fn into_verdict(self) -> Verdict {
+        match self {
+            End::Verdict(verdict) => verdict,
+            End::Resolution(resolution) => resolution.verdict,
+        }
+    }
+}
+
 /// What became of a [`Settling`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {

@@ -389,7 +389,7 @@ impl Run {
             Ok(Settled::Recorded) => {
                 fence::pass(Fence::AfterRecord);
                 let attempt = usize::try_from(settling.attempt).unwrap_or(usize::MAX).saturating_sub(1);
-                self.note(attempt, verdict_of(settling.end));
+                self.note(attempt, settling.end.into_verdict());
                 Some(Event::Settled)
             }
             Ok(Settled::ClaimLost) => {
@@ -573,36 +573,12 @@ impl Run {
     }
 
     fn told_now(&self) -> Told {
-        let mut told = Told {
-            id: Some(self.id),
-            trace_id: self.trace_id.clone(),
-            answer: Answer {
-                outcome: self.machine.outcome(),
-                code: Code::OutcomeUnknown,
-                message: String::new(),
-                retry_after_ms: None,
-                recorded: true,
-            },
-            attempts: self.attempts.clone(),
-            replayed: false,
-        };
-        if let Some((_, verdict)) = told.speaking() {
-            let (code, message, hint) = (verdict.code, verdict.message.clone(), verdict.retry_after_ms);
-            told.answer = Answer { code, message, retry_after_ms: hint, ..told.answer };
-        }
-        told
+        Told::so_far(self.id, self.trace_id.clone(), self.machine.outcome(), self.attempts.clone())
     }
 
     fn publish(&mut self, delivered: Delivered) {
         self.answered = true;
         self.flight.progress.send_modify(|progress| progress.answer = Some(delivered));
-    }
-}
-
-fn verdict_of(end: End) -> Verdict {
-    match end {
-        End::Verdict(verdict) => verdict,
-        End::Resolution(resolution) => resolution.verdict,
     }
 }
 

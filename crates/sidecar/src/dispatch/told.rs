@@ -1,6 +1,6 @@
 //! What a caller is told about a delivery.
 
-use commentd_contract::{AttemptView, Code, ProviderName, VerdictKind};
+use commentd_contract::{AttemptView, Code, Outcome, ProviderName, VerdictKind};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, speaking_verdict};
 use commentd_delivery::step::Answer;
 use commentd_delivery::verdict::Effect;
@@ -36,6 +36,23 @@ impl Told {
             attempts: record.attempts.iter().map(attempt_of).collect(),
             replayed: true,
         }
+    }
+
+    /// What these attempts of a delivery that is still in flight have come to so far.
+    pub(super) fn so_far(
+        id: DeliveryId,
+        trace_id: String,
+        outcome: Outcome,
+        attempts: Vec<(ProviderName, Option<Verdict>)>,
+    ) -> Self {
+        let (code, message) = (Code::OutcomeUnknown, String::new());
+        let answer = Answer { outcome, code, message, retry_after_ms: None, recorded: true };
+        let mut told = Self { id: Some(id), trace_id, answer, attempts, replayed: false };
+        if let Some((_, verdict)) = told.speaking() {
+            let (code, message, hint) = (verdict.code, verdict.message.clone(), verdict.retry_after_ms);
+            told.answer = Answer { code, message, retry_after_ms: hint, ..told.answer };
+        }
+        told
     }
 
     /// The same answer to somebody else's request.
