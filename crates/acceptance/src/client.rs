@@ -1,5 +1,5 @@
-//! One HTTP request, one connection, one answer: nothing is retried, redirected, pooled or proxied, so that
-//! what a round measures and risks is exactly what it asked for.
+//! A client of the contract. One HTTP request, one connection, one answer: nothing is retried, redirected, pooled
+//! or proxied, so that what a caller measures and risks is exactly what it asked for.
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -15,9 +15,9 @@ use url::{Host, Url};
 /// Largest reply that is read, in bytes: room for a thousand results with long messages.
 const MAX_REPLY_BYTES: usize = 16 << 20;
 
-/// Why a request has no answer. Position decides, not the kind of error.
+/// Why a request has no answer. Position decides, not the kind of error. The texts are for people.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum CallError {
+pub enum CallError {
     /// The request was not handed to a connection.
     NotSent(String),
     /// It was, and may have had an effect.
@@ -25,7 +25,8 @@ pub(crate) enum CallError {
 }
 
 impl CallError {
-    pub(crate) fn message(&self) -> &str {
+    /// What happened.
+    pub fn message(&self) -> &str {
         match self {
             CallError::NotSent(message) | CallError::Unknown(message) => message,
         }
@@ -33,41 +34,44 @@ impl CallError {
 }
 
 /// A complete answer.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) body: Bytes,
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body, 16 MiB at most.
+    pub body: Bytes,
 }
 
-/// Where requests go, and how long one may take from connecting to the reply's last byte.
-pub(crate) struct Client<'a> {
-    pub(crate) base_url: &'a Url,
-    pub(crate) timeout_ms: u64,
+/// Where requests go, and how they are made.
+pub struct Client<'a> {
+    /// The sidecar's address: http, without credentials, query or fragment.
+    pub base_url: &'a Url,
+    /// The longest that a request may take from connecting to the reply's last byte, in milliseconds.
+    pub timeout_ms: u64,
+    /// The value of the `Authorization` header, if one is sent.
+    pub authorization: Option<&'a SecretString>,
 }
 
 impl Client<'_> {
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer, CallError> {
-        self.call(Method::GET, path, None, Bytes::new()).await
+    /// `GET` this path, with a leading slash. Dropping the future closes the connection. Must run within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// When there is no complete answer; any status is one.
+    pub async fn get(&self, path: &str) -> Result<Answer, CallError> {
+        self.call(Method::GET, path, Bytes::new()).await
     }
 
-    pub(crate) async fn post(
-        &self,
-        path: &str,
-        authorization: Option<&SecretString>,
-        json: Vec<u8>,
-    ) -> Result<Answer, CallError> {
-        self.call(Method::POST, path, authorization, json.into()).await
+    /// `POST` this body of JSON to this path, as [`Client::get`].
+    ///
+    /// # Errors
+    /// When there is no complete answer; any status is one.
+    pub async fn post(&self, path: &str, json: Vec<u8>) -> Result<Answer, CallError> {
+        self.call(Method::POST, path, json.into()).await
     }
 
-    /// Dropping the future closes the connection. Must run within a tokio runtime.
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        authorization: Option<&SecretString>,
-        body: Bytes,
-    ) -> Result<Answer, CallError> {
+    async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, CallError> {
         let request = self
-            .request(method, path, authorization, body)
+            .request(method, path, body)
             .map_err(|error| CallError::NotSent(format!("the request can't be made: {error}")))?;
         let sent = AtomicBool::new(false);
         let exchange = self.exchange(request, &sent);
@@ -84,7 +88,6 @@ impl Client<'_> {
         &self,
         method: Method,
         path: &str,
-        authorization: Option<&SecretString>,
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, http::Error> {
         let target = format!("{}{path}", self.base_url.path().trim_end_matches('/'));
@@ -98,12 +101,12 @@ impl Client<'_> {
             .uri(target)
             .header(header::HOST, authority)
             .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, concat!("commentd-accept/", env!("CARGO_PKG_VERSION")))
+            .header(header::USER_AGENT, concat!("commentd/", env!("CARGO_PKG_VERSION")))
             .header(header::CONNECTION, "close");
         if method == Method::POST {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        if let Some(secret) = authorization {
+        if let Some(secret) = self.authorization {
             let mut value = http::HeaderValue::from_str(secret.expose_secret())?;
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);

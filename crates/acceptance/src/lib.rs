@@ -3,7 +3,10 @@
 //! The way through this crate: [`AcceptArgs`] (as written) → [`AcceptArgs::check`] → [`AcceptOptions`] →
 //! [`run()`] → [`Report`] → [`write_report`] and [`render_summary`] → [`exit_code`]. Nothing here knows a
 //! channel: with `--verify` the target is read by a [`Reader`] that the caller hands in. Nothing here prints.
+//!
+//! [`Client`] and [`Address`] serve every command that is a client of the contract.
 
+mod address;
 mod args;
 mod client;
 mod clock;
@@ -18,7 +21,9 @@ mod settings;
 mod stats;
 mod verify;
 
+pub use address::{Address, given_base_url};
 pub use args::AcceptArgs;
+pub use client::{Answer, CallError, Client};
 pub use clock::{Clock, SystemClock};
 pub use commentd_contract::report::Report;
 pub use error::{AcceptError, exit_code};

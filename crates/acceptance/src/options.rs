@@ -1,8 +1,9 @@
 //! The settings of a run, checked: what is here can be run.
 
+use crate::address::Address;
 use crate::args::AcceptArgs;
 use crate::error::AcceptError;
-use crate::settings::{self, BaseUrl, Context, Env, pick};
+use crate::settings::{self, Context, Env, pick};
 use commentd_contract::limits::{MAX_BATCH_COMMENTS, MAX_CONTENT_BYTES};
 use commentd_contract::{Addressing, ProviderName};
 use secrecy::SecretString;
@@ -93,14 +94,8 @@ impl AcceptArgs {
         let target = self.target(env)?;
         let rounds = self.rounds()?;
         let comment_prefix = self.prefix()?;
-        let base = settings::base_url(pick(
-            "--http-base-url",
-            self.http_base_url,
-            Some("PYWEIXIN_HTTP_BASE_URL"),
-            env,
-        ))?;
-        let authorization = settings::authorization(self.http_authorization, env, &base)?;
-        let BaseUrl { url: base_url, shown: base_url_shown, .. } = base;
+        let Address { url: base_url, shown: base_url_shown, authorization } =
+            Address::check(self.http_base_url, self.http_authorization, env)?;
         let path = |flag, written, variable, default: &str| {
             pick(flag, written, Some(variable), env).map_or(Ok(default.to_owned()), |given| given.path())
         };

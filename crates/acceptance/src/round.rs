@@ -56,14 +56,18 @@ pub(crate) enum Batch {
 
 /// Sends the batch once and reads its reply.
 pub(crate) async fn send(options: &AcceptOptions, key: &str, comments: &[String]) -> Batch {
-    let client = Client { base_url: &options.base_url, timeout_ms: options.timeout_ms };
+    let client = Client {
+        base_url: &options.base_url,
+        timeout_ms: options.timeout_ms,
+        authorization: options.authorization.as_ref(),
+    };
     let body = match body(options, key, comments) {
         Ok(body) => body,
         Err(error) => {
             return Batch::Failed { code: Code::Internal, message: format!("no request was made: {error}") };
         }
     };
-    match client.post(&options.batch_path, options.authorization.as_ref(), body).await {
+    match client.post(&options.batch_path, body).await {
         Ok(answer) => read(&answer, comments.len()),
         Err(CallError::NotSent(message)) => Batch::Failed {
             code: Code::UpstreamUnavailable,
