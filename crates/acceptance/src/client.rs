@@ -84,12 +84,7 @@ impl Client<'_> {
         }
     }
 
-    fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, http::Error> {
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
         let target = format!("{}{path}", self.base_url.path().trim_end_matches('/'));
         let host = self.base_url.host_str().unwrap_or_default();
         let authority = match self.base_url.port() {

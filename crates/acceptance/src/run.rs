@@ -135,8 +135,7 @@ async fn recount(
 /// `data` of the sidecar's `/health`, asked without credentials.
 async fn health(options: &AcceptOptions) -> Result<Value, AcceptError> {
     let failed = |message: String| AcceptError::Sidecar { url: options.base_url_shown.clone(), message };
-    let client =
-        Client { base_url: &options.base_url, timeout_ms: options.timeout_ms, authorization: None };
+    let client = Client { base_url: &options.base_url, timeout_ms: options.timeout_ms, authorization: None };
     let answer = client.get("/health").await.map_err(|error| failed(error.message().to_owned()))?;
     if !answer.status.is_success() {
         return Err(failed(format!("it answers HTTP {}", answer.status.as_u16())));

@@ -1,6 +1,6 @@
 //! The command line, as written.
 
-use crate::commands::{accept, board, channels, demo};
+use crate::commands::{accept, board, channels, completions, demo, post};
 use clap::{ArgMatches, FromArgMatches, Parser};
 use commentd_sidecar::config::{self, ConfigError, Environment, Written};
 use std::path::PathBuf;
@@ -23,6 +23,9 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Judge a running sidecar: rounds of batches, a report, exit 0 if the goal is passed
     Accept(Box<accept::AcceptCommand>),
+    /// Post one comment, or a file of them that a second run goes on with; exit 0 if all are there, 1 if not, 3 if
+    /// that is unknown, 2 if it could not run
+    Post(Box<post::PostArgs>),
     /// Run a small comment service to post to, with faults on request
     Board(board::BoardArgs),
     /// Look at channels and check manifests
@@ -31,6 +34,8 @@ pub enum Command {
     /// Show the configuration that `serve` would run with
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print a shell's completions
+    Completions(completions::CompletionsArgs),
 }
 
 /// Look at the configuration.

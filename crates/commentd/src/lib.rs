@@ -30,9 +30,11 @@ pub fn run(cli: Cli) -> ExitCode {
     let ended = match cli.command {
         Command::Channels(command) => commands::channels::run(&command),
         Command::Config(command) => commands::config::run(&command),
+        Command::Completions(command) => Ok(commands::completions::run(&command)),
         Command::Serve(command) => in_runtime(commands::serve::run(command)),
         Command::Board(command) => in_runtime(commands::board::run(command)),
         Command::Accept(command) => in_runtime(commands::accept::run(*command)),
+        Command::Post(command) => in_runtime(commands::post::run(*command)),
         Command::Demo(command) => in_runtime(commands::demo::run(command)),
     };
     match ended {

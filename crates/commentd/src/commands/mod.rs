@@ -3,6 +3,8 @@
 pub(crate) mod accept;
 pub(crate) mod board;
 pub(crate) mod channels;
+pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod post;
 pub(crate) mod serve;

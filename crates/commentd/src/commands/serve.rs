@@ -24,22 +24,9 @@ pub(crate) async fn run(args: ServeArgs) -> Ended {
     for warning in &config.warnings {
         console::warn(warning);
     }
-    let clock = SystemClock::start();
     let ledger = open_ledger(&config)?;
-    let chain = chain(&config, clock)?;
-    let surface = surface(&config, &ledger);
-    let facts = surface.facts.clone();
-    let parts = Parts {
-        host: config.listen.host.clone(),
-        port: config.listen.port,
-        chain,
-        ledger,
-        surface,
-        max_in_flight: config.limits.max_in_flight,
-        lookups_per_second: config.limits.lookups_per_second,
-        retention: config.retention,
-        clock,
-    };
+    let parts = parts(&config, ledger, SystemClock::start())?;
+    let facts = parts.surface.facts.clone();
     let stop = signals::stop_requested();
     let sidecar = Sidecar::start(parts).await?;
     console::say(&start_line(&sidecar, &facts));
@@ -60,6 +47,21 @@ pub(crate) async fn run(args: ServeArgs) -> Ended {
     Ok(0)
 }
 
+/// What a sidecar with this configuration is made of.
+pub(crate) fn parts(config: &ServeConfig, ledger: OpenLedger, clock: SystemClock) -> Result<Parts, Failure> {
+    Ok(Parts {
+        host: config.listen.host.clone(),
+        port: config.listen.port,
+        chain: chain(config, clock)?,
+        surface: surface(config, &ledger),
+        ledger,
+        max_in_flight: config.limits.max_in_flight,
+        lookups_per_second: config.limits.lookups_per_second,
+        retention: config.retention,
+        clock,
+    })
+}
+
 /// All that is wrong with the configuration, a line each.
 pub(crate) fn config_failure(errors: Vec<ConfigError>) -> Failure {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -72,7 +74,7 @@ pub(crate) fn native(choice: ChannelChoice, clock: SystemClock) -> Result<Native
         .map_err(|reason| Failure(format!("--channel-url: {reason}")))
 }
 
-fn open_ledger(config: &ServeConfig) -> Result<OpenLedger, Failure> {
+pub(crate) fn open_ledger(config: &ServeConfig) -> Result<OpenLedger, Failure> {
     let stamp = if config.is_rehearsal() { Stamp::Rehearsal } else { Stamp::Live };
     match &config.ledger {
         LedgerChoice::Memory => Ok(OpenLedger::Other(Arc::new(MemoryLedger::new(stamp)))),

@@ -20,5 +20,6 @@ mod gate;
 mod isso;
 mod keys;
 mod misbehaving;
+mod post;
 mod promise;
 mod support;

@@ -194,6 +194,13 @@ impl Written {
         let choice = ledger(&mut values, primary, &exchange);
         if values.findings.errors.is_empty() { Ok(choice) } else { Err(values.findings.errors) }
     }
+
+    /// Whether what is recorded is a rehearsal, as [`ServeConfig::is_rehearsal`], whatever else is wrong.
+    pub fn is_rehearsal(&self) -> bool {
+        let values = Values::new(self, |setting| ["mode", "exchange"].contains(&setting.name));
+        ProviderName::parse(values.text("mode")) == Some(ProviderName::Mock)
+            || values.word("exchange") == "replay"
+    }
 }
 
 /// Whether this release has the provider.

@@ -1,0 +1,19 @@
+//! `commentd completions`: what a shell needs to complete our commands and flags.
+
+use crate::cli::Cli;
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+/// Print a shell's completions, to be sourced or put where the shell looks for them.
+#[derive(Debug, clap::Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &CompletionsArgs) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "commentd", &mut script);
+    crate::console::say(String::from_utf8_lossy(&script).trim_end());
+    0
+}

@@ -1,0 +1,253 @@
+//! `commentd post`: one comment, or a file of them that a second run goes on with.
+//!
+//! - `file`: the comments of a file, with their keys
+//! - `state`: what is kept beside the file, and when it forbids to send
+//! - `reach`: the sidecar that posts
+//! - `send`: one comment's request and answer
+//! - `show`: what is printed
+
+mod file;
+mod reach;
+mod send;
+mod show;
+mod state;
+
+use super::serve::config_failure;
+use crate::cli::ServeFlags;
+use crate::{Ended, Failure, console, logging, signals};
+use clap::builder::RangedU64ValueParser;
+use commentd_acceptance::given_base_url;
+use commentd_contract::limits::{MAX_CONTENT_BYTES, MAX_DEADLINE_MS, MIN_DEADLINE_MS};
+use commentd_contract::{Addressing, IdempotencyKey, Var};
+use commentd_delivery::id::Ids;
+use commentd_delivery::{Clock, Comment};
+use commentd_sidecar::clock::SystemClock;
+use commentd_sidecar::ids::SystemIds;
+use file::Item;
+use futures_util::StreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use reach::{Health, Reached};
+use secrecy::SecretString;
+use send::{Hopeless, Posted};
+use show::Tally;
+use state::State;
+use std::path::PathBuf;
+
+/// Post one comment, or a file of them, through the sidecar that holds the ledger, or without one.
+#[derive(clap::Args)]
+pub struct PostArgs {
+    /// The comment's text
+    #[arg(value_name = "TEXT", required_unless_present = "file", conflicts_with = "file")]
+    text: Option<String>,
+    /// File of comments, a JSON object a line: content, and if need be sns_id, author, content_hash, reply_to, wxid,
+    /// vars. A second run sends what is missing; FILE.state keeps what that takes
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The target: the post, page or thread; with --file, of the lines that name none
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    sns_id: String,
+    /// Name of the target's author, a hint to find the target
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    author: String,
+    /// A hash of the target's content, a hint to find the target
+    #[arg(long, value_name = "HASH", default_value = "", hide_default_value = true)]
+    content_hash: String,
+    /// The comment that is answered
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    reply_to: String,
+    /// The account of the older gateways' contract
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    wxid: String,
+    /// A value for the channel's templates; may be given again
+    #[arg(long = "var", value_name = "NAME=TEXT", value_parser = var)]
+    vars: Vec<(String, String)>,
+    /// The comment's key: the same key never posts twice [default: a new one]
+    #[arg(long, value_name = "KEY", conflicts_with = "file")]
+    idempotency_key: Option<String>,
+    /// When each comment gets its answer, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 10_000,
+        value_parser = RangedU64ValueParser::<u64>::new().range(MIN_DEADLINE_MS..=MAX_DEADLINE_MS))]
+    deadline_ms: u64,
+    /// Comments of a file under way at once; 1 keeps their order
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = RangedU64ValueParser::<u64>::new().range(1..=100))]
+    concurrency: u64,
+    /// Address of the sidecar [env: PYWEIXIN_HTTP_BASE_URL] [default: the one that holds the ledger]
+    #[arg(long, value_name = "URL")]
+    http_base_url: Option<String>,
+    /// Value of the Authorization header; prefer PYWEIXIN_HTTP_AUTHORIZATION, PYWEIXIN_HTTP_AUTH_BASIC or
+    /// PYWEIXIN_HTTP_USER and PYWEIXIN_HTTP_PASSWORD in the environment
+    #[arg(long, value_name = "VALUE")]
+    http_authorization: Option<SecretString>,
+    /// Print a JSON object for each comment and one for the summary, a line each
+    #[arg(long)]
+    json: bool,
+    /// Without a sidecar: the settings of `serve`.
+    #[command(flatten)]
+    serve: ServeFlags,
+}
+
+impl std::fmt::Debug for PostArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostArgs").finish_non_exhaustive()
+    }
+}
+
+fn var(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=TEXT")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+pub(crate) async fn run(args: PostArgs) -> Ended {
+    logging::start("warn", false);
+    let stop = signals::stop_requested();
+    let items = items(&args)?;
+    let earlier = match &args.file {
+        Some(file) => State::read(&state::path_of(file))?,
+        None => None,
+    };
+    let reached = reach(&args).await?;
+    let ended = post(&args, items, earlier, &reached, stop).await;
+    if let Some(own) = reached.own {
+        own.end().await?;
+    }
+    ended
+}
+
+/// The comments to be posted.
+fn items(args: &PostArgs) -> Result<Vec<Item>, Failure> {
+    let texts = |(name, text): &(String, String)| (name.clone(), Var::Text(text.clone()));
+    let addressing = Addressing {
+        sns_id: args.sns_id.clone(),
+        author: args.author.clone(),
+        content_hash: args.content_hash.clone(),
+        reply_to: args.reply_to.clone(),
+        wxid: args.wxid.clone(),
+        vars: args.vars.iter().map(texts).collect(),
+    };
+    let Some(content) = &args.text else {
+        return file::read(args.file.as_deref().unwrap_or("".as_ref()), &addressing);
+    };
+    if content.is_empty() || content.len() > MAX_CONTENT_BYTES {
+        return Err(Failure(format!(
+            "TEXT: must have 1 to {MAX_CONTENT_BYTES} bytes, has {}",
+            content.len()
+        )));
+    }
+    let key = match &args.idempotency_key {
+        Some(key) => IdempotencyKey::parse(key)
+            .map_err(|error| Failure(format!("--idempotency-key: {error}")))?
+            .to_string(),
+        // Made here, so that it is known even if the sidecar doesn't answer.
+        None => format!("post-{}", SystemIds.fresh().map_err(Failure)?),
+    };
+    let comment = Comment { content: content.clone(), addressing };
+    Ok(vec![Item { line: 0, comment, key }])
+}
+
+async fn reach(args: &PostArgs) -> Result<Reached, Failure> {
+    let env = |name: &str| std::env::var(name).ok();
+    let authorization = args.http_authorization.clone();
+    match given_base_url(args.http_base_url.clone(), &env) {
+        Some(url) => reach::named(url, authorization, &env),
+        None => {
+            let written = args.serve.clone().load().map_err(config_failure)?;
+            reach::by_ledger(written, authorization, &env).await
+        }
+    }
+}
+
+/// Posts the comments. What `stop` ends is only the start of further ones.
+async fn post(
+    args: &PostArgs,
+    items: Vec<Item>,
+    earlier: Option<State>,
+    reached: &Reached,
+    stop: impl Future<Output = ()>,
+) -> Ended {
+    let health = reach::health(&reached.address).await?;
+    let clock = SystemClock::start();
+    let state = keep(args, &items, earlier, &health, &clock)?;
+    let mut tally = Tally::of_total(items.len());
+    let bar = bar(items.len());
+    let address = &reached.address;
+    let posting = |item: Item| {
+        let forgotten = state.as_ref().is_some_and(|state| !state.may_send(&item.key, clock.unix_ms()));
+        async move {
+            if forgotten {
+                let message =
+                    "its retention passed while this command ran; what became of it earlier is forgotten";
+                return Err(Hopeless(format!("line {}: {message}", item.line)));
+            }
+            send::send(address, item, args.deadline_ms).await
+        }
+    };
+    let lanes = usize::try_from(args.concurrency).unwrap_or(1);
+    let mut answers = std::pin::pin!(
+        futures_util::stream::iter(items).take_until(stop).map(posting).buffer_unordered(lanes)
+    );
+    let mut hopeless = None;
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Ok(posted) => {
+                tally.count(&posted);
+                bar.suspend(|| tell(&posted, args.json));
+                bar.inc(1);
+            }
+            // Those that are under way are seen through by the sidecar; what they came to, the next run tells.
+            Err(reason) => {
+                hopeless = Some(reason);
+                break;
+            }
+        }
+    }
+    bar.finish_and_clear();
+    if args.json {
+        console::say(&tally.json());
+    } else if args.file.is_some() {
+        console::say(&tally.summary());
+    }
+    match hopeless {
+        Some(Hopeless(reason)) => Err(Failure(reason)),
+        None => Ok(tally.exit_code()),
+    }
+}
+
+/// Writes the state beside the file, before anything is sent.
+fn keep(
+    args: &PostArgs,
+    items: &[Item],
+    earlier: Option<State>,
+    health: &Health,
+    clock: &SystemClock,
+) -> Result<Option<State>, Failure> {
+    let Some(file) = args.file.as_deref().filter(|_| !health.dry_run) else { return Ok(None) };
+    let path = state::path_of(file);
+    let wrong = |reason: String| Failure(format!("{} {reason}; nothing was sent", path.display()));
+    let Some(keeper) = &health.keeper else {
+        if earlier.is_some() {
+            return Err(wrong("belongs to a ledger on disk, and this one is in memory".into()));
+        }
+        console::warn("the ledger is in memory: after a restart, a second run sends the whole file again");
+        return Ok(None);
+    };
+    let keys = items.iter().map(|item| item.key.as_str());
+    let state = State::next(earlier, keeper, keys, clock.unix_ms()).map_err(wrong)?;
+    state.write(&path)?;
+    Ok(Some(state))
+}
+
+fn tell(posted: &Posted, json: bool) {
+    console::say(&if json { show::json(posted) } else { show::line(posted) });
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn bar(comments: usize) -> ProgressBar {
+    let bar = if comments > 1 { ProgressBar::new(comments as u64) } else { ProgressBar::hidden() };
+    if let Ok(style) =
+        ProgressStyle::with_template("  {pos} of {len} {wide_bar} {elapsed} (about {eta} left)")
+    {
+        bar.set_style(style);
+    }
+    bar
+}

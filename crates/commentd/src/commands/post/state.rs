@@ -1,0 +1,218 @@
+//! What is kept beside a file, so that a second run sends only what is missing: which ledger knows its keys, as
+//! whose, and since when each may have been sent.
+
+use crate::Failure;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+const VERSION: u32 = 1;
+/// Largest state that is read, in bytes: over ten times what the largest file of comments needs.
+const MAX_STATE_BYTES: u64 = 1 << 30;
+/// This long before the ledger may forget a key, it isn't sent any more, in milliseconds: time for the request to
+/// arrive, and for clocks that differ a little.
+const MARGIN_MS: u64 = 60_000;
+
+/// Who is to know the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Keeper {
+    /// The ledger's id.
+    pub(super) ledger: String,
+    /// Where that is, for people.
+    pub(super) location: String,
+    /// Whose keys they are.
+    pub(super) caller: String,
+    /// How long it keeps what is settled, in milliseconds.
+    pub(super) retention_ms: u64,
+}
+
+/// The state of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    version: u32,
+    ledger: String,
+    location: String,
+    caller: String,
+    /// The shortest retention of any run.
+    retention_ms: u64,
+    /// For each key, when it may have been sent first: wall time, in milliseconds since 1970.
+    keys: BTreeMap<String, u64>,
+}
+
+impl State {
+    /// The state of a run that is about to send these keys: the earlier runs' with what is new. Pure.
+    ///
+    /// # Errors
+    /// When another ledger or caller has the keys, or a key may be forgotten by now. Sending could then post twice.
+    pub(super) fn next<'a>(
+        earlier: Option<State>,
+        keeper: &Keeper,
+        keys: impl Iterator<Item = &'a str>,
+        now_ms: u64,
+    ) -> Result<State, String> {
+        let mut state = earlier.unwrap_or_else(|| State {
+            version: VERSION,
+            ledger: keeper.ledger.clone(),
+            location: keeper.location.clone(),
+            caller: keeper.caller.clone(),
+            retention_ms: keeper.retention_ms,
+            keys: BTreeMap::new(),
+        });
+        if state.version != VERSION {
+            return Err(format!("is of version {}, this commentd knows {VERSION}", state.version));
+        }
+        if state.ledger != keeper.ledger {
+            return Err(format!(
+                "says that the file was sent through the ledger {} ({}); this is {} ({}), which doesn't know those \
+                 keys, so comments could be posted twice. Go on with that ledger; only if nothing of the file may \
+                 count as sent, delete the state",
+                state.ledger, state.location, keeper.ledger, keeper.location
+            ));
+        }
+        if state.caller != keeper.caller {
+            return Err(format!(
+                "says that the file was sent by {}, and this run is {}, whose keys are others, so comments could \
+                 be posted twice. Go on with the first one's credentials",
+                shown(&state.caller),
+                shown(&keeper.caller)
+            ));
+        }
+        state.retention_ms = state.retention_ms.min(keeper.retention_ms);
+        state.location.clone_from(&keeper.location);
+        for key in keys {
+            let first_ms = *state.keys.entry(key.to_owned()).or_insert(now_ms);
+            if is_past(first_ms, state.retention_ms, now_ms) {
+                return Err(format!(
+                    "says that the file was sent longer ago than the ledger keeps deliveries ({} h), so it can't \
+                     be told what is missing. See what is there; then put what is missing into a new file",
+                    state.retention_ms / 3_600_000
+                ));
+            }
+        }
+        Ok(state)
+    }
+
+    /// Whether this key is still safe to send: the ledger still has what became of it.
+    pub(super) fn may_send(&self, key: &str, now_ms: u64) -> bool {
+        self.keys.get(key).is_some_and(|first_ms| !is_past(*first_ms, self.retention_ms, now_ms))
+    }
+
+    /// Reads the state beside a file; `None` if there is none.
+    pub(super) fn read(path: &Path) -> Result<Option<State>, Failure> {
+        let wrong = |what: String| Failure(format!("{}: {what}; nothing was sent", path.display()));
+        let mut bytes = Vec::new();
+        match File::open(path).and_then(|file| file.take(MAX_STATE_BYTES).read_to_end(&mut bytes)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(wrong(format!("can't be read: {error}"))),
+            Ok(_) => {}
+        }
+        let state = serde_json::from_slice(&bytes);
+        state.map(Some).map_err(|error| wrong(format!("is no state of a posted file: {error}")))
+    }
+
+    /// Writes it: all of it is there, power loss included, or what was there before.
+    pub(super) fn write(&self, path: &Path) -> Result<(), Failure> {
+        self.try_write(path).map_err(|error| {
+            Failure(format!("{}: can't be written: {error}; nothing was sent", path.display()))
+        })
+    }
+
+    fn try_write(&self, path: &Path) -> io::Result<()> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        // The new name is there after a power loss only once its folder was synced.
+        if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    }
+}
+
+fn is_past(first_ms: u64, retention_ms: u64, now_ms: u64) -> bool {
+    now_ms.saturating_add(MARGIN_MS) >= first_ms.saturating_add(retention_ms)
+}
+
+fn shown(caller: &str) -> String {
+    if caller.is_empty() { "nobody by name".into() } else { format!("{caller:?}") }
+}
+
+/// Where the state of a file is kept: beside it.
+pub(super) fn path_of(file: &Path) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(".state");
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn keeper() -> Keeper {
+        Keeper {
+            ledger: "l1".into(),
+            location: "a.db".into(),
+            caller: String::new(),
+            retention_ms: 24 * HOUR_MS,
+        }
+    }
+
+    fn next(earlier: Option<State>, keeper: &Keeper, now_ms: u64) -> Result<State, String> {
+        State::next(earlier, keeper, ["a", "b"].into_iter(), now_ms)
+    }
+
+    #[test]
+    fn a_key_keeps_the_time_of_its_first_run() {
+        let first = next(None, &keeper(), 1000).unwrap();
+        let keys = ["b", "c"].into_iter();
+        let second = State::next(Some(first), &keeper(), keys, 2000).unwrap();
+        assert_eq!(
+            second.keys,
+            [("a", 1000), ("b", 1000), ("c", 2000)].map(|(k, t)| (k.to_owned(), t)).into()
+        );
+    }
+
+    #[test]
+    fn another_ledger_or_caller_is_refused() {
+        let first = next(None, &keeper(), 1000).unwrap();
+        let other = Keeper { ledger: "l2".into(), location: "b.db".into(), ..keeper() };
+        let message = next(Some(first.clone()), &other, 1000).unwrap_err();
+        assert!(["l1", "a.db", "l2", "b.db", "twice"].iter().all(|says| message.contains(says)), "{message}");
+        let message = next(Some(first), &Keeper { caller: "bot".into(), ..keeper() }, 1000).unwrap_err();
+        assert!(message.contains("nobody by name") && message.contains("\"bot\""), "{message}");
+    }
+
+    #[test]
+    fn past_the_retention_nothing_is_sent() {
+        let first = next(None, &keeper(), 0).unwrap();
+        let last_ms = 24 * HOUR_MS - MARGIN_MS;
+        assert!(next(Some(first.clone()), &keeper(), last_ms - 1).is_ok());
+        assert!(next(Some(first.clone()), &keeper(), last_ms).unwrap_err().contains("24 h"));
+        assert!(first.may_send("a", last_ms - 1) && !first.may_send("a", last_ms) && !first.may_send("z", 0));
+        // What an earlier, shorter retention may have dropped doesn't come back with a longer one.
+        let short = Keeper { retention_ms: HOUR_MS, ..keeper() };
+        let first = next(None, &short, 0).unwrap();
+        assert!(next(Some(first), &keeper(), 2 * HOUR_MS).unwrap_err().contains("1 h"));
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path_of(&dir.path().join("c.jsonl"));
+        assert_eq!(path.file_name().unwrap(), "c.jsonl.state");
+        assert_eq!(State::read(&path).unwrap(), None);
+        let state = next(None, &keeper(), 7).unwrap();
+        state.write(&path).unwrap();
+        state.write(&path).unwrap();
+        assert_eq!(State::read(&path).unwrap(), Some(state));
+        std::fs::write(&path, "{").unwrap();
+        assert!(State::read(&path).is_err());
+    }
+}

@@ -1,0 +1,234 @@
+//! `commentd post`: each comment once, however often and however rudely the command is run.
+
+use crate::support::process::Served;
+use crate::support::{Board, Program, Sidecar, wait_for};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use tempfile::TempDir;
+
+/// A board, and a directory for file, state and ledgers.
+struct Scene {
+    board: Served,
+    directory: TempDir,
+}
+
+impl Scene {
+    fn start(board: &[&str]) -> Self {
+        Self { board: Board::start(board), directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// With this fault plan of the board.
+    fn with_faults(faults: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = directory.path().join("faults.toml");
+        std::fs::write(&plan, faults).unwrap();
+        Self { board: Board::start(&["--faults", plan.to_str().unwrap()]), directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A file of comments for the target `t`.
+    fn write(&self, texts: &[&str]) {
+        let line = |text: &&str| format!("{}\n", json!({"content": text, "sns_id": "t"}));
+        std::fs::write(self.path("c.jsonl"), texts.iter().map(line).collect::<String>()).unwrap();
+    }
+
+    /// `post` with the board as its channel and this ledger in the directory.
+    fn command(&self, ledger: &str, args: &[&str]) -> std::process::Command {
+        let ledger = self.path(ledger);
+        let settings = [
+            "post",
+            "--channel",
+            "board",
+            "--channel-url",
+            &self.board.url,
+            "--ledger",
+            ledger.to_str().unwrap(),
+        ];
+        let mut command = Program::command(settings.iter().chain(args));
+        command.current_dir(self.directory.path());
+        command
+    }
+
+    fn post(&self, args: &[&str]) -> Output {
+        self.command("ledger.db", args).output().unwrap()
+    }
+
+    fn post_file(&self) -> Output {
+        self.post(&["--file", "c.jsonl"])
+    }
+
+    /// The texts on the board, sorted.
+    fn texts(&self) -> Vec<String> {
+        let comments = Board::comments(&self.board.url, "t");
+        let mut texts: Vec<_> = comments.iter().map(|c| c["text"].as_str().unwrap().to_owned()).collect();
+        texts.sort();
+        texts
+    }
+
+    fn stored(&self) -> u64 {
+        Board::counter(&self.board.url, "stored")
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[track_caller]
+fn assert_ends(output: &Output, code: i32, says: &[&str]) {
+    let all = format!("{}{}", stdout(output), stderr(output));
+    assert_eq!(output.status.code(), Some(code), "{all}");
+    for text in says {
+        assert!(all.contains(text), "{text:?} isn't in {all}");
+    }
+}
+
+#[test]
+fn one_comment_shows_the_way_it_took() {
+    let scene = Scene::start(&[]);
+    let output = scene.post(&["hello", "--sns-id", "t", "--idempotency-key", "k1"]);
+    assert_ends(&output, 0, &["delivered", "\"hello\"", "native_http delivered", "id "]);
+    let again = scene.post(&["hello", "--sns-id", "t", "--idempotency-key", "k1"]);
+    assert_ends(&again, 0, &["from the record"]);
+    let other = scene.post(&["other", "--sns-id", "t", "--idempotency-key", "k1"]);
+    assert_ends(&other, 1, &["refused", "HTTP 422"]);
+    assert_eq!(scene.texts(), ["hello"]);
+}
+
+#[test]
+fn a_second_run_after_kill_9_sends_what_is_missing() {
+    let scene = Scene::start(&["--latency-ms", "30"]);
+    let texts: Vec<String> = (0..60).map(|number| format!("comment {number:02}")).collect();
+    scene.write(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut command = scene.command("ledger.db", &["--file", "c.jsonl", "--concurrency", "4"]);
+    let mut killed = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("some comments to be stored", || scene.stored() >= 10);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(scene.stored() < 60, "it was killed too late to tell anything");
+
+    let mut output = scene.post_file();
+    // What was under way at the kill is unknown, and is settled by a look at the board, in its time.
+    wait_for("the last run to know of every comment", || {
+        if output.status.code() != Some(0) {
+            output = scene.post_file();
+        }
+        output.status.code() == Some(0)
+    });
+    assert_ends(&output, 0, &["60 comments: 60 delivered", "from the record"]);
+    assert_eq!(scene.texts(), texts);
+}
+
+#[test]
+fn the_same_text_twice_is_two_comments_and_a_changed_file_sends_only_what_is_new() {
+    let scene = Scene::start(&[]);
+    scene.write(&["same", "other", "same"]);
+    assert_ends(&scene.post_file(), 0, &["3 comments: 3 delivered\n"]);
+    assert_eq!(scene.texts(), ["other", "same", "same"]);
+    scene.write(&["new", "same", "other", "same"]);
+    assert_ends(&scene.post_file(), 0, &["4 comments: 4 delivered (3 from the record"]);
+    assert_eq!(scene.texts(), ["new", "other", "same", "same"]);
+}
+
+#[test]
+fn another_ledger_is_refused_and_nothing_is_sent() {
+    let scene = Scene::start(&[]);
+    scene.write(&["a"]);
+    assert_ends(&scene.post_file(), 0, &[]);
+    let other = scene.command("other.db", &["--file", "c.jsonl"]).output().unwrap();
+    assert_ends(&other, 2, &["c.jsonl.state", "ledger.db", "other.db", "twice", "nothing was sent"]);
+    let memory = scene.command("ledger.db", &["--file", "c.jsonl", "--ledger", "memory"]).output().unwrap();
+    assert_ends(&memory, 2, &["memory"]);
+    assert_eq!(scene.stored(), 1);
+}
+
+#[test]
+fn past_the_retention_nothing_is_sent() {
+    let scene = Scene::start(&[]);
+    scene.write(&["a"]);
+    assert_ends(&scene.post_file(), 0, &[]);
+    let path = scene.path("c.jsonl.state");
+    let mut state: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for first_ms in state["keys"].as_object_mut().unwrap().values_mut() {
+        *first_ms = json!(first_ms.as_u64().unwrap() - 24 * 3_600_000);
+    }
+    std::fs::write(&path, state.to_string()).unwrap();
+    assert_ends(&scene.post_file(), 2, &["c.jsonl.state", "longer ago", "24 h", "nothing was sent"]);
+    assert_eq!(scene.stored(), 1);
+}
+
+#[test]
+fn a_file_with_a_bad_line_sends_nothing() {
+    let scene = Scene::start(&[]);
+    std::fs::write(scene.path("c.jsonl"), "{\"content\":\"a\"}\n{\"content\":7}\n{\"contents\":\"a\"}\n")
+        .unwrap();
+    assert_ends(&scene.post_file(), 2, &["line 2: ", "line 3: ", "`contents`", "nothing was sent"]);
+    assert_eq!(scene.stored(), 0);
+    assert!(!scene.path("c.jsonl.state").exists());
+}
+
+#[test]
+fn what_is_unknown_ends_with_3_and_is_never_sent_again() {
+    let scene = Scene::with_faults("[[fault]]\nkind = \"cut_after\"\nrequests = [1]\n");
+    scene.write(&["a", "b"]);
+    // A channel that can't be looked at, so that nothing makes it certain.
+    let post = || scene.post(&["--file", "c.jsonl", "--channel", "generic", "--json"]);
+    for run in 0..2 {
+        let output = post();
+        assert_ends(&output, 3, &[]);
+        let lines: Vec<Value> =
+            stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let outcomes: Vec<_> = lines[..2].iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+        assert_eq!(outcomes, ["unknown", "delivered"], "{lines:#?}");
+        assert_eq!(
+            (&lines[0]["attempts"][0]["verdict"], &lines[2]["summary"]["exit_code"]),
+            (&json!("unknown"), &json!(3))
+        );
+        assert_eq!((scene.texts(), scene.stored()), (vec!["a".to_owned(), "b".to_owned()], 2), "run {run}");
+    }
+}
+
+#[test]
+fn a_running_sidecar_that_holds_the_ledger_posts() {
+    let scene = Scene::start(&[]);
+    let auth = ["--auth-user", "bot", "--auth-password", "correct-horse"];
+    let sidecar = Sidecar::for_channel("board", &scene.board.url, scene.directory.path(), &auth);
+    scene.write(&["a", "b"]);
+    assert_ends(&scene.post_file(), 2, &["doesn't know these credentials", "nothing was sent"]);
+    let post = |ledger: &str, args: &[&str]| {
+        let mut command = scene.command(ledger, &[&["--file", "c.jsonl"], args].concat());
+        command.env("PYWEIXIN_HTTP_USER", "bot").env("PYWEIXIN_HTTP_PASSWORD", "correct-horse");
+        command.output().unwrap()
+    };
+    assert_ends(&post("ledger.db", &[]), 0, &["2 comments: 2 delivered\n"]);
+    let named = post("other.db", &["--http-base-url", &sidecar.url]);
+    assert_ends(&named, 0, &["2 comments: 2 delivered (2 from the record"]);
+    assert!(!scene.path("other.db").exists());
+
+    // Without the sidecar its ledger is ours, but its caller's keys are not.
+    assert!(sidecar.terminate().success());
+    assert_ends(&scene.post_file(), 2, &["\"bot\"", "nobody by name", "nothing was sent"]);
+    let same = scene.post(&[&["--file", "c.jsonl"], &auth[..]].concat());
+    assert_ends(&same, 0, &["2 from the record"]);
+    assert_eq!(scene.texts(), ["a", "b"]);
+}
+
+#[test]
+fn a_sidecar_that_is_not_there_is_said_so() {
+    let scene = Scene::start(&[]);
+    let output = Program::run(["post", "a", "--http-base-url", "http://127.0.0.1:9"]);
+    assert_ends(&output, 2, &["127.0.0.1:9", "nothing was sent"]);
+    let output = Program::run(["post", "a"]);
+    assert_ends(&output, 2, &["--channel-url", "is missing"]);
+    let output = scene.post(&["a", "--exchange", "dry-run", "--json"]);
+    assert_ends(&output, 0, &["\"outcome\":\"dry_run\"", "rendered"]);
+    assert_eq!(scene.stored(), 0);
+}
