@@ -7,7 +7,7 @@ use commentd_delivery::time::whole_ms;
 use commentd_ledger::{Ledger, MemoryLedger, SqliteLedger, SqliteOptions, Stamp};
 use commentd_providers::Provider;
 use commentd_providers::mock::Mock;
-use commentd_providers::native::NativeHttp;
+use commentd_providers::native::{NativeHttp, Tape};
 use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::config::{
     ChannelChoice, ConfigError, Exchange, LedgerChoice, LogFormat, ServeConfig, UnknownAs,
@@ -86,20 +86,28 @@ pub(crate) fn open_ledger(config: &ServeConfig) -> Result<OpenLedger, Failure> {
 }
 
 fn chain(config: &ServeConfig, clock: SystemClock) -> Result<Vec<Arc<dyn Provider>>, Failure> {
-    if let Exchange::Record { .. } | Exchange::Replay { .. } = config.exchange {
-        return Err(Failure(
-            "--exchange: record and replay are not in this release; use live or dry-run".into(),
-        ));
-    }
+    let tape = tape(&config.exchange)?;
     let mut chain: Vec<Arc<dyn Provider>> = Vec::new();
     for name in config.chain() {
         match (name, &config.channel) {
             (ProviderName::Mock, _) => chain.push(Arc::new(Mock::new(config.mock))),
-            (ProviderName::NativeHttp, Some(choice)) => chain.push(Arc::new(native(choice.clone(), clock)?)),
+            (ProviderName::NativeHttp, Some(choice)) => {
+                chain.push(Arc::new(native(choice.clone(), clock)?.taped(tape.clone())));
+            }
             (name, _) => return Err(Failure(format!("--mode/--fallback: {name} can't be started"))),
         }
     }
     Ok(chain)
+}
+
+/// Reads or makes the cassette, if there is one.
+fn tape(exchange: &Exchange) -> Result<Tape, Failure> {
+    let tape = match exchange {
+        Exchange::Live | Exchange::DryRun => Ok(Tape::Live),
+        Exchange::Record { cassette } => Tape::record(cassette),
+        Exchange::Replay { cassette } => Tape::replay(cassette),
+    };
+    tape.map_err(|reason| Failure(format!("--cassette: {reason}")))
 }
 
 fn surface(config: &ServeConfig, ledger: &OpenLedger) -> Surface {
@@ -110,7 +118,7 @@ fn surface(config: &ServeConfig, ledger: &OpenLedger) -> Surface {
         chain: config.chain(),
         upstream_kind: channel.map(|choice| choice.channel.name().to_owned()).unwrap_or_default(),
         upstream_base_url: channel.map(|choice| choice.base_url.shown()).unwrap_or_default(),
-        exchange: if config.exchange == Exchange::DryRun { "dry-run".into() } else { "live".into() },
+        exchange: config.exchange.word().into(),
         ledger: match ledger {
             OpenLedger::File(ledger) => ledger.describe(),
             OpenLedger::Other(ledger) => ledger.describe(),
@@ -143,8 +151,13 @@ fn start_line(sidecar: &Sidecar, facts: &Facts) -> String {
         (_, true) => format!("ledger {}", facts.ledger.location),
         (_, false) => "ledger in memory: nothing survives a restart".to_owned(),
     };
+    let tape = match facts.exchange.as_str() {
+        "record" => " · recording",
+        "replay" => " · replaying, nothing is sent",
+        _ => "",
+    };
     format!(
-        "commentd {} listening on http://{} · {}{channel} · {ledger}",
+        "commentd {} listening on http://{} · {}{channel} · {ledger}{tape}",
         facts.version,
         sidecar.address(),
         chain.join(" → "),

@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A running Isso.
-struct Isso {
+pub struct Isso {
     child: Child,
-    url: String,
-    directory: tempfile::TempDir,
+    pub url: String,
+    pub directory: tempfile::TempDir,
 }
 
 impl Isso {
     /// `None`, loudly, where Isso isn't installed and `COMMENTD_E2E` doesn't require it.
-    fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let program = program()?;
         let directory = tempfile::tempdir().unwrap();
         // Isso binds by itself and can't say which port it got, so a free one is found for it.
@@ -45,7 +45,7 @@ impl Isso {
     }
 
     /// Every text on a page, as Isso itself tells it, with how often it is there.
-    fn texts(&self, page: &str) -> HashMap<String, u32> {
+    pub fn texts(&self, page: &str) -> HashMap<String, u32> {
         let reply = self.client().get(&format!("/?uri={page}&plain=1"));
         assert_eq!(reply.status, 200);
         let mut texts = HashMap::new();

@@ -14,6 +14,7 @@
 )]
 
 mod bad_input;
+mod cassette;
 mod client_view;
 mod deliveries;
 mod gate;

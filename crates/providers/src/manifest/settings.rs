@@ -2,6 +2,7 @@
 
 use super::written::{SettingKind, WrittenSetting};
 use minijinja::Value;
+use percent_encoding::utf8_percent_encode;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 
@@ -88,7 +89,20 @@ impl Settings {
 
 /// A text without this secret; an empty one is none.
 pub(crate) fn redacted(text: String, secret: &str) -> String {
-    if secret.is_empty() { text } else { text.replace(secret, REDACTED) }
+    if secret.is_empty() {
+        return text;
+    }
+    let mut text = text.replace(secret, REDACTED);
+    // As it would stand in a URL, in a form, and in JSON.
+    let in_url = utf8_percent_encode(secret, super::request::PART).to_string();
+    let in_form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let in_json = serde_json::Value::from(secret).to_string();
+    for other in [in_url.as_str(), &in_form, in_json.trim_matches('"')] {
+        if other != secret {
+            text = text.replace(other, REDACTED);
+        }
+    }
+    text
 }
 
 /// The environment variable that gives this setting.

@@ -1,5 +1,6 @@
 //! Credentials as they go along with requests; tokens are fetched by a call, kept, and renewed before they expire.
 
+use super::cassette::{Part, Purpose};
 use super::wire::Wire;
 use crate::manifest::settings::redacted;
 use crate::manifest::{Auth, HttpRequest, RenderError, Signing, Token, TokenCall};
@@ -178,8 +179,12 @@ async fn fetch(call: &TokenCall, wire: &Wire, forced: bool) -> Result<Token, NoT
     let request = call
         .render(forced, unix_ms)
         .map_err(|error| refused(format!("the token call can't be made: {}", error.0)))?;
+    // A token call is known by its path alone: what else it says is secret.
+    let like = format!("{} {}", request.method, request.path_and_query.split('?').next().unwrap_or_default());
+    let id = DeliveryId::from_bytes([0; 16]);
+    let part = Part { purpose: Purpose::Token, like, id, words: Vec::new(), token: Some(call) };
     let reply = wire
-        .ask(&request)
+        .ask(&request, part)
         .await
         .map_err(|error| NoToken { refused: false, message: format!("the token call failed: {error}") })?;
     match call.read(&reply, unix_ms) {

@@ -1,9 +1,11 @@
 //! `native_http`: one HTTP channel, described by a manifest.
 
 mod base;
+mod cassette;
 mod connection;
 mod credentials;
 pub mod dial;
+mod har;
 mod tls;
 mod turns;
 mod wire;
@@ -11,6 +13,7 @@ mod wire;
 use crate::manifest::settings::REDACTED;
 use crate::manifest::{Ability, Channel, HttpRequest, Item, Reply, Scan, Scope, Sighting, Token};
 use crate::{Job, Pending, Provider, Rendered};
+use cassette::{Part, Purpose, like, without_run_words};
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::record::Destination;
@@ -27,9 +30,12 @@ use turns::{TooLate, Turns};
 use wire::Wire;
 
 pub use base::{BaseUrl, BaseUrlError};
+pub use cassette::{Player, Recorder, Tape};
 
 /// Less time than this isn't worth an attempt.
 const MIN_USEFUL: Duration = Duration::from_millis(50);
+/// The id of what belongs to no delivery.
+const NOBODY: DeliveryId = DeliveryId::from_bytes([0; 16]);
 /// Attempts in one run of a delivery.
 const MAX_ATTEMPTS: u32 = 3;
 
@@ -42,6 +48,8 @@ enum Side {
     HandedBack,
     /// It was; what became of it isn't known.
     AfterGate,
+    /// It was not: a replay has no such exchange, however often it is asked.
+    OffCassette,
 }
 
 /// A failed exchange.
@@ -97,6 +105,15 @@ impl NativeHttp {
         Self { wire: Arc::new(self.wire.dialing(dialer)), ..self }
     }
 
+    /// The same provider, with its exchanges recorded or replayed. A replay connects to nothing.
+    #[must_use]
+    pub fn taped(self, tape: Tape) -> Self {
+        let (channel, base) = (self.channel.clone(), self.wire.base.clone());
+        let (senders, readers) = (self.senders.clone(), self.readers.clone());
+        let redact = move |text: &str| readers.redact(&senders.redact(&base.redact(&channel.redact(text))));
+        Self { wire: Arc::new(self.wire.taped(tape, Arc::new(redact))), ..self }
+    }
+
     /// Reads a whole target back: every comment that the channel shows there.
     ///
     /// # Errors
@@ -104,7 +121,7 @@ impl NativeHttp {
     pub async fn read_back(&self, sns_id: &str) -> Result<Vec<Item>, String> {
         let mut comment = Comment::default();
         comment.addressing.sns_id = sns_id.to_owned();
-        let id = DeliveryId::from_bytes([0; 16]);
+        let id = NOBODY;
         let scope = self.channel.scope(&comment, id, self.wire.clock.unix_ms());
         self.read(&scope, id).await
     }
@@ -132,11 +149,11 @@ impl NativeHttp {
 
     /// One read, with the lookup's credentials. A token that the channel refuses is renewed once.
     async fn ask(&self, request: &HttpRequest, scope: &Scope, id: DeliveryId) -> Result<Reply, String> {
-        let (reply, token) = self.ask_once(&self.readers, request, id).await?;
+        let (reply, token) = self.ask_once(&self.readers, request, id, Purpose::Lookup).await?;
         let verdict = self.channel.judge(&reply, scope);
         match token.filter(|_| is_unauthorized(&verdict)) {
             Some(token) if self.readers.give_up(&token, self.now()) => {
-                Ok(self.ask_once(&self.readers, request, id).await?.0)
+                Ok(self.ask_once(&self.readers, request, id, Purpose::Lookup).await?.0)
             }
             _ => Ok(reply),
         }
@@ -147,8 +164,10 @@ impl NativeHttp {
         credentials: &Credentials,
         request: &HttpRequest,
         id: DeliveryId,
+        purpose: Purpose,
     ) -> Result<(Reply, Option<Token>), String> {
         let token = credentials.token(&self.wire).await.map_err(|none| self.redact(&none.message))?;
+        let like = like(request);
         let mut request = request.clone();
         let signed = credentials.apply(&mut request, token.as_ref(), id, self.wire.clock.unix_ms());
         signed.map_err(|error| error.0)?;
@@ -160,7 +179,20 @@ impl NativeHttp {
         turn.wait(&*self.wire.clock).await;
         let _lane = self.lane().await;
         turn.count();
-        let reply = self.wire.ask(&request).await.map_err(|error| self.redact(&error))?;
+        let reply = self
+            .wire
+            .ask(
+                &request,
+                Part {
+                    purpose,
+                    like: like.replace(&id.to_string(), &NOBODY.to_string()),
+                    id,
+                    words: Vec::new(),
+                    token: None,
+                },
+            )
+            .await
+            .map_err(|error| self.redact(&error))?;
         Ok((reply, token))
     }
 
@@ -172,7 +204,7 @@ impl NativeHttp {
             Ok(request) => request,
             Err(error) => return Some(Ability::Unclear(self.redact(&error.0))),
         };
-        Some(match self.ask_once(&self.senders, &request, DeliveryId::from_bytes([0; 16])).await {
+        Some(match self.ask_once(&self.senders, &request, NOBODY, Purpose::Probe).await {
             Ok((reply, _)) => self.channel.ability(&reply, unix_ms).redacted(|text| self.redact(text)),
             Err(error) => Ability::Unclear(error),
         })
@@ -230,7 +262,7 @@ impl NativeHttp {
             Err(denied) => return *denied,
         };
         // A retry never reuses a connection: whatever broke the first may have broken all of its age.
-        let exchange = self.wire.send(&request, identity(job), gate, job.attempt > 1);
+        let exchange = self.wire.send(&request, identity(job), gate, job.attempt > 1, self.part_of(job));
         match tokio::time::timeout(self.wire.timeout, exchange).await {
             Ok(Ok(reply)) => {
                 let mut verdict = self.judge(&reply, &scope);
@@ -242,6 +274,9 @@ impl NativeHttp {
                 let message = self.redact(&failure.message);
                 match failure.side {
                     Side::BeforeGate | Side::HandedBack => Verdict::new(VerdictKind::NotSent, message),
+                    Side::OffCassette => {
+                        Verdict::new(VerdictKind::Denied, message).with_code(Code::ProviderUnavailable)
+                    }
                     Side::AfterGate => Verdict::new(
                         VerdictKind::Unknown,
                         format!("the comment was handed over, then {message}"),
@@ -251,6 +286,19 @@ impl NativeHttp {
             }
             Err(_) => self.timed_out(gate),
         }
+    }
+
+    /// What a cassette knows this comment by.
+    fn part_of(&self, job: &Job) -> Part<'static> {
+        let (purpose, id, token) = (Purpose::Send, job.id, None);
+        if self.wire.is_live() {
+            return Part { purpose, like: String::new(), id, words: Vec::new(), token };
+        }
+        let (content, words) = without_run_words(&job.comment.content);
+        let comment = Comment { content, addressing: job.comment.addressing.clone() };
+        let scope = self.channel.redacted_scope(&comment, NOBODY, 0).with_left_ms(0);
+        let like = self.channel.render(&scope).map_or_else(|error| error.0, |request| like(&request));
+        Part { purpose, like, id, words, token }
     }
 
     /// The request with its credentials.

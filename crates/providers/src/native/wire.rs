@@ -1,6 +1,7 @@
 //! One exchange with the channel: connect, pass the gate, hand the request over, read the reply whole.
 
 use super::base::BaseUrl;
+use super::cassette::{Part, Recorder, Recording, Redact, Tape};
 use super::connection::{Connection, Idle};
 use super::dial::{Dial, Tcp};
 use super::tls::Tls;
@@ -24,6 +25,8 @@ pub(super) struct Wire {
     idle: Idle,
     tls: Option<Tls>,
     dialer: Arc<dyn Dial>,
+    tape: Tape,
+    redact: Redact,
 }
 
 impl Wire {
@@ -31,18 +34,42 @@ impl Wire {
     /// When the address needs TLS and the system has no root certificates.
     pub(super) fn new(base: BaseUrl, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let tls = if base.is_tls() { Some(Tls::with_system_roots()?) } else { None };
-        Ok(Self { base, timeout, clock, idle: Idle::default(), tls, dialer: Arc::new(Tcp) })
+        Ok(Self {
+            base,
+            timeout,
+            clock,
+            idle: Idle::default(),
+            tls,
+            dialer: Arc::new(Tcp),
+            tape: Tape::Live,
+            redact: Arc::new(str::to_owned),
+        })
     }
 
     /// The same way, without its idle connections, with new ones made by `dialer`.
     pub(super) fn dialing(&self, dialer: Arc<dyn Dial>) -> Self {
+        Self { dialer, ..self.anew() }
+    }
+
+    /// The same way, without its idle connections, recorded or replayed.
+    pub(super) fn taped(&self, tape: Tape, redact: Redact) -> Self {
+        Self { tape, redact, ..self.anew() }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.tape, Tape::Live)
+    }
+
+    fn anew(&self) -> Self {
         Self {
             base: self.base.clone(),
             timeout: self.timeout,
             clock: Arc::clone(&self.clock),
             idle: Idle::default(),
             tls: self.tls.clone(),
-            dialer,
+            dialer: Arc::clone(&self.dialer),
+            tape: self.tape.clone(),
+            redact: Arc::clone(&self.redact),
         }
     }
 
@@ -53,19 +80,20 @@ impl Wire {
         identity: Vec<(HeaderName, HeaderValue)>,
         gate: &Gate,
         fresh: bool,
+        part: Part<'_>,
     ) -> Result<Reply, Failure> {
-        self.exchange(self.outgoing(request, identity)?, gate, fresh).await
+        self.exchange(request, identity, gate, fresh, part).await
     }
 
     /// Sends what has no effect at the channel, within the timeout.
     ///
     /// # Errors
     /// Says what failed; may hold secrets.
-    pub(super) async fn ask(&self, request: &HttpRequest) -> Result<Reply, String> {
+    pub(super) async fn ask(&self, request: &HttpRequest, part: Part<'_>) -> Result<Reply, String> {
         // A read that a cache answers says what was there, not what is.
         let fresh = vec![(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
         let gate = Gate::new();
-        let exchange = async { self.exchange(self.outgoing(request, fresh)?, &gate, false).await };
+        let exchange = self.exchange(request, fresh, &gate, false, part);
         match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(failure)) => Err(failure.message),
@@ -75,10 +103,16 @@ impl Wire {
 
     async fn exchange(
         &self,
-        request: http::Request<Full<Bytes>>,
+        request: &HttpRequest,
+        more: Vec<(HeaderName, HeaderValue)>,
         gate: &Gate,
         fresh: bool,
+        part: Part<'_>,
     ) -> Result<Reply, Failure> {
+        let outgoing = self.outgoing(request, more)?;
+        if let Tape::Replay(player) = &self.tape {
+            return player.play(&part, &self.redact, gate);
+        }
         let pooled = if fresh { None } else { self.idle.take(self.clock.now()).await };
         let mut connection = match pooled {
             Some(connection) => connection,
@@ -92,6 +126,33 @@ impl Wire {
         if !gate.pass() {
             return Err(Failure::before_gate("cancelled before it was sent"));
         }
+        let recording = match &self.tape {
+            Tape::Record(recorder) => Some(self.recording(recorder, part, &outgoing, &request.body)),
+            Tape::Live | Tape::Replay(_) => None,
+        };
+        let ended = self.hand_over(connection, outgoing).await;
+        if let Some(recording) = recording {
+            recording.finish(ended.as_ref());
+        }
+        ended
+    }
+
+    fn recording<'a>(
+        &self,
+        recorder: &Arc<Recorder>,
+        part: Part<'a>,
+        outgoing: &http::Request<Full<Bytes>>,
+        body: &[u8],
+    ) -> Recording<'a> {
+        Recording::start(recorder, part, &self.base.origin(), outgoing, body, &self.redact, &self.clock)
+    }
+
+    /// The gate was passed immediately before.
+    async fn hand_over(
+        &self,
+        mut connection: Connection,
+        request: http::Request<Full<Bytes>>,
+    ) -> Result<Reply, Failure> {
         let (head, body) = connection.send(request).await?.into_parts();
         let bytes = connection.read(body, MAX_REPLY_BYTES).await?;
         self.idle.put(connection, self.clock.now());
@@ -131,7 +192,7 @@ impl Wire {
 }
 
 impl Failure {
-    fn before_gate(message: &str) -> Self {
+    pub(super) fn before_gate(message: &str) -> Self {
         Self { side: Side::BeforeGate, message: message.to_owned() }
     }
 }

@@ -83,6 +83,18 @@ pub enum Exchange {
     },
 }
 
+impl Exchange {
+    /// As it is written in the settings.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Exchange::Live => "live",
+            Exchange::DryRun => "dry-run",
+            Exchange::Record { .. } => "record",
+            Exchange::Replay { .. } => "replay",
+        }
+    }
+}
+
 /// How much at a time. Both are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -21,7 +21,7 @@ pub struct Facts {
     pub upstream_kind: String,
     /// The channel's base URL, without userinfo and query; empty without one.
     pub upstream_base_url: String,
-    /// How comments go out: `live`, `dry-run`.
+    /// How comments go out: `live`, `dry-run`, `record`, `replay`.
     pub exchange: String,
     /// The ledger.
     pub ledger: Description,
