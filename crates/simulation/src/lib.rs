@@ -2,10 +2,12 @@
 //! again, word for word, by its seed.
 //!
 //! - [`machine`]: the pure machine with a modelled ledger, channel and network; millions of histories
+//! - [`dispatcher`]: the dispatcher's real code on a simulated clock, network and disk; thousands
 //! - [`run`]: many seeds, and what they came to
 //!
 //! Nothing in here asks the system for time or randomness; only [`run`] measures how fast it was.
 
+pub mod dispatcher;
 pub mod machine;
 pub mod run;
 
@@ -27,6 +29,8 @@ pub struct Story {
 pub enum Tier {
     /// The pure machine.
     Machine,
+    /// The dispatcher, the provider and the HTTP client.
+    Dispatcher,
 }
 
 impl Tier {
@@ -34,6 +38,7 @@ impl Tier {
     pub const fn as_str(self) -> &'static str {
         match self {
             Tier::Machine => "machine",
+            Tier::Dispatcher => "dispatcher",
         }
     }
 
@@ -44,6 +49,7 @@ impl Tier {
                 let told = machine::history::play(machine::dice::Dice::seeded(seed), None, traced);
                 Story { broken: told.broken, trace: told.trace, counts: told.counts }
             }
+            Tier::Dispatcher => dispatcher::play(seed, traced),
         }
     }
 }

@@ -32,6 +32,8 @@ struct Args {
 enum TierName {
     /// The pure machine with a modelled ledger, channel and network.
     Machine,
+    /// The real dispatcher on a simulated clock, network and disk.
+    Dispatcher,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     args.off.iter().copied().for_each(switch_off);
     let tier = match args.tier {
         TierName::Machine => Tier::Machine,
+        TierName::Dispatcher => Tier::Dispatcher,
     };
     if args.trace {
         return trace(tier, args.seeds);

@@ -207,9 +207,11 @@ impl Run {
 
     /// Without time for an attempt, a key that is known still gets its answer.
     async fn answer_from_record(&mut self) -> bool {
-        let found = self.inner.ledger.find(Find::Key(self.key.clone())).await;
-        let Ok(Some(record)) = found else {
-            self.key_is_clear = found.is_ok();
+        let finding = self.inner.ledger.find(Find::Key(self.key.clone()));
+        // A ledger whose disk hangs must not make the answer late; the key counts as unread then.
+        let found = tokio::time::timeout_at(self.inner.clock.instant(self.deadline), finding).await;
+        let Ok(Ok(Some(record))) = found else {
+            self.key_is_clear = matches!(found, Ok(Ok(None)));
             return false;
         };
         match keyed::rule(&record, &self.flight.fingerprint) {

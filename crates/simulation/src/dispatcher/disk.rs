@@ -1,0 +1,215 @@
+//! A ledger on a simulated disk: what was synced survives everything, what wasn't may be lost.
+
+use super::world::{Shared, lock};
+use commentd_delivery::record::AttemptRecord;
+use commentd_delivery::{DeliveryId, Moment};
+use commentd_ledger::{
+    Description, Filter, Find, Ledger, LedgerError, MemoryLedger, Opened, Opening, Pending, Settled,
+    Settling, Stamp,
+};
+use futures_util::FutureExt;
+
+/// What was written, in order, and when each was synced.
+#[derive(Default)]
+pub(super) struct Disk {
+    log: Vec<(Operation, Moment)>,
+    /// Until then everything that was written so far is synced.
+    synced_at: Moment,
+    /// A sync has failed: nothing more is written until a restart.
+    broken: bool,
+    full_until: Moment,
+}
+
+#[cfg(test)]
+impl Disk {
+    /// Nothing is synced, and nothing read, before that.
+    pub(super) fn hangs_until(&mut self, moment: Moment) {
+        self.synced_at = moment;
+    }
+}
+
+/// A write that changed something.
+#[derive(Clone)]
+enum Operation {
+    Open(Box<Opening>),
+    Intend(DeliveryId, Box<AttemptRecord>),
+    Settle(Box<Settling>),
+    Recover(u64),
+    Forget(DeliveryId),
+    Sweep(u64, u32),
+    Close,
+}
+
+impl Operation {
+    fn replay(&self, memory: &MemoryLedger) {
+        // What failed then fails again, and changes nothing either time.
+        match self.clone() {
+            Operation::Open(opening) => drop(memory.open(*opening)),
+            Operation::Intend(id, intent) => drop(memory.intend(id, *intent)),
+            Operation::Settle(settling) => drop(memory.settle(*settling)),
+            Operation::Recover(at_ms) => drop(memory.recover(at_ms)),
+            Operation::Forget(id) => drop(memory.forget(id)),
+            Operation::Sweep(before_ms, most) => drop(memory.sweep(before_ms, most)),
+            Operation::Close => {}
+        }
+    }
+}
+
+/// The ledger of one process over the disk of the world.
+pub(super) struct DiskLedger {
+    world: Shared,
+    memory: MemoryLedger,
+}
+
+/// What becomes of a write.
+enum Fate {
+    Never,
+    Refused(Moment, &'static str),
+    Synced(Moment),
+}
+
+impl DiskLedger {
+    /// Reads what the disk has.
+    pub(super) fn open_disk(world: &Shared) -> Self {
+        let memory = MemoryLedger::new(Stamp::Live);
+        let mut held = lock(world);
+        held.disk.broken = false;
+        for (operation, _) in &held.disk.log {
+            operation.replay(&memory);
+        }
+        drop(held);
+        Self { world: Shared::clone(world), memory }
+    }
+
+    fn fate(&self, operation: &Operation) -> Fate {
+        let mut world = lock(&self.world);
+        if !world.step() {
+            return Fate::Never;
+        }
+        let now = world.now();
+        let took = world.dice.pick_ms(&[1, 0, 5, 1, 40, 300]);
+        let at = (now + took).max(world.disk.synced_at);
+        world.disk.synced_at = at;
+        if world.disk.broken {
+            return Fate::Refused(now, "an earlier sync failed");
+        }
+        if now < world.disk.full_until {
+            return Fate::Refused(now, "the disk is full");
+        }
+        if world.trouble(2) {
+            let most = world.dice.pick_ms(&[100, 10, 1000]);
+            world.disk.full_until = now + most;
+            world.count("disk full");
+            return Fate::Refused(now, "the disk is full");
+        }
+        if world.trouble(1) {
+            world.count("sync errors");
+            world.disk.broken = true;
+            if world.dice.chance(50) {
+                world.disk.log.push((operation.clone(), at));
+            }
+            return Fate::Refused(at, "the sync failed");
+        }
+        Fate::Synced(at)
+    }
+
+    /// Carries a write out now and answers when it is synced.
+    fn write<'a, T: Send + 'a>(
+        &'a self,
+        operation: Operation,
+        apply: impl FnOnce(&'a MemoryLedger) -> Pending<'a, T>,
+    ) -> Pending<'a, T> {
+        let (at, result) = match self.fate(&operation) {
+            Fate::Never => return Box::pin(std::future::pending()),
+            Fate::Refused(at, why) => (at, Err(LedgerError::Failed(why.into()))),
+            Fate::Synced(at) => {
+                let result = apply(&self.memory).now_or_never().unwrap_or(Err(LedgerError::Busy));
+                if result.is_ok() {
+                    lock(&self.world).disk.log.push((operation, at));
+                }
+                (at, result)
+            }
+        };
+        self.answer(at, result)
+    }
+
+    /// Reads now; the answer waits for what was written before, as it must not show what isn't durable.
+    fn read<'a, T: Send + 'a>(
+        &'a self,
+        apply: impl FnOnce(&'a MemoryLedger) -> Pending<'a, T>,
+    ) -> Pending<'a, T> {
+        let at = lock(&self.world).disk.synced_at;
+        self.answer(at, apply(&self.memory).now_or_never().unwrap_or(Err(LedgerError::Busy)))
+    }
+
+    fn answer<'a, T: Send + 'a>(&'a self, at: Moment, result: Result<T, LedgerError>) -> Pending<'a, T> {
+        let instant = lock(&self.world).instant(at);
+        Box::pin(async move {
+            if let Some(instant) = instant {
+                tokio::time::sleep_until(instant).await;
+            }
+            result
+        })
+    }
+}
+
+/// The process ended. With the power, or by its bad luck, what wasn't synced is lost, from some point on.
+pub(super) fn lose(world: &Shared) {
+    let mut world = lock(world);
+    let now = world.now();
+    let synced = world.disk.log.iter().filter(|(_, at)| *at <= now).count();
+    let unsynced = world.disk.log.len() - synced;
+    let kept = if unsynced == 0 { 0 } else { world.dice.below(unsynced + 1) };
+    if kept < unsynced {
+        world.count("unsynced writes lost");
+    }
+    world.disk.log.truncate(synced + kept);
+    world.disk.synced_at = now;
+    world.note(|| format!("the disk keeps {kept} of {unsynced} unsynced writes"));
+}
+
+impl Ledger for DiskLedger {
+    fn open(&self, opening: Opening) -> Pending<'_, Opened> {
+        self.write(Operation::Open(Box::new(opening.clone())), |memory| memory.open(opening))
+    }
+
+    fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> Pending<'_, ()> {
+        self.write(Operation::Intend(id, Box::new(intent.clone())), |memory| memory.intend(id, intent))
+    }
+
+    fn settle(&self, settling: Settling) -> Pending<'_, Settled> {
+        self.write(Operation::Settle(Box::new(settling.clone())), |memory| memory.settle(settling))
+    }
+
+    fn find(&self, find: Find) -> Pending<'_, Option<commentd_delivery::record::DeliveryRecord>> {
+        self.read(|memory| memory.find(find))
+    }
+
+    fn list(&self, filter: Filter) -> Pending<'_, Vec<commentd_delivery::record::DeliveryRecord>> {
+        self.read(|memory| memory.list(filter))
+    }
+
+    fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryId>> {
+        self.write(Operation::Recover(at_ms), |memory| memory.recover(at_ms))
+    }
+
+    fn forget(&self, id: DeliveryId) -> Pending<'_, ()> {
+        self.write(Operation::Forget(id), |memory| memory.forget(id))
+    }
+
+    fn sweep(&self, before_ms: u64, most: u32) -> Pending<'_, u32> {
+        self.write(Operation::Sweep(before_ms, most), |memory| memory.sweep(before_ms, most))
+    }
+
+    fn check(&self) -> Pending<'_, ()> {
+        self.read(MemoryLedger::check)
+    }
+
+    fn describe(&self) -> Description {
+        Description { durable: true, ..self.memory.describe() }
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        self.write(Operation::Close, MemoryLedger::close)
+    }
+}

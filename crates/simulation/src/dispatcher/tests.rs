@@ -1,0 +1,41 @@
+//! The simulated ledger is a ledger; and what the histories have found, as scenes of their own.
+
+use super::History;
+use super::disk::DiskLedger;
+use super::world::{Shared, World, lock};
+use crate::machine::dice::Dice;
+use commentd_delivery::{Clock, Moment};
+use commentd_sidecar::clock::SystemClock;
+use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[tokio::test(start_paused = true)]
+async fn the_disk_conforms() {
+    let fresh = || {
+        let world = Arc::new(Mutex::new(World::new(Dice::taped(&[]), false)));
+        let _ = world.lock().unwrap().is_born(None);
+        DiskLedger::open_disk(&world)
+    };
+    commentd_ledger::conformance::run(fresh).await;
+}
+
+/// A request without time for an attempt reads its key's record, and waited for a disk that hung, however long.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_makes_no_answer_late() {
+    let world: Shared = Arc::new(Mutex::new(World::new(Dice::taped(&[]), false)));
+    let _ = lock(&world).is_born(None);
+    let history = History::new(&world);
+    let clock = SystemClock::start_at(0);
+    let ledger = Arc::new(DiskLedger::open_disk(&world));
+    let bounds = Bounds { in_flight: 64, lookups_per_second: 20 };
+    let chain = history.providers(clock).unwrap();
+    let ids = Arc::clone(&history.ids);
+    let dispatcher = Dispatcher::new(chain, ledger, clock, ids, bounds);
+    lock(&world).disk.hangs_until(Moment::at(Duration::from_secs(60)));
+    let deadline = Duration::from_millis(5);
+    let client = history.client(&dispatcher, clock);
+    let delivered = client.order(0, 0, "text 0.0", clock.now() + deadline).await;
+    assert!(matches!(delivered, Delivered::KeyInFlight), "{delivered:?}");
+    assert!(clock.now().since_start() < Duration::from_millis(30), "{:?}", clock.now());
+}
