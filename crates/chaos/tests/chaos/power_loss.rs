@@ -66,7 +66,17 @@ fn load(sabotage: Option<&str>) -> Proof {
         }
     });
     let process = sidecar.end();
-    prove(&Trace::parse(&whole(&trace, process)))
+    let proof = prove(&Trace::parse(&whole(&trace, process)));
+    // `scripts/evidence` reads this line.
+    eprintln!(
+        "\npower loss {} {{\"sent\":{},\"answered\":{},\"sent_early\":{},\"answered_early\":{}}}",
+        sabotage.unwrap_or("healthy"),
+        proof.sent,
+        proof.answered,
+        proof.sent_early.len(),
+        proof.answered_early.len()
+    );
+    proof
 }
 
 /// The trace, once strace has seen the process's last thread out.
