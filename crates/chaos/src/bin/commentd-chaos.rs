@@ -24,7 +24,17 @@ fn main() -> ExitCode {
 fn go(options: &Options) -> Result<run::Outcome, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let stop = async { drop(tokio::signal::ctrl_c().await) };
+        #[cfg(unix)]
+        let mut asked = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let stop = async {
+            #[cfg(unix)]
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = asked.recv() => {}
+            }
+            #[cfg(not(unix))]
+            drop(tokio::signal::ctrl_c().await);
+        };
         run::run(options, stop).await
     })
 }

@@ -12,6 +12,7 @@
 
 #[cfg(target_os = "linux")]
 mod power_loss;
+mod restart;
 mod runs;
 mod support;
 #[cfg(target_os = "linux")]

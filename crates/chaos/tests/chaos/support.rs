@@ -1,8 +1,8 @@
 //! A board, the fenced program in front of it, and calls to it.
 
-use commentd_board::{Board, BoardOptions, FaultPlan};
+use commentd_board::{Board, BoardOptions, FaultPlan, StoredComment};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,8 @@ pub(crate) const FENCED: &str = env!("CARGO_BIN_EXE_commentd-fenced");
 /// A board that ends with the test.
 pub(crate) struct Served {
     pub(crate) url: String,
-    _runtime: tokio::runtime::Runtime,
+    board: Board,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Served {
@@ -28,8 +29,14 @@ impl Served {
         let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let board = Board::open(BoardOptions { faults, ..BoardOptions::default() }).unwrap();
-        runtime.spawn(async move { board.serve(listener, std::future::pending()).await });
-        Self { url, _runtime: runtime }
+        let serving = board.clone();
+        runtime.spawn(async move { serving.serve(listener, std::future::pending()).await });
+        Self { url, board, runtime }
+    }
+
+    /// All comments of a target.
+    pub(crate) fn comments(&self, target: &str) -> Vec<StoredComment> {
+        self.runtime.block_on(self.board.comments(target)).unwrap()
     }
 }
 
@@ -72,25 +79,36 @@ impl Sidecar {
 
     /// Posts a batch of these comments under this key; gives status and reply.
     pub(crate) fn batch(&self, key: &str, comments: &[&str], deadline_ms: u64) -> (u16, Value) {
+        self.try_batch(key, comments, deadline_ms).unwrap()
+    }
+
+    /// As [`Sidecar::batch`]; an error if no answer comes.
+    pub(crate) fn try_batch(
+        &self,
+        key: &str,
+        comments: &[&str],
+        deadline_ms: u64,
+    ) -> std::io::Result<(u16, Value)> {
         let body = serde_json::json!({
             "sns_id": "t", "comments": comments, "idempotency_key": key, "deadline_ms": deadline_ms,
         })
         .to_string();
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         write!(
             stream,
             "POST /api/comment/batch HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
              Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,
             body.len()
-        )
-        .unwrap();
+        )?;
         let mut reply = String::new();
-        stream.read_to_string(&mut reply).unwrap();
-        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+        stream.read_to_string(&mut reply)?;
+        let Some((head, body)) = reply.split_once("\r\n\r\n") else {
+            return Err(ErrorKind::UnexpectedEof.into());
+        };
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {reply}")))
+        Ok((status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {reply}"))))
     }
 
     /// Asks it to end, as a service manager would, waits until it has, and gives its process id.

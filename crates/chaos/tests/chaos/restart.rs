@@ -1,0 +1,62 @@
+//! Two clients use one key through two connections, and between them the sidecar dies at a fence and is started again
+//! on the same ledger: one comment, and the second client learns which.
+
+use crate::support::{Served, Sidecar};
+use std::time::{Duration, Instant};
+
+/// The longest that the second client asks again for what isn't certain yet.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn dies_at(fence: &str) {
+    let (board, folder) = (Served::board(), tempfile::tempdir().unwrap());
+    let command = |fence: Option<&str>| {
+        let mut command = Sidecar::command(&board.url, folder.path());
+        command.args(["--set", "settles_within_s=1"]);
+        command.envs(fence.map(|fence| ("COMMENTD_FENCE", fence)));
+        command
+    };
+    let first = Sidecar::start(command(Some(fence)));
+    let answer = first.try_batch("one-key", &["one"], 10_000);
+    assert!(answer.is_err(), "it was to die at {fence}: {answer:?}");
+    drop(first);
+    let second = Sidecar::start(command(None));
+    let start = Instant::now();
+    let item = loop {
+        let (status, reply) = second.batch("one-key", &["one"], 5_000);
+        let item = reply["data"]["results"][0].clone();
+        // What is unknown, or turned out not to have been sent, is asked for again with the same key.
+        if item["outcome"] == "delivered" {
+            break item;
+        }
+        assert!(status == 200 && start.elapsed() < PATIENCE, "not delivered after {fence}: {reply}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    };
+    let comments = board.comments("t");
+    assert_eq!(comments.len(), 1, "after {fence}: {comments:?}");
+    assert_eq!(item["comment_id"], comments[0].id.as_str());
+}
+
+#[test]
+fn before_the_intent_there_is_one_comment() {
+    dies_at("before-intent");
+}
+
+#[test]
+fn after_the_intent_there_is_one_comment() {
+    dies_at("after-intent");
+}
+
+#[test]
+fn in_the_middle_of_the_body_there_is_one_comment() {
+    dies_at("mid-body");
+}
+
+#[test]
+fn after_the_effect_there_is_one_comment() {
+    dies_at("after-effect");
+}
+
+#[test]
+fn after_the_record_there_is_one_comment() {
+    dies_at("after-record");
+}
