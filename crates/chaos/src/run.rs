@@ -51,10 +51,10 @@ pub struct Outcome {
 /// # Errors
 /// When it can't go on, was stopped, or the sidecar crashed.
 pub async fn run(options: &Options, stop: impl Future<Output = ()>) -> Result<Outcome, Failure> {
-    let mut state = State::load(options)?;
+    let mut state = State::load(options).await?;
     let path = options.state.join("clients.jsonl");
     let log = ClientLog::read(&path)?;
-    let upstream = Upstream::start(options, state.starts).await?;
+    let upstream = Upstream::start(options, &state).await?;
     let world = Arc::new(World {
         options: options.clone(),
         program: program(options)?,

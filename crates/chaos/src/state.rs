@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use tokio::net::TcpListener;
 
 /// What makes two runs the same run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub struct State {
     pub starts: u64,
     /// Time that the run has taken, in milliseconds.
     pub took_ms: u64,
+    /// The channel's port, taken free at the first start. A channel that is gone on with must be at the same address:
+    /// what was sent to another one is looked up nowhere.
+    pub port: u16,
     #[serde(skip)]
     path: PathBuf,
 }
@@ -46,7 +50,7 @@ impl State {
     ///
     /// # Errors
     /// When it can't be read, or belongs to another run.
-    pub fn load(options: &Options) -> Result<Self, Failure> {
+    pub async fn load(options: &Options) -> Result<Self, Failure> {
         let identity = Identity {
             channel: options.channel,
             keys: options.keys,
@@ -70,8 +74,9 @@ impl State {
             }
             state
         } else {
-            let endings = BTreeMap::new();
-            Self { identity, lives: 0, endings, starts: 0, took_ms: 0, path: PathBuf::new() }
+            let port = TcpListener::bind(("127.0.0.1", 0)).await?.local_addr()?.port();
+            let (endings, path) = (BTreeMap::new(), PathBuf::new());
+            Self { identity, lives: 0, endings, starts: 0, took_ms: 0, port, path }
         };
         state.path = path;
         state.starts += 1;

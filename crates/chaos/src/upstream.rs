@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::options::{Channel, Options};
+use crate::state::State;
 use commentd_board::{Board, BoardOptions, Fault, FaultPlan, FaultRule};
 use commentd_checker::Record;
 use commentd_checker::channel::{Fault as Noted, Stored};
@@ -39,14 +40,14 @@ enum Kind {
 }
 
 impl Upstream {
-    /// Starts the channel; `start` counts the starts of this run.
+    /// Starts the channel on the port that this run has for it.
     ///
     /// # Errors
-    /// When it can't be started.
-    pub async fn start(options: &Options, start: u64) -> Result<Self, Failure> {
+    /// When it can't be started, or somebody else has the port.
+    pub async fn start(options: &Options, state: &State) -> Result<Self, Failure> {
         match options.channel {
-            Channel::Board => start_board(options, start).await,
-            Channel::Isso => start_isso(options).await,
+            Channel::Board => start_board(options, state).await,
+            Channel::Isso => start_isso(options, state).await,
         }
     }
 
@@ -153,19 +154,21 @@ fn faults(settles_within_s: u64) -> FaultPlan {
     FaultPlan { latency_ms: 1, jitter_ms: 1, fail_ratio: 0.0, rules }
 }
 
-async fn start_board(options: &Options, start: u64) -> Result<Upstream, Failure> {
+async fn start_board(options: &Options, state: &State) -> Result<Upstream, Failure> {
     let database = options.state.join("board.db");
     let journal = options.state.join("board-faults.jsonl");
     let board = Board::open(BoardOptions {
         database: Some(database.clone()),
         faults: faults(options.settles_within_s),
         // The board counts its requests from 1 at each start; another seed keeps the draws from being the same.
-        seed: options.seed.wrapping_add(start << 32),
+        seed: options.seed.wrapping_add(state.starts << 32),
         deduplicate: false,
         journal: Some(journal.clone()),
     })?;
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let url = format!("http://{}", listener.local_addr()?);
+    let listener = TcpListener::bind(("127.0.0.1", state.port)).await.map_err(|error| {
+        Failure(format!("the board's port {} isn't free: {error}; try again in a minute", state.port))
+    })?;
+    let url = format!("http://127.0.0.1:{}", state.port);
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn({
         let board = board.clone();
@@ -178,10 +181,8 @@ async fn start_board(options: &Options, start: u64) -> Result<Upstream, Failure>
     Ok(Upstream { url, database, settles_within_s: options.settles_within_s, kind })
 }
 
-async fn start_isso(options: &Options) -> Result<Upstream, Failure> {
-    // Isso binds by itself and can't say which port it got, so a free one is found for it.
-    let free = TcpListener::bind(("127.0.0.1", 0)).await?.local_addr()?;
-    let url = format!("http://{free}");
+async fn start_isso(options: &Options, state: &State) -> Result<Upstream, Failure> {
+    let url = format!("http://127.0.0.1:{}", state.port);
     let database = options.state.join("isso.db");
     let config = options.state.join("isso.cfg");
     let text = format!(
@@ -203,7 +204,7 @@ async fn start_isso(options: &Options) -> Result<Upstream, Failure> {
             Failure(format!("--isso {}: {error}; scripts/test installs it", options.isso.display()))
         })?;
     let listening = async {
-        while TcpStream::connect(free).await.is_err() {
+        while TcpStream::connect(("127.0.0.1", state.port)).await.is_err() {
             // It has no event to wait for.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -43,6 +43,29 @@ fn a_healthy_build_keeps_the_promise_with_a_failing_ledger() {
     assert_eq!(outcome.keys_left, 0, "{outcome}");
 }
 
+#[test]
+fn a_run_that_was_stopped_is_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let options = options(folder.path(), &["--cycles", "10", "--keys", "20"]);
+    let state = || -> serde_json::Value {
+        let text = std::fs::read(folder.path().join("state.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    };
+    let some_lives = async {
+        while state()["lives"].as_u64().unwrap_or(0) < 3 {
+            // A file has no event to wait for.
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let stopped = runtime.block_on(run(&options, some_lives)).unwrap_err();
+    assert!(stopped.0.contains("goes on from here"), "{stopped}");
+    let outcome = runtime.block_on(run(&options, std::future::pending())).unwrap();
+    assert_eq!((outcome.summary.violations, outcome.keys_left), (0, 0), "{outcome}");
+    assert_eq!((outcome.lives, outcome.summary.keys), (11, 200));
+    assert_eq!(state()["starts"], 2);
+}
+
 /// A run on a build without this rule. It needn't settle: what is broken shows before.
 fn broken(rule: &str) -> Outcome {
     chaos(&["--cycles", "8", "--keys", "25", "--sabotage", rule, "--settle-patience-s", "1"])
