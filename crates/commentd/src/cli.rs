@@ -110,6 +110,14 @@ impl ServeFlags {
 }
 
 impl ChannelFlags {
+    /// The same with this channel.
+    #[must_use]
+    pub fn with_channel(mut self, name: &str) -> Self {
+        self.0.flags.retain(|(flag, _)| flag != "channel");
+        self.0.flags.push(("channel".into(), name.into()));
+        self
+    }
+
     /// The configuration with these flags on top.
     ///
     /// # Errors

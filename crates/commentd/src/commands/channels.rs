@@ -1,8 +1,11 @@
 //! `commentd channels`: what can be posted to, and whether a manifest proves itself.
 
+mod tryout;
+
 use crate::{Ended, Failure, console};
 use comfy_table::{ContentArrangement, Table, presets};
 use commentd_providers::manifest::{Manifest, built_in, check};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Look at channels and check manifests.
@@ -28,12 +31,25 @@ pub enum ChannelsCommand {
         #[arg(long)]
         toml: bool,
     },
+    /// Write a commented manifest to start from, as NAME.toml in the directory; see docs/channels.md
+    New {
+        /// The channel's name: lower-case letters, digits and underscores
+        name: String,
+        /// Where to write it
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        channels_dir: PathBuf,
+    },
+    /// Send one comment through a channel, once and for real, and show request, reply, verdict and lookup
+    Try(Box<tryout::TryArgs>),
     /// Check manifests by their own examples; exits 1 if one is wrong
     Check {
         /// Manifest files, or names of built-in channels; all built-in ones if none is given
         files: Vec<String>,
     },
 }
+
+/// What `channels new` writes.
+const START: &str = include_str!("channels/start.toml");
 
 /// Where nothing says how wide the paper is, in characters.
 const PLAIN_WIDTH: u16 = 110;
@@ -42,6 +58,8 @@ pub(crate) fn run(command: &ChannelsCommand) -> Ended {
     match command {
         ChannelsCommand::List { channels_dir, json } => list(channels_dir.as_deref(), *json),
         ChannelsCommand::Show { name, channels_dir, toml } => show(name, channels_dir.as_deref(), *toml),
+        ChannelsCommand::New { name, channels_dir } => new(name, channels_dir),
+        ChannelsCommand::Try(args) => crate::in_runtime(tryout::run(args)),
         ChannelsCommand::Check { files } => check_all(files),
     }
 }
@@ -109,6 +127,35 @@ fn show(name: &str, directory: Option<&Path>, toml: bool) -> Ended {
         table.add_row([name.clone(), kind, default, setting.help.clone()]);
     }
     console::say(&table.to_string());
+    Ok(0)
+}
+
+/// Never writes over what is there.
+fn new(name: &str, directory: &Path) -> Ended {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(fits) {
+        return Err(Failure(format!(
+            "NAME must be 1 to 64 lower-case letters, digits and underscores, is {name:?}"
+        )));
+    }
+    let path = directory.join(format!("{name}.toml"));
+    let shown = path.display();
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(|error| match error
+            .kind()
+        {
+            std::io::ErrorKind::AlreadyExists => {
+                Failure(format!("{shown} exists already; choose another name"))
+            }
+            _ => Failure(format!("{shown} can't be made: {error}")),
+        })?;
+    file.write_all(START.replace("{{name}}", name).as_bytes())?;
+    console::say(&format!("{shown} is written. Change it to what your service does, then:"));
+    console::say(&format!("  commentd channels check {shown}"));
+    console::say(&format!(
+        "  commentd channels try {name} \"hello\" --channels-dir {} --channel-url http://… --sns-id … --exchange dry-run",
+        directory.display()
+    ));
     Ok(0)
 }
 

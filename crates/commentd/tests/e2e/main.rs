@@ -21,6 +21,7 @@ mod gate;
 mod isso;
 mod keys;
 mod misbehaving;
+mod own_channel;
 mod post;
 mod promise;
 mod support;

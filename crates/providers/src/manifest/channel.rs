@@ -5,6 +5,7 @@ use super::judge::{self, Reply, VerdictRule};
 use super::language::Expr;
 use super::lookup::{CompiledLookup, Scan};
 use super::pace::Pace;
+use super::place;
 use super::probe::{Ability, CompiledProbe};
 use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
 use super::settings::Settings;
@@ -25,13 +26,18 @@ const FORMAT: u32 = 1;
 pub struct ManifestError {
     /// The file, or the name of a built-in.
     pub origin: String,
+    /// The line, from 1, if it can be told.
+    pub line: Option<usize>,
     /// Names the key, and says what to write instead.
     pub message: String,
 }
 
 impl fmt::Display for ManifestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.message)
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.origin, self.message),
+            None => write!(f, "{}: {}", self.origin, self.message),
+        }
     }
 }
 
@@ -72,8 +78,15 @@ impl Manifest {
     /// # Errors
     /// Names line, key and what is allowed there.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ManifestError> {
-        let failed = |message: String| ManifestError { origin: origin.to_owned(), message };
-        let written: Written = toml::from_str(text).map_err(|error| failed(error.to_string()))?;
+        let failed = |message: String| ManifestError {
+            origin: origin.to_owned(),
+            line: place::key_of(&message).and_then(|key| place::line_of(text, key)),
+            message,
+        };
+        let written: Written = toml::from_str(text).map_err(|error| {
+            let (line, message) = place::explain(text, &error);
+            ManifestError { origin: origin.to_owned(), line, message }
+        })?;
         if written.manifest != FORMAT {
             return Err(failed(format!(
                 "manifest: this release reads format {FORMAT}, not {}",
@@ -97,6 +110,11 @@ impl Manifest {
     /// Where it came from.
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The line, from 1, on which a key stands, for example `example[0]`.
+    pub(super) fn line_of(&self, key: &str) -> Option<usize> {
+        place::line_of(&self.source, key)
     }
 
     /// Whether the name or one of the older names is this one.
@@ -188,7 +206,7 @@ impl Compiled {
             value.as_ref().map(Leaf::compile).transpose().map_err(|error| format!("{key}: {error}"))
         };
         let verdicts = written.verdicts.iter().enumerate().map(|(index, rule)| {
-            VerdictRule::compile(rule).map_err(|error| format!("verdict number {}: {error}", index + 1))
+            VerdictRule::compile(rule).map_err(|error| format!("verdict[{index}].{error}"))
         });
         Ok(Self {
             send: RequestTemplate::compile(&written.send).map_err(|error| format!("send.{error}"))?,

@@ -29,10 +29,14 @@ pub fn check(manifest: &Manifest) -> Checked {
             .problems
             .push("has no [[example]]: add a captured reply and the verdict expected of it".into());
     }
-    for example in &written.examples {
+    for (index, example) in written.examples.iter().enumerate() {
         match run(manifest, example) {
             Ok(()) => checked.passed += 1,
-            Err(problem) => checked.problems.push(format!("example {:?}: {problem}", example.name)),
+            Err(problem) => {
+                let line = manifest.line_of(&format!("example[{index}]"));
+                let line = line.map(|line| format!("line {line}, ")).unwrap_or_default();
+                checked.problems.push(format!("{line}example {:?}: {problem}", example.name));
+            }
         }
     }
     for kind in written.verdicts.iter().filter_map(|verdict| verdict.is.as_deref()) {

@@ -52,7 +52,7 @@ impl VerdictRule {
         match (&written.is, &written.when, &written.of) {
             (Some(is), Some(when), None) if written.map.is_empty() && written.otherwise.is_none() => {
                 Ok(Self::When {
-                    is: judged(is)?,
+                    is: judged(is).map_err(|e| format!("is: {e}"))?,
                     when: Expr::compile(when).map_err(|e| format!("when: {e}"))?,
                 })
             }
@@ -65,9 +65,15 @@ impl VerdictRule {
                         Ok((value.clone(), judged(word).map_err(|e| format!("map.{value}: {e}"))?))
                     })
                     .collect::<Result<_, String>>()?,
-                otherwise: written.otherwise.as_ref().map(judged).transpose()?,
+                otherwise: {
+                    let otherwise = written.otherwise.as_ref().map(judged).transpose();
+                    otherwise.map_err(|e| format!("otherwise: {e}"))?
+                },
             }),
-            _ => Err("has either `is` and `when`, or `of` and `map` (with `otherwise` if you like)".into()),
+            _ => Err(
+                "is: a verdict has either `is` and `when`, or `of` and `map` (with `otherwise` if you like)"
+                    .into(),
+            ),
         }
     }
 

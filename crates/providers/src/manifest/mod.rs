@@ -13,6 +13,7 @@ mod judge;
 pub mod language;
 mod lookup;
 mod pace;
+mod place;
 mod probe;
 mod request;
 pub mod settings;

@@ -71,7 +71,9 @@ fn bad_manifests_are_told_where_they_are_wrong() {
     ] {
         assert!(isso.contains(from), "{from}");
         let error = Manifest::parse(&isso.replacen(from, to, 1), "mine.toml").unwrap_err().to_string();
-        assert!(error.starts_with("mine.toml: ") && error.contains(says), "{to}: {error}");
+        assert!(error.contains(says), "{to}: {error}");
+        let line = isso[..isso.find(from).unwrap()].matches('\n').count() + 1;
+        assert!(error.starts_with(&format!("mine.toml:{line}: ")), "{to}: {error}");
     }
 }
 

@@ -239,18 +239,30 @@ impl NativeHttp {
         })
     }
 
-    async fn try_once(&self, job: &Job, gate: &Gate) -> Verdict {
+    /// One attempt, with the channel's reply, for people who try a manifest. Holds no secrets.
+    pub async fn try_out(&self, job: &Job, gate: &Gate) -> (Verdict, Option<Reply>) {
+        let began = self.now();
+        let (verdict, reply) = self.try_once(job, gate).await;
+        let reply = reply.map(|reply| Reply {
+            status: reply.status,
+            headers: reply.headers.into_iter().map(|(name, value)| (name, self.redact(&value))).collect(),
+            body: self.redact(&String::from_utf8_lossy(&reply.body)).into_bytes(),
+        });
+        (verdict.after_ms(whole_ms(self.now() - began)), reply)
+    }
+
+    async fn try_once(&self, job: &Job, gate: &Gate) -> (Verdict, Option<Reply>) {
         // What this channel can't carry is said before anybody is asked for a token.
         if let Err(denied) = self.prepare(job, &self.scope(job)) {
-            return *denied;
+            return (*denied, None);
         }
         let token = match self.senders.token(&self.wire).await {
             Ok(token) => token,
-            Err(none) => return self.without_token(&none),
+            Err(none) => return (self.without_token(&none), None),
         };
         let turn = match self.turns.reserve(Some(&job.comment.addressing.sns_id), self.now(), job.deadline) {
             Ok(turn) => turn,
-            Err(late) => return self.too_late(&late),
+            Err(late) => return (self.too_late(&late), None),
         };
         turn.wait(&*self.wire.clock).await;
         let _lane = self.lane().await;
@@ -259,7 +271,7 @@ impl NativeHttp {
         let scope = self.scope(job);
         let request = match self.signed(job, &scope, token.as_ref()) {
             Ok(request) => request,
-            Err(denied) => return *denied,
+            Err(denied) => return (*denied, None),
         };
         // A retry never reuses a connection: whatever broke the first may have broken all of its age.
         let exchange = self.wire.send(&request, identity(job), gate, job.attempt > 1, self.part_of(job));
@@ -268,23 +280,24 @@ impl NativeHttp {
                 let mut verdict = self.judge(&reply, &scope);
                 verdict.renewed = is_unauthorized(&verdict)
                     && token.is_some_and(|token| self.senders.give_up(&token, self.now()));
-                verdict
+                (verdict, Some(reply))
             }
-            Ok(Err(failure)) => {
-                let message = self.redact(&failure.message);
-                match failure.side {
-                    Side::BeforeGate | Side::HandedBack => Verdict::new(VerdictKind::NotSent, message),
-                    Side::OffCassette => {
-                        Verdict::new(VerdictKind::Denied, message).with_code(Code::ProviderUnavailable)
-                    }
-                    Side::AfterGate => Verdict::new(
-                        VerdictKind::Unknown,
-                        format!("the comment was handed over, then {message}"),
-                    )
-                    .with_code(Code::UpstreamUnavailable),
-                }
+            Ok(Err(failure)) => (self.failed(&failure), None),
+            Err(_) => (self.timed_out(gate), None),
+        }
+    }
+
+    fn failed(&self, failure: &Failure) -> Verdict {
+        let message = self.redact(&failure.message);
+        match failure.side {
+            Side::BeforeGate | Side::HandedBack => Verdict::new(VerdictKind::NotSent, message),
+            Side::OffCassette => {
+                Verdict::new(VerdictKind::Denied, message).with_code(Code::ProviderUnavailable)
             }
-            Err(_) => self.timed_out(gate),
+            Side::AfterGate => {
+                Verdict::new(VerdictKind::Unknown, format!("the comment was handed over, then {message}"))
+                    .with_code(Code::UpstreamUnavailable)
+            }
         }
     }
 
@@ -448,7 +461,7 @@ impl Provider for NativeHttp {
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
         Box::pin(async move {
             let began = self.now();
-            let verdict = self.try_once(job, gate).await;
+            let (verdict, _) = self.try_once(job, gate).await;
             verdict.after_ms(whole_ms(self.now() - began))
         })
     }

@@ -320,7 +320,7 @@ fn lookups_that_prove_nothing_are_told_so() {
     ] {
         assert!(LIST.contains(from), "{from}");
         let error = Manifest::parse(&LIST.replacen(from, to, 1), "mine.toml").unwrap_err().to_string();
-        assert!(error.starts_with("mine.toml: ") && error.contains(says), "{to}: {error}");
+        assert!(error.starts_with("mine.toml:") && error.contains(says), "{to}: {error}");
     }
     let misspelt = LIST.replace("settings.moderator_token != ''", "settings.moderator_tokn != ''");
     let error = Manifest::parse(&misspelt, "mine.toml").unwrap().channel(&BTreeMap::new()).unwrap_err();
