@@ -33,4 +33,5 @@ mod store;
 pub use board::{Board, BoardOptions, Counters, DRAIN_LIMIT_MS, MAX_CONNECTIONS, MAX_IN_FLIGHT, serve};
 pub use error::{BoardError, PlanError};
 pub use fault::{Decision, Fault, FaultPlan, FaultRule, MAX_PAUSE_MS, When, decide};
+pub use plan::PLAN_HELP;
 pub use store::StoredComment;

@@ -23,6 +23,37 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+/// What a plan can say, for `--help`.
+pub const PLAN_HELP: &str = "\
+Faults (--faults FILE, in TOML; the flags go before its latency_ms, jitter_ms and fail_ratio):
+
+  latency_ms = 20          # before anything else happens to a comment, 0 to 600000
+  jitter_ms = 5            # more or less by up to this much, drawn from the seed
+  fail_ratio = 0.01        # share that no rule applies to and that gets a 500, not stored
+
+  [[fault]]                # up to 100 rules; the first that applies wins
+  kind = \"cut_after\"       # see below
+  requests = [3, 7]        # the 3rd and 7th request that arrive; or
+  # ratio = 0.1            # this share, drawn from the seed; or
+  # text_contains = \"x\"    # those whose comment has this text
+
+  cut_before     closes the connection without an answer; nothing is stored
+  cut_after      stores, then closes the connection without an answer
+  error_before   answers 500; nothing is stored
+  error_after    stores, then answers 500
+  throttle       answers 429; nothing is stored (retry_after_s, 1 if absent)
+  garbage        stores, then answers 200 with what is no reply
+  wrong_echo     stores, then answers with another comment's id, marker and text
+  slow_headers   stores, then holds the whole answer (hold_ms, 5000 if absent)
+  slow_body      stores, then holds the second half of the answer (hold_ms)
+  store_late     holds without an answer until the client leaves, at most hold_ms, and
+                 stores late_ms (500 if absent) after that
+  refuse_after   stores, then answers that the comment was refused: a channel that lies
+  hang           never answers and stores nothing
+
+The same plan and seed meet the same requests with the same faults. --journal notes each of
+them: the request's number, the fault's name, late_ms, and the comments' texts.";
+
 const MAX_PLAN_BYTES: u64 = 1 << 20;
 const DEFAULT_HOLD_MS: u64 = 5000;
 const DEFAULT_LATE_MS: u64 = 500;
@@ -222,7 +253,16 @@ mod tests {
             "hang",
         ] {
             FaultPlan::parse(&format!("[[fault]]\nkind = \"{kind}\"\nratio = 1")).unwrap();
+            assert!(PLAN_HELP.contains(&format!("\n  {kind} ")), "the help has no {kind}");
         }
+    }
+
+    #[test]
+    fn the_plan_in_the_help_is_one() {
+        let lines = PLAN_HELP.lines().skip_while(|line| !line.contains("latency_ms ="));
+        let plan: Vec<&str> = lines.take_while(|line| !line.starts_with("  cut_before")).collect();
+        let plan = FaultPlan::parse(&plan.join("\n")).unwrap();
+        assert_eq!((plan.latency_ms, plan.rules.len()), (20, 1));
     }
 
     #[test]

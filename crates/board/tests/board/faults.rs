@@ -237,3 +237,40 @@ async fn the_same_seed_meets_the_same_faults_over_the_wire() {
         assert!(first.0.contains(&status), "{status} never happened: {:?}", first.0);
     }
 }
+
+#[tokio::test]
+async fn the_journal_tells_every_fault_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let faults = FaultPlan::default()
+        .with(FaultRule::requests(Fault::RefuseAfter, [2]))
+        .with(FaultRule::text(Fault::StoreLate { hold_ms: 1, late_ms: 20 }, "late"));
+    let options = BoardOptions { faults, journal: Some(journal.clone()), ..BoardOptions::default() };
+    let board = Running::start(options).await;
+    for text in ["honest", "refused", "so late", "honest again"] {
+        board.post("/api/comments", &json!({"target":"t","text":text})).await;
+    }
+    board.post("/api/comment/batch", &json!({"sns_id":"t","comments":["early","late"]})).await;
+    board.until("the late storing", |counters| counters.stored == 6 && counters.in_flight == 0).await;
+    let lines = std::fs::read_to_string(journal).unwrap();
+    let told: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expected = [
+        json!({"number": 2, "fault": "refuse_after", "texts": ["refused"]}),
+        json!({"number": 3, "fault": "store_late", "late_ms": 20, "texts": ["so late"]}),
+        json!({"number": 5, "fault": "store_late", "late_ms": 20, "texts": ["early", "late"]}),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn jitter_spreads_the_latency_and_holds_nobody_for_longer() {
+    let faults = FaultPlan { latency_ms: 40, jitter_ms: 40, ..FaultPlan::default() };
+    let options = BoardOptions { faults: faults.clone(), seed: 3, ..BoardOptions::default() };
+    let board = Running::start(options).await;
+    for number in 1..=8 {
+        let delay_ms = commentd_board::decide(&faults, 3, number, &["hello"]).delay_ms;
+        let start = std::time::Instant::now();
+        assert_eq!(board.post("/api/comments", &shapes()[0].1).await.status, 201);
+        assert!(start.elapsed() >= Duration::from_millis(delay_ms), "request {number}: {delay_ms} ms");
+    }
+}

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 
 /// Run a small comment service of our own, with a page that shows the comments, and with faults on request.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = commentd_board::PLAN_HELP)]
 pub struct BoardArgs {
     /// Address to listen on; the board has no access control, so keep it on loopback
     #[arg(long, default_value = "127.0.0.1")]
@@ -17,7 +18,7 @@ pub struct BoardArgs {
     /// File that keeps the comments; without it they are forgotten at the end
     #[arg(long, value_name = "FILE")]
     database: Option<PathBuf>,
-    /// Faults to make, as TOML (see the board's documentation in docs/board.md)
+    /// Faults to make, as TOML; `commentd board --help` says what it may have
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
     /// Time that every comment takes, in milliseconds
