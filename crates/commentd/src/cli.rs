@@ -1,6 +1,6 @@
 //! The command line, as written.
 
-use crate::commands::{accept, board, channels, completions, demo, post};
+use crate::commands::{accept, board, channels, completions, deliveries, demo, post};
 use clap::{ArgMatches, FromArgMatches, Parser};
 use commentd_sidecar::config::{self, ConfigError, Environment, Written};
 use std::path::PathBuf;
@@ -31,6 +31,9 @@ pub enum Command {
     /// Look at channels and check manifests
     #[command(subcommand)]
     Channels(channels::ChannelsCommand),
+    /// See deliveries, and settle those that are unknown
+    #[command(subcommand)]
+    Deliveries(Box<deliveries::DeliveriesCommand>),
     /// Show the configuration that `serve` would run with
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -35,6 +35,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Board(command) => in_runtime(commands::board::run(command)),
         Command::Accept(command) => in_runtime(commands::accept::run(*command)),
         Command::Post(command) => in_runtime(commands::post::run(*command)),
+        Command::Deliveries(command) => in_runtime(commands::deliveries::run(*command)),
         Command::Demo(command) => in_runtime(commands::demo::run(command)),
     };
     match ended {

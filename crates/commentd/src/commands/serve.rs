@@ -85,7 +85,8 @@ pub(crate) fn open_ledger(config: &ServeConfig) -> Result<OpenLedger, Failure> {
     }
 }
 
-fn chain(config: &ServeConfig, clock: SystemClock) -> Result<Vec<Arc<dyn Provider>>, Failure> {
+/// The providers of this configuration, in order.
+pub(crate) fn chain(config: &ServeConfig, clock: SystemClock) -> Result<Vec<Arc<dyn Provider>>, Failure> {
     let tape = tape(&config.exchange)?;
     let mut chain: Vec<Arc<dyn Provider>> = Vec::new();
     for name in config.chain() {

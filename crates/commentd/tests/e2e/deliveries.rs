@@ -1,7 +1,7 @@
 //! `/api/deliveries`: seeing, settling and forgetting.
 
 use crate::support::rig::{assert_outcome, comment};
-use crate::support::{Answer, Client, Rig, at};
+use crate::support::{Answer, Client, Program, Rig, Sidecar, at};
 use serde_json::{Value, json};
 
 /// The first comment is stored and not answered; the v1 shape has no lookup, so it stays unknown.
@@ -149,4 +149,123 @@ fn a_caller_sees_and_settles_only_its_own() {
     }
     let resolved = with("POST", &format!("{path}/resolve"), "b0t", &said);
     assert_eq!((resolved.status, at(&resolved.json(), "data.caller")), (200, &json!("bot")));
+}
+
+/// `commentd deliveries` with these arguments, on this ledger; exit code, stdout, stderr.
+fn deliveries(rig: &Rig, args: &[&str]) -> (Option<i32>, String, String) {
+    on_ledger(&rig.ledger(), args)
+}
+
+fn on_ledger(ledger: &std::path::Path, args: &[&str]) -> (Option<i32>, String, String) {
+    let ledger = ["--ledger", ledger.to_str().unwrap()];
+    let mut command = Program::command(["deliveries"].iter().chain(args).chain(&ledger));
+    command.env("USER", "Ann").env_remove("NO_COLOR");
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_command_goes_through_the_sidecar_that_holds_the_ledger() {
+    let (rig, id) = unknown_rig(&[]);
+    rig.post(&comment("there", "other"));
+    let (code, listed, _) = deliveries(&rig, &["list"]);
+    assert_eq!((code, listed.lines().count()), (Some(0), 3), "{listed}");
+    let (code, listed, _) = deliveries(&rig, &["list", "--outcome", "unknown"]);
+    assert_eq!(code, Some(0));
+    assert!(listed.contains(&id) && listed.contains("lost") && !listed.contains("there"), "{listed}");
+    let (_, listed, _) = deliveries(&rig, &["list", "--key", "other", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["outcome"]), (1, &json!("delivered")));
+
+    // By its first digits; with no lookup, the channel can't be asked.
+    let (code, shown, _) = deliveries(&rig, &["show", &id[..12]]);
+    assert_eq!(code, Some(0), "{shown}");
+    for part in [id.as_str(), "unknown", "lost", "native_http generic", "can't be asked"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let (code, _, refused) = deliveries(&rig, &["resolve", &id, "--outcome", "not_sent"]);
+    assert!(code == Some(1) && refused.contains("look again in"), "{code:?} {refused}");
+    let settling = ["resolve", &id, "--outcome", "delivered", "--comment-id", "1", "--json"];
+    let (code, resolved, _) = deliveries(&rig, &settling);
+    let resolved: Value = serde_json::from_str(&resolved).unwrap();
+    assert_eq!((code, &resolved["outcome"]), (Some(0), &json!("delivered")), "{resolved:#}");
+    assert_eq!(at(&resolved, "attempts.0.resolution.name"), "Ann");
+    let (code, _, refused) = deliveries(&rig, &["resolve", &id, "--outcome", "held", "--by", "Bob"]);
+    assert!(code == Some(1) && refused.contains("certain"), "{code:?} {refused}");
+    assert_outcome(&rig.post(&comment("lost", "k")), "delivered", true);
+
+    let (code, forgotten, _) = deliveries(&rig, &["forget", &id]);
+    assert!(
+        code == Some(0) && forgotten.contains("(forgotten)") && !forgotten.contains("lost"),
+        "{forgotten}"
+    );
+    assert_outcome(&rig.post(&comment("lost", "k")), "delivered", true);
+}
+
+#[test]
+fn without_a_sidecar_the_command_opens_the_ledger_itself() {
+    let (rig, id) = unknown_rig(&[]);
+    let (ledger, url) = (rig.ledger(), rig.board.url.clone());
+    let Rig { sidecar, board, directory, .. } = rig;
+    assert!(sidecar.terminate().success());
+
+    let (code, listed, _) = on_ledger(&ledger, &["list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((code, listed.as_array().unwrap().len(), &listed[0]["id"]), (Some(0), 1, &json!(id)));
+    // With the channel's settings, its time to settle is known.
+    let channel = ["--channel", "generic", "--channel-url", &url];
+    let early = [&["resolve", &id, "--outcome", "not_sent"][..], &channel].concat();
+    let (code, _, refused) = on_ledger(&ledger, &early);
+    assert!(code == Some(1) && refused.contains("30000 ms"), "{code:?} {refused}");
+    let (code, shown, _) =
+        on_ledger(&ledger, &[&["resolve", &id, "--outcome", "held", "--by", "Bob"][..], &channel].concat());
+    assert!(code == Some(0) && shown.contains("held by Bob"), "{code:?} {shown}");
+
+    let sidecar = Sidecar::for_channel("generic", &board.url, directory.path(), &[]);
+    assert_outcome(&sidecar.client().comment(&comment("lost", "k")).json(), "held", true);
+}
+
+#[test]
+fn the_command_says_what_it_needs() {
+    let directory = tempfile::tempdir().unwrap();
+    let nowhere = directory.path().join("none.db");
+    let (code, _, says) = on_ledger(&nowhere, &["list"]);
+    assert!(
+        code == Some(2) && says.contains("none.db") && says.contains("--http-base-url"),
+        "{code:?} {says}"
+    );
+    assert!(!nowhere.exists(), "a ledger is not made by looking for it");
+    let (code, _, says) = on_ledger("memory".as_ref(), &["list"]);
+    assert!(code == Some(2) && says.contains("in memory"), "{code:?} {says}");
+
+    let (rig, id) = unknown_rig(&[]);
+    let (code, _, says) = deliveries(&rig, &["show", "ffffffffffff"]);
+    assert!(code == Some(1) && says.contains("no delivery starts with"), "{code:?} {says}");
+    let (code, _, says) = deliveries(&rig, &["show", &"0".repeat(32)]);
+    assert!(code == Some(1) && says.contains("no such delivery"), "{code:?} {says}");
+    let (code, _, says) = deliveries(&rig, &["show", "what?"]);
+    assert!(code == Some(2) && says.contains("ID"), "{code:?} {says}");
+    let named = ["resolve", &id, "--outcome", "not_sent", "--comment-id", "1"];
+    let (code, _, says) = deliveries(&rig, &named);
+    assert!(code == Some(2) && says.contains("--comment-id"), "{code:?} {says}");
+}
+
+#[test]
+fn the_command_takes_the_callers_of_the_sidecars_settings() {
+    let auth = ["--auth-bearer", "bot=b0t,tool=t00l"];
+    let rig = Rig::over("generic", CUT, &[], &auth);
+    let headers = [("Authorization", "Bearer t00l"), ("Content-Type", "application/json")];
+    let body = comment("lost", "k").to_string();
+    let told = rig.client().request("POST", "/api/comment", &headers, body.as_bytes()).json();
+    let id = at(&told, "data.delivery_id").as_str().unwrap();
+    let (code, _, says) = deliveries(&rig, &["list"]);
+    assert!(code == Some(2) && says.contains("credentials"), "{code:?} {says}");
+    let (code, listed, _) = deliveries(&rig, &[&["list"][..], &auth].concat());
+    assert!(code == Some(0) && listed.contains(id) && listed.contains("of tool"), "{code:?} {listed}");
+    let settling = [&["resolve", id, "--outcome", "delivered"][..], &auth].concat();
+    assert_eq!(deliveries(&rig, &settling).0, Some(0));
+    let one = [&["show", id][..], &["--http-authorization", "Bearer b0t"]].concat();
+    let (code, _, says) = deliveries(&rig, &one);
+    assert!(code == Some(1) && says.contains("no such delivery"), "{code:?} {says}");
 }

@@ -1,6 +1,8 @@
 //! Where the sidecar listens, and who may call it.
 
+use super::error::ConfigError;
 use super::kind::{Kind, parts};
+use super::layers::Written;
 use super::values::Values;
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
@@ -125,6 +127,20 @@ pub(super) fn callers(values: &mut Values<'_>, listen: &Listen) -> Vec<Caller> {
         values.in_vain("allow-anonymous", &format!("{} is loopback, which needs no auth", listen.host));
     }
     callers
+}
+
+impl Written {
+    /// Those who may call, checked alone: for commands that are clients of a sidecar with these settings.
+    ///
+    /// # Errors
+    /// As [`Written::check`], as far as it concerns the callers.
+    pub fn check_callers(&self) -> Result<Vec<Caller>, Vec<ConfigError>> {
+        let mut values = Values::new(self, |setting| setting.name.starts_with("auth-"));
+        let mut callers = Vec::new();
+        callers.extend(basic(&mut values));
+        bearers(&mut values, &mut callers);
+        if values.findings.errors.is_empty() { Ok(callers) } else { Err(values.findings.errors) }
+    }
 }
 
 fn is_name(name: &str) -> bool {

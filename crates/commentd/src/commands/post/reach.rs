@@ -2,17 +2,16 @@
 //! this command runs.
 
 use super::state::Keeper;
+use crate::commands::holder::{address_of, authorization_of};
 use crate::commands::serve::{config_failure, parts};
 use crate::{Failure, console};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use commentd_acceptance::{Address, Client};
 use commentd_ledger::{MemoryLedger, OpenError, SqliteLedger, SqliteOptions, Stamp};
 use commentd_sidecar::clock::SystemClock;
-use commentd_sidecar::config::{Caller, ConfigError, Credential, LedgerChoice, ServeConfig, Written};
+use commentd_sidecar::config::{ConfigError, LedgerChoice, ServeConfig, Written};
 use commentd_sidecar::server::Drained;
 use commentd_sidecar::start::{OpenLedger, Sidecar};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -81,10 +80,7 @@ pub(super) async fn by_ledger(
             match SqliteLedger::open(path, stamp, &options) {
                 Ok(ledger) => OpenLedger::File(Arc::new(ledger)),
                 Err(OpenError::Held(holder)) => {
-                    let Some(url) = holder.address.as_deref().map(reachable) else {
-                        return Err(Failure(format!("{holder}; try again in a moment")));
-                    };
-                    let address = Address::check(Some(url), authorization, env)?;
+                    let address = address_of(&holder, authorization, env)?;
                     return Ok(Reached { address: with_callers(address, &checked), own: None });
                 }
                 Err(error) => return Err(error.into()),
@@ -92,11 +88,6 @@ pub(super) async fn by_ledger(
         }
     };
     own(checked.map_err(config_failure)?, Some(ledger), authorization, env).await
-}
-
-/// A sidecar that listens everywhere is called here.
-fn reachable(announced: &str) -> String {
-    announced.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 }
 
 async fn own(
@@ -127,15 +118,6 @@ async fn own(
 fn with_callers(address: Address, checked: &Result<ServeConfig, Vec<ConfigError>>) -> Address {
     let known = checked.as_ref().ok().and_then(|config| config.callers.first()).map(authorization_of);
     Address { authorization: address.authorization.or(known), ..address }
-}
-
-fn authorization_of(caller: &Caller) -> SecretString {
-    match &caller.credential {
-        Credential::Basic { user, password } => {
-            format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose_secret()))).into()
-        }
-        Credential::Bearer { token } => format!("Bearer {}", token.expose_secret()).into(),
-    }
 }
 
 /// What the sidecar says of itself.

@@ -1,0 +1,286 @@
+//! The way to the deliveries: through the sidecar that holds the ledger, or in the ledger itself where none does.
+
+use crate::commands::holder::{address_of, authorization_of};
+use crate::commands::serve::{chain, config_failure};
+use crate::{Failure, console};
+use commentd_acceptance::{Address, Answer, CallError, Client, given_base_url};
+use commentd_contract::deliveries::{DeliveryList, DeliveryView, ResolveRequest};
+use commentd_contract::{Outcome, Reply};
+use commentd_delivery::{Clock, DeliveryId};
+use commentd_ledger::{Filter, Ledger, LedgerError, OpenError, SqliteLedger, SqliteOptions, Stamp};
+use commentd_sidecar::clock::SystemClock;
+use commentd_sidecar::config::{Caller, Exchange, LedgerChoice, Written};
+use commentd_sidecar::dispatch::deliveries::Refused;
+use commentd_sidecar::dispatch::{Bounds, Dispatcher, shown};
+use commentd_sidecar::ids::SystemIds;
+use secrecy::SecretString;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The longest that a request may take, in milliseconds; one that reads candidates asks the channel page by page.
+const TIMEOUT_MS: u64 = 60_000;
+
+/// Which deliveries to list.
+pub(super) struct Wanted {
+    pub(super) outcome: Option<Outcome>,
+    pub(super) key: Option<String>,
+    pub(super) limit: u32,
+}
+
+/// Why there is nothing to show.
+pub(super) enum Refusal {
+    /// There is no such delivery, or its record forbids it.
+    Forbidden(String),
+    /// It could not be asked for.
+    Failed(Failure),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Refusal::Failed(failure)
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotFound | Refused::Conflict(_) => Refusal::Forbidden(refused.to_string()),
+            Refused::Malformed(_) | Refused::Ledger(_) => Refusal::Failed(Failure(refused.to_string())),
+        }
+    }
+}
+
+/// The way.
+pub(super) enum Reach {
+    /// A sidecar, once for each caller whose deliveries are to be seen.
+    Sidecar(Vec<Address>),
+    /// The ledger itself, with what else the settings say.
+    Own(Dispatcher, Vec<Caller>),
+}
+
+impl Reach {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// When the settings, the ledger or its holder can't be used.
+    pub(super) async fn open(
+        written: Written,
+        base_url: Option<String>,
+        authorization: Option<SecretString>,
+    ) -> Result<Self, Failure> {
+        let env = |name: &str| std::env::var(name).ok();
+        let callers = written.check_callers().map_err(config_failure)?;
+        if let Some(url) = given_base_url(base_url, &env) {
+            return Ok(sidecar(Address::check(Some(url), authorization, &env)?, &callers));
+        }
+        let LedgerChoice::File { path, .. } = written.check_ledger().map_err(config_failure)? else {
+            return Err(Failure(
+                "--ledger: is in memory, so only its sidecar knows the deliveries; give its address by \
+                 --http-base-url"
+                    .into(),
+            ));
+        };
+        if !path.exists() {
+            return Err(Failure(format!(
+                "--ledger: there is no ledger {}; give the settings that the sidecar runs with, or its address by \
+                 --http-base-url",
+                path.display()
+            )));
+        }
+        match open_ledger(&path) {
+            Ok(ledger) => Ok(Reach::Own(own(&written, ledger).await?, callers)),
+            Err(OpenError::Held(holder)) => Ok(sidecar(address_of(&holder, authorization, &env)?, &callers)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Releases the ledger.
+    ///
+    /// # Errors
+    /// When it can't be flushed.
+    pub(super) async fn close(self) -> Result<(), Failure> {
+        match self {
+            Reach::Sidecar(_) => Ok(()),
+            Reach::Own(dispatcher, _) => Ok(dispatcher.ledger().close().await?),
+        }
+    }
+
+    pub(super) async fn list(&self, wanted: &Wanted) -> Result<Vec<DeliveryView>, Refusal> {
+        let mut deliveries = Vec::new();
+        match self {
+            Reach::Sidecar(callers) => {
+                let path = path_of(wanted);
+                for caller in callers {
+                    let list: DeliveryList = read(caller, client(caller).get(&path).await)?;
+                    deliveries.extend(list.deliveries);
+                }
+            }
+            Reach::Own(dispatcher, callers) => {
+                let names = callers.iter().map(|caller| caller.name.clone()).chain([String::new()]);
+                let keys: Vec<_> = match &wanted.key {
+                    None => vec![None],
+                    Some(key) => names.map(|name| Some((name, key.clone()))).collect(),
+                };
+                for key in keys {
+                    let filter = Filter { outcome: wanted.outcome, key, limit: wanted.limit, caller: None };
+                    deliveries.extend(dispatcher.deliveries(filter).await?.iter().map(shown));
+                }
+            }
+        }
+        if wanted.key.is_some() {
+            deliveries.sort_by_key(|view| (view.caller.clone(), view.item));
+        } else {
+            deliveries.sort_by_key(|view| std::cmp::Reverse(view.created_ms));
+        }
+        deliveries.truncate(wanted.limit as usize);
+        Ok(deliveries)
+    }
+
+    pub(super) async fn show(&self, id: &str) -> Result<DeliveryView, Refusal> {
+        let view = match self {
+            Reach::Sidecar(callers) => {
+                first(callers, |caller| get(caller, format!("/api/deliveries/{id}"))).await?
+            }
+            Reach::Own(dispatcher, _) => shown(&dispatcher.delivery(parsed(id)?).await?),
+        };
+        if view.outcome != Outcome::Unknown {
+            return Ok(view);
+        }
+        match self {
+            Reach::Sidecar(callers) => {
+                first(callers, |caller| get(caller, format!("/api/deliveries/{id}?candidates=true"))).await
+            }
+            Reach::Own(dispatcher, _) => {
+                let record = dispatcher.delivery(parsed(id)?).await?;
+                let candidates = Some(dispatcher.candidates(&record).await);
+                Ok(DeliveryView { candidates, ..shown(&record) })
+            }
+        }
+    }
+
+    pub(super) async fn resolve(&self, id: &str, said: &ResolveRequest) -> Result<DeliveryView, Refusal> {
+        match self {
+            Reach::Sidecar(callers) => {
+                let body = serde_json::to_vec(said).map_err(Failure::from)?;
+                first(callers, |caller| post(caller, format!("/api/deliveries/{id}/resolve"), body.clone()))
+                    .await
+            }
+            Reach::Own(dispatcher, _) => Ok(shown(&dispatcher.resolve(parsed(id)?, said).await?)),
+        }
+    }
+
+    pub(super) async fn forget(&self, id: &str) -> Result<DeliveryView, Refusal> {
+        match self {
+            Reach::Sidecar(callers) => {
+                let body = b"{}".to_vec();
+                first(callers, |caller| post(caller, format!("/api/deliveries/{id}/forget"), body.clone()))
+                    .await
+            }
+            Reach::Own(dispatcher, _) => Ok(shown(&dispatcher.forget(parsed(id)?).await?)),
+        }
+    }
+}
+
+fn parsed(id: &str) -> Result<DeliveryId, Failure> {
+    DeliveryId::parse(id).ok_or_else(|| Failure(format!("ID: {id:?} is no delivery's id")))
+}
+
+/// A ledger is read whatever it holds: live deliveries or rehearsals.
+fn open_ledger(path: &Path) -> Result<SqliteLedger, OpenError> {
+    let options = SqliteOptions::default();
+    match SqliteLedger::open(path, Stamp::Live, &options) {
+        Err(OpenError::WrongStamp { found, .. }) => SqliteLedger::open(path, found, &options),
+        opened => opened,
+    }
+}
+
+/// What a sidecar would know of these deliveries, without one. Nothing is sent and nothing looked up by itself.
+async fn own(written: &Written, ledger: SqliteLedger) -> Result<Dispatcher, Failure> {
+    let clock = SystemClock::start();
+    // Whoever holds the ledger ends what a crash has left open.
+    ledger.recover(clock.unix_ms()).await.map_err(|error: LedgerError| Failure(error.to_string()))?;
+    let chain = match written.clone().check() {
+        // A cassette is neither written nor played for people who only look.
+        Ok(config) if config.exchange == Exchange::Live => chain(&config, clock)?,
+        Ok(_) => Vec::new(),
+        Err(errors) => {
+            for error in errors {
+                console::warn(&format!("{error}; so the channel isn't asked"));
+            }
+            Vec::new()
+        }
+    };
+    let bounds = Bounds { in_flight: 1, lookups_per_second: 20 };
+    Ok(Dispatcher::new(chain, Arc::new(ledger), clock, Arc::new(SystemIds), bounds))
+}
+
+/// Where no credentials were given, those of every caller that the settings know.
+fn sidecar(address: Address, callers: &[Caller]) -> Reach {
+    if address.authorization.is_some() || callers.is_empty() {
+        return Reach::Sidecar(vec![address]);
+    }
+    let with = |caller| Address { authorization: Some(authorization_of(caller)), ..address.clone() };
+    Reach::Sidecar(callers.iter().map(with).collect())
+}
+
+fn client(caller: &Address) -> Client<'_> {
+    Client { base_url: &caller.url, timeout_ms: TIMEOUT_MS, authorization: caller.authorization.as_ref() }
+}
+
+async fn get(caller: &Address, path: String) -> Result<DeliveryView, Refusal> {
+    read(caller, client(caller).get(&path).await)
+}
+
+async fn post(caller: &Address, path: String, body: Vec<u8>) -> Result<DeliveryView, Refusal> {
+    read(caller, client(caller).post(&path, body).await)
+}
+
+/// The answer to the first caller whose delivery it is; the last one's refusal if it is nobody's.
+async fn first<'a, F: Future<Output = Result<DeliveryView, Refusal>>>(
+    callers: &'a [Address],
+    ask: impl Fn(&'a Address) -> F,
+) -> Result<DeliveryView, Refusal> {
+    let mut refusal = Refusal::Forbidden("there is no such delivery".into());
+    for caller in callers {
+        match ask(caller).await {
+            Err(Refusal::Forbidden(reason)) => refusal = Refusal::Forbidden(reason),
+            answer => return answer,
+        }
+    }
+    Err(refusal)
+}
+
+/// `data` of a reply that says yes.
+fn read<T: serde::de::DeserializeOwned>(
+    caller: &Address,
+    answer: Result<Answer, CallError>,
+) -> Result<T, Refusal> {
+    let failed = |what: &str| Refusal::Failed(Failure(format!("{}: {what}", caller.shown)));
+    let answer = answer.map_err(|error| failed(error.message()))?;
+    if answer.status.is_success() {
+        let reply: Reply<T> = serde_json::from_slice(&answer.body)
+            .map_err(|error| failed(&format!("its reply can't be read: {error}")))?;
+        return Ok(reply.data);
+    }
+    let reply: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let reason = reply.get("error_message").and_then(serde_json::Value::as_str).unwrap_or("gave no reason");
+    match answer.status.as_u16() {
+        404 | 409 if reply.get("v").is_some() => Err(Refusal::Forbidden(reason.to_owned())),
+        401 => Err(failed(
+            "doesn't know these credentials; give the settings that it runs with, or --http-authorization",
+        )),
+        status => Err(failed(&format!("HTTP {status}: {reason}"))),
+    }
+}
+
+fn path_of(wanted: &Wanted) -> String {
+    let mut path = format!("/api/deliveries?limit={}", wanted.limit);
+    if let Some(outcome) = wanted.outcome {
+        path.push_str(&format!("&outcome={outcome}"));
+    }
+    if let Some(key) = &wanted.key {
+        path.push_str("&key=");
+        path.extend(url::form_urlencoded::byte_serialize(key.as_bytes()));
+    }
+    path
+}
