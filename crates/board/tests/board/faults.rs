@@ -261,16 +261,3 @@ async fn the_journal_tells_every_fault_and_nothing_else() {
     ];
     assert_eq!(told, expected);
 }
-
-#[tokio::test]
-async fn jitter_spreads_the_latency_and_holds_nobody_for_longer() {
-    let faults = FaultPlan { latency_ms: 40, jitter_ms: 40, ..FaultPlan::default() };
-    let options = BoardOptions { faults: faults.clone(), seed: 3, ..BoardOptions::default() };
-    let board = Running::start(options).await;
-    for number in 1..=8 {
-        let delay_ms = commentd_board::decide(&faults, 3, number, &["hello"]).delay_ms;
-        let start = std::time::Instant::now();
-        assert_eq!(board.post("/api/comments", &shapes()[0].1).await.status, 201);
-        assert!(start.elapsed() >= Duration::from_millis(delay_ms), "request {number}: {delay_ms} ms");
-    }
-}
