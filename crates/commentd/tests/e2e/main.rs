@@ -22,6 +22,7 @@ mod isso;
 mod keys;
 mod misbehaving;
 mod own_channel;
+mod own_gateway;
 mod post;
 mod promise;
 mod support;

@@ -1,0 +1,232 @@
+//! A gateway that nobody has heard of, reached with nothing but the manifest in docs/channels.md.
+
+use crate::support::process::Served;
+use crate::support::{Program, at, wait_for};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+const DOCUMENT: &str = include_str!("../../../../docs/channels.md");
+const THREAD: &str = "14287710653886042616";
+const PAGE: usize = 20;
+
+/// The manifest of the walk-through, as a reader would copy it.
+fn manifest() -> &'static str {
+    let blocks = DOCUMENT.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let mut parley = blocks.filter(|block| block.contains("name = \"parley\""));
+    parley.next().unwrap()
+}
+
+/// What the gateway keeps.
+#[derive(Default)]
+struct Kept {
+    messages: Vec<Value>,
+    /// Sessions given out, and those of them that are good no more.
+    sessions: usize,
+    expired: usize,
+    logins: Vec<Value>,
+    timeouts: Vec<u64>,
+}
+
+/// Parley, as docs/channels.md describes it.
+struct Parley {
+    url: String,
+    kept: Arc<Mutex<Kept>>,
+    /// So many of the next messages are stored, and their replies never come.
+    cuts: Arc<AtomicUsize>,
+}
+
+impl Parley {
+    fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let parley = Self { url, kept: Arc::default(), cuts: Arc::default() };
+        let (kept, cuts) = (Arc::clone(&parley.kept), Arc::clone(&parley.cuts));
+        // The threads end with the process; each serves one connection.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (kept, cuts) = (Arc::clone(&kept), Arc::clone(&cuts));
+                std::thread::spawn(move || serve(stream, &kept, &cuts));
+            }
+        });
+        parley
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let kept = self.kept.lock().unwrap();
+        kept.messages.iter().map(|message| message["parts"][0]["text"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn sidecar(&self, directory: &Path, more: &[&str]) -> Served {
+        std::fs::write(directory.join("parley.toml"), manifest()).unwrap();
+        let ledger = directory.join("ledger.db");
+        let mut command = Program::command(["serve", "--port", "0", "--channel", "parley"]);
+        command.args(["--channels-dir", directory.to_str().unwrap(), "--channel-url", &self.url]);
+        command.args(["--set", "app=bot", "--ledger", ledger.to_str().unwrap()]).args(more);
+        Served::start(with_secret(command))
+    }
+}
+
+fn with_secret(mut command: std::process::Command) -> std::process::Command {
+    command.env("COMMENTD_CHANNEL_APP_SECRET", "pssst");
+    command
+}
+
+fn serve(mut stream: TcpStream, kept: &Mutex<Kept>, cuts: &AtomicUsize) {
+    let mut bytes = Vec::new();
+    while let Some((head, body)) = request(&mut stream, &mut bytes) {
+        let Some(reply) = answer(&head, &body, &mut kept.lock().unwrap(), cuts) else { return };
+        let text = reply.to_string();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", text.len());
+        if stream.write_all(format!("{head}{text}").as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<(String, Value)> {
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            let length = header(&head, "content-length").map_or(0, |value| value.parse::<usize>().unwrap());
+            if bytes.len() >= end + 4 + length {
+                let body = serde_json::from_slice(&bytes[end + 4..end + 4 + length]).unwrap_or(Value::Null);
+                bytes.drain(..end + 4 + length);
+                return Some((head, body));
+            }
+        }
+        let mut chunk = [0; 4096];
+        let read = stream.read(&mut chunk).ok().filter(|read| *read > 0)?;
+        bytes.extend_from_slice(&chunk[..read]);
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+}
+
+/// `None` cuts the connection.
+fn answer(head: &str, body: &Value, kept: &mut Kept, cuts: &AtomicUsize) -> Option<Value> {
+    let target = head.split(' ').nth(1).unwrap();
+    if target == "/v2/login" {
+        kept.logins.push(body.clone());
+        if body["secret"] != "pssst" {
+            return Some(json!({"code": "1001", "text": "who are you"}));
+        }
+        kept.sessions += 1;
+        let session = format!("session-{}", kept.sessions);
+        return Some(json!({"code": "1000", "data": {"session": session, "ttl": "3600"}}));
+    }
+    let session =
+        header(head, "x-session").and_then(|session| session.strip_prefix("session-")?.parse().ok());
+    if session.is_none_or(|session: usize| session <= kept.expired) {
+        return Some(json!({"code": "2001", "text": "no session"}));
+    }
+    if let Some(rest) = target.strip_prefix(&format!("/v2/threads/{THREAD}/messages")) {
+        let from = rest.strip_prefix("?cursor=").map_or(0, |cursor| cursor.parse::<usize>().unwrap());
+        let page: Vec<&Value> = kept.messages.iter().skip(from).take(PAGE).collect();
+        let next = if from + PAGE < kept.messages.len() { json!(from + PAGE) } else { Value::Null };
+        return Some(json!({"code": "1000", "data": {"messages": page, "next": next}}));
+    }
+    let message = &body["message"];
+    if message["thread"]["id"].to_string() != THREAD {
+        return Some(json!({"code": "3001", "text": "no such thread"}));
+    }
+    kept.timeouts.push(header(head, "x-timeout-ms").unwrap().parse().unwrap());
+    let mut stored = message.clone();
+    stored["id"] = json!(format!("m-{}", kept.messages.len() + 1));
+    kept.messages.push(stored.clone());
+    if cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+        return None;
+    }
+    Some(json!({"code": "1000", "data": {"id": stored["id"], "ref": stored["ref"]}}))
+}
+
+fn post(sidecar: &Served, content: &str, thread: &str) -> Value {
+    let body = json!({"content": content, "sns_id": thread, "deadline_ms": 30_000});
+    sidecar.client().comment(&body).json()
+}
+
+fn verdicts(reply: &Value) -> Vec<&str> {
+    let attempts = at(reply, "data.attempts").as_array().unwrap();
+    attempts.iter().map(|attempt| attempt["verdict"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn fifty_comments_are_accepted_and_read_back_page_by_page() {
+    let parley = Parley::start();
+    let directory = tempfile::tempdir().unwrap();
+    let sidecar = parley.sidecar(directory.path(), &[]);
+    let report = directory.path().join("report.json");
+    let mut accept = Program::command(["accept", "--rounds", "5", "--count", "10", "--concurrency", "10"]);
+    accept.args([
+        "--verify",
+        "--round-interval-ms",
+        "0",
+        "--http-base-url",
+        &sidecar.url,
+        "--sns-id",
+        THREAD,
+    ]);
+    accept.args(["--channel", "parley", "--channels-dir", directory.path().to_str().unwrap()]);
+    accept.args([
+        "--channel-url",
+        &parley.url,
+        "--set",
+        "app=bot",
+        "--report-file",
+        report.to_str().unwrap(),
+    ]);
+    let ended = with_secret(accept).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned() + &String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(0), "{said}");
+    let mut texts = parley.texts();
+    texts.sort();
+    texts.dedup();
+    assert_eq!((texts.len(), parley.kept.lock().unwrap().messages.len()), (50, 50), "{texts:?}");
+    let kept = parley.kept.lock().unwrap();
+    assert!(kept.timeouts.iter().all(|left| (1..=600_000).contains(left)), "{:?}", kept.timeouts);
+    let fresh: Vec<&Value> = kept.logins.iter().map(|login| &login["fresh"]).collect();
+    assert_eq!(fresh, [false, false], "one for the sidecar, one for the reader");
+    assert!(!sidecar.log().contains("pssst"));
+}
+
+#[test]
+fn cut_connections_are_settled_by_lookups_and_nothing_is_sent_twice() {
+    let parley = Parley::start();
+    let directory = tempfile::tempdir().unwrap();
+    let sidecar = parley.sidecar(directory.path(), &[]);
+    parley.cuts.store(5, Ordering::SeqCst);
+    for number in 0..10 {
+        let reply = post(&sidecar, &format!("comment {number}"), THREAD);
+        assert_eq!(at(&reply, "data.outcome"), "delivered", "{reply}");
+    }
+    let mut texts = parley.texts();
+    texts.sort();
+    let expected: Vec<String> = (0..10).map(|number| format!("comment {number}")).collect();
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn an_expired_session_is_renewed_once_and_the_comment_tried_once_more() {
+    let parley = Parley::start();
+    let directory = tempfile::tempdir().unwrap();
+    let sidecar = parley.sidecar(directory.path(), &[]);
+    assert_eq!(verdicts(&post(&sidecar, "before", THREAD)), ["delivered"]);
+    parley.kept.lock().unwrap().expired = 1;
+    let reply = post(&sidecar, "after", THREAD);
+    assert_eq!(verdicts(&reply), ["denied", "delivered"], "{reply}");
+    let kept = parley.kept.lock().unwrap();
+    assert_eq!(kept.logins.len(), 2);
+    assert_eq!(kept.logins[1]["fresh"], true);
+    drop(kept);
+    assert_eq!(parley.texts(), ["before", "after"]);
+    let refused = post(&sidecar, "nowhere", "7");
+    assert_eq!(at(&refused, "data.outcome"), "refused", "{refused}");
+    assert_eq!(at(&refused, "data.provider_error_code"), "3001");
+    wait_for("the log to be free of the secret", || !sidecar.log().contains("pssst"));
+}
