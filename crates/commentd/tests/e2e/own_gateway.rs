@@ -133,7 +133,7 @@ fn answer(head: &str, body: &Value, kept: &mut Kept, cuts: &AtomicUsize) -> Opti
         return Some(json!({"code": "1000", "data": {"messages": page, "next": next}}));
     }
     let message = &body["message"];
-    if message["thread"]["id"].to_string() != THREAD {
+    if message["thread"]["id"].as_u64() != THREAD.parse().ok() {
         return Some(json!({"code": "3001", "text": "no such thread"}));
     }
     kept.timeouts.push(header(head, "x-timeout-ms").unwrap().parse().unwrap());
