@@ -8,6 +8,7 @@ pub mod deliveries;
 mod key;
 pub mod limits;
 mod outcome;
+pub mod provider;
 mod reply;
 pub mod report;
 mod request;

@@ -23,6 +23,29 @@ pub(crate) fn not_sent_in_time() -> Verdict {
     .with_code(Code::DeadlineExceeded)
 }
 
+pub(crate) fn no_lane_in_time() -> Verdict {
+    Verdict::new(
+        VerdictKind::NotSent,
+        "skipped: no lane came free before the deadline; send fewer at a time, or allow more time with deadline_ms",
+    )
+    .with_code(Code::DeadlineExceeded)
+}
+
+/// The answer where no link was tried.
+pub(crate) fn skipped(skips: &[Verdict], recorded: bool) -> Answer {
+    let late = not_sent_in_time();
+    let code = skips.last().map_or(late.code, |last| last.code);
+    let mut reasons: Vec<&str> = skips.iter().map(|skip| skip.message.as_str()).collect();
+    reasons.dedup();
+    Answer {
+        outcome: Outcome::NotSent,
+        code,
+        message: if reasons.is_empty() { late.message } else { reasons.join("; ") },
+        retry_after_ms: skips.iter().filter_map(|skip| skip.retry_after_ms).min(),
+        recorded,
+    }
+}
+
 pub(crate) fn absent() -> Verdict {
     Verdict::new(
         VerdictKind::NotSent,

@@ -9,11 +9,13 @@
 //! - [`gate`]: the atomic *may send* or *cancelled* of one attempt
 //! - [`lookup`]: when to ask the channel again, and what proves absence
 //! - [`retry`]: backoff and the retry budget
+//! - [`breaker`]: whether a provider may be tried at all
 //! - [`keyed`]: what a key that is known already means for a new request
 //! - [`sabotage`]: switches for the rules, in builds that are to fail their tests
 //! - [`record`]: what the ledger keeps, and the answer that follows from it
 
 mod answers;
+pub mod breaker;
 pub mod fingerprint;
 pub mod gate;
 pub mod id;

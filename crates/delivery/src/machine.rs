@@ -5,28 +5,33 @@
 //! [`Action::Wake`] replaces an earlier one.
 //!
 //! ```text
-//! Start ─▶ RecordIntent ─▶ Send ─▶ Ended ─▶ RecordSettling ─▶ Settled ─┬▶ Answer, Finish
-//!             ▲                                                        ├▶ Wake (backoff) ─┐
-//!             └────────────────────────────────────────────────────────┴─────────────────┘
-//!                                                                      └▶ Look ─▶ Looked …
+//! Start ─▶ (Skip …) ─▶ (Queue) ─▶ RecordIntent ─▶ Send ─▶ Ended ─▶ RecordSettling ─▶ Settled ─┬▶ Answer, Finish
+//!             ▲                                                                              ├▶ Wake (backoff) ─┐
+//!             └──────────────────────────────────────────────────────────────────────────────┴─────────────────┘
+//!                                                                                            └▶ Look ─▶ Looked …
 //! ```
+//!
+//! Which link is next, and what keeps it from being tried, is in `machine/links.rs`.
+
+mod links;
 
 use crate::answers::{
-    STILL_OPEN, UNRECORDABLE, UNRECORDABLE_INTENT, UNRECORDED_IN_TIME, absent, not_sent_in_time, unrecorded,
+    STILL_OPEN, UNRECORDABLE, UNRECORDABLE_INTENT, UNRECORDED_IN_TIME, absent, not_sent_in_time, skipped,
+    unrecorded,
 };
+use crate::breaker::Pass;
 use crate::lookup::{Finding, NextLook, Search};
 use crate::record::outcome_of;
-use crate::retry::backoff;
 use crate::sabotage::{Rule, is_off};
 use crate::step::{Action, Answer, Event, Link, Plan, Shared};
 use crate::time::Moment;
-use crate::verdict::{Again, Effect, Next, Verdict};
+use crate::verdict::{Effect, Verdict};
 use commentd_contract::{Code, Outcome, VerdictKind};
-use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     New,
+    Queueing { link: usize },
     RecordingIntent { link: usize },
     Sending { link: usize },
     Settling { attempt: usize, resolves: bool, before: Option<Verdict> },
@@ -42,6 +47,10 @@ struct Attempt {
     /// `None` while it is open.
     verdict: Option<Verdict>,
     started: Moment,
+    /// When the provider got it; `None` while the intent is being recorded.
+    sent: Option<Moment>,
+    /// What its end gives back to the breaker.
+    pass: Option<Pass>,
     /// Set while the attempt is unknown and a lookup may help.
     search: Option<Search>,
     this_run: bool,
@@ -53,6 +62,8 @@ pub struct Machine {
     plan: Plan,
     phase: Phase,
     attempts: Vec<Attempt>,
+    /// Why links were skipped in this run, in order.
+    skips: Vec<Verdict>,
     random: fastrand::Rng,
     answered: bool,
     /// The deadline has passed or the caller is gone: nothing new is sent.
@@ -73,6 +84,8 @@ impl Machine {
                 link: earlier.link,
                 verdict: Some(earlier.verdict.clone()),
                 started: Moment::START,
+                sent: None,
+                pass: None,
                 search: None,
                 this_run: false,
             })
@@ -80,7 +93,17 @@ impl Machine {
         let random = fastrand::Rng::with_seed(plan.seed);
         // Without a caller nobody asked for another attempt.
         let (answered, closed) = (!plan.has_caller, !plan.has_caller);
-        Self { plan, phase: Phase::New, attempts, random, answered, closed, revisiting: false, wake_at: None }
+        Self {
+            plan,
+            phase: Phase::New,
+            attempts,
+            skips: Vec::new(),
+            random,
+            answered,
+            closed,
+            revisiting: false,
+            wake_at: None,
+        }
     }
 
     /// What the delivery comes to by now.
@@ -106,26 +129,33 @@ impl Machine {
         match (self.phase.clone(), event) {
             (Phase::New, Event::Start) => self.start(now, shared, &mut actions),
             (_, Event::CallerGone) => self.caller_gone(now, &mut actions),
-            (Phase::RecordingIntent { link }, Event::IntentRecorded) => {
-                self.intent_recorded(link, now, &mut actions);
+            (Phase::Queueing { link }, Event::LaneFree { link: free }) if link == free => {
+                self.lane_free(link, now, shared, &mut actions);
             }
-            (Phase::RecordingIntent { .. }, Event::IntentFailed) => self.intent_failed(now, &mut actions),
+            (Phase::RecordingIntent { link }, Event::IntentRecorded) => {
+                self.intent_recorded(link, now, shared, &mut actions);
+            }
+            (Phase::RecordingIntent { .. }, Event::IntentFailed) => {
+                self.intent_failed(now, shared, &mut actions);
+            }
             (Phase::Sending { .. }, Event::Cancelled(true)) => {
-                self.settle_last(not_sent_in_time(), now, &mut actions);
+                self.settle_last(not_sent_in_time(), now, shared, &mut actions);
             }
             (Phase::Sending { .. }, Event::Cancelled(false)) => {
                 if is_off(Rule::PassedGateIsUnknown) {
-                    self.settle_last(not_sent_in_time(), now, &mut actions);
+                    self.settle_last(not_sent_in_time(), now, shared, &mut actions);
                     return actions;
                 }
                 // What is open counts as unknown. The attempt runs on; its verdict is recorded when it comes.
                 self.closed = true;
                 self.answer(&mut actions);
             }
-            (Phase::Sending { .. }, Event::Ended(verdict)) => self.settle_last(verdict, now, &mut actions),
+            (Phase::Sending { .. }, Event::Ended(verdict)) => {
+                self.settle_last(verdict, now, shared, &mut actions);
+            }
             (Phase::Settling { .. }, Event::Settled) => self.settled(now, shared, &mut actions),
             (Phase::Settling { attempt, resolves, before }, Event::ClaimLost) => {
-                self.claim_lost(attempt, resolves, before, now, &mut actions);
+                self.claim_lost(attempt, resolves, before, now, shared, &mut actions);
             }
             (Phase::Settling { attempt, before, .. }, Event::SettlingFailed) => {
                 self.settling_failed(attempt, before, &mut actions);
@@ -169,46 +199,37 @@ impl Machine {
         self.closed = true;
         match self.phase {
             Phase::Sending { .. } => actions.push(Action::Cancel),
+            Phase::Queueing { .. } => {
+                actions.push(Action::Leave);
+                self.look_or_rest(now, actions);
+            }
             Phase::Waiting { .. } => self.look_or_rest(now, actions),
             Phase::New => self.finish(actions),
             _ => {}
         }
     }
 
-    /// Starts an attempt at `link`, or answers if there is no time for one.
-    fn begin(&mut self, link: usize, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
-        let Some(rules) = self.plan.chain.get(link) else { return self.conclude(actions) };
-        if self.closed || now >= self.plan.deadline || self.time_left(now) < rules.min_useful {
-            return self.look_or_rest(now, actions);
-        }
-        shared.attempt_starts(link, now);
-        self.attempts.push(Attempt {
-            link: Some(link),
-            verdict: None,
-            started: now,
-            search: None,
-            this_run: true,
-        });
-        self.phase = Phase::RecordingIntent { link };
-        actions.push(Action::RecordIntent { attempt: self.attempts.len() - 1, link });
-        if is_off(Rule::IntentBeforeSend) {
-            self.phase = Phase::Sending { link };
-            actions.push(Action::Send { attempt: self.attempts.len() - 1, link });
-        }
-        self.wake(self.plan.deadline, actions);
-    }
-
-    fn intent_recorded(&mut self, link: usize, now: Moment, actions: &mut Vec<Action>) {
+    fn intent_recorded(
+        &mut self,
+        link: usize,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
         self.phase = Phase::Sending { link };
         if self.closed || now >= self.plan.deadline {
             self.closed = true;
-            return self.settle_last(not_sent_in_time(), now, actions);
+            return self.settle_last(not_sent_in_time(), now, shared, actions);
+        }
+        if let Some(last) = self.attempts.last_mut() {
+            last.sent = Some(now);
         }
         actions.push(Action::Send { attempt: self.attempts.len() - 1, link });
     }
 
-    fn intent_failed(&mut self, now: Moment, actions: &mut Vec<Action>) {
+    fn intent_failed(&mut self, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
         // The attempt never existed: nothing may be sent that can't be recorded.
+        self.abandon(now, shared);
         self.attempts.pop();
         self.closed = true;
         if self.outcome() != Outcome::Unknown {
@@ -225,8 +246,15 @@ impl Machine {
     }
 
     /// The last attempt has ended: make its verdict durable.
-    fn settle_last(&mut self, verdict: Verdict, now: Moment, actions: &mut Vec<Action>) {
+    fn settle_last(
+        &mut self,
+        verdict: Verdict,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
         let verdict = verdict.distrusting_receipts();
+        self.give_back(Some(&verdict), now, shared);
         let attempt = self.attempts.len().saturating_sub(1);
         self.settle(attempt, verdict, false, actions);
         if let Some(last) = self.attempts.get_mut(attempt) {
@@ -266,46 +294,13 @@ impl Machine {
         }
     }
 
-    fn next_link(
-        &mut self,
-        link: usize,
-        verdict: &Verdict,
-        now: Moment,
-        shared: &mut dyn Shared,
-        actions: &mut Vec<Action>,
-    ) {
-        let allowed = verdict.rule().next == Next::Allowed && self.outcome() == Outcome::NotSent;
-        if allowed || is_off(Rule::UnknownForbidsFallback) {
-            return self.begin(link + 1, now, shared, actions);
-        }
-        self.look_or_rest(now, actions);
-    }
-
-    /// Waits for the backoff (at least the channel's hint), if time and budget have a retry left.
-    fn retry(
-        &mut self,
-        link: usize,
-        verdict: &Verdict,
-        now: Moment,
-        shared: &mut dyn Shared,
-        actions: &mut Vec<Action>,
-    ) {
-        let hint = Duration::from_millis(verdict.retry_after_ms.unwrap_or(0));
-        let wait = backoff(self.tries(link).saturating_sub(1), &mut self.random).max(hint);
-        if self.fits(link, wait, now) && shared.withdraw_retry(link, now) {
-            self.phase = Phase::Waiting { link };
-            self.wake(now + wait, actions);
-            return;
-        }
-        self.next_link(link, verdict, now, shared, actions);
-    }
-
     fn claim_lost(
         &mut self,
         attempt: usize,
         resolves: bool,
         before: Option<Verdict>,
         now: Moment,
+        shared: &mut dyn Shared,
         actions: &mut Vec<Action>,
     ) {
         let entry = self.attempts.get_mut(attempt);
@@ -324,7 +319,7 @@ impl Machine {
         )
         .with_code(Code::UpstreamBadReply)
         .after_ms(lost.map_or(0, |verdict| verdict.latency_ms));
-        self.settle_last(verdict, now, actions);
+        self.settle_last(verdict, now, shared, actions);
     }
 
     fn settling_failed(&mut self, attempt: usize, before: Option<Verdict>, actions: &mut Vec<Action>) {
@@ -417,6 +412,7 @@ impl Machine {
                 self.answer_with(unrecorded(UNRECORDED_IN_TIME), actions);
             }
             Phase::Waiting { link } => self.begin(link, now, shared, actions),
+            Phase::Queueing { link } => self.queued_in_vain(link, now, shared, actions),
             Phase::Looking { .. } if late => {
                 self.closed = true;
                 self.answer(actions);
@@ -464,6 +460,10 @@ impl Machine {
     fn answer_for(&self, instead: Option<&Verdict>) -> Answer {
         let verdicts = || self.attempts.iter().map(move |attempt| attempt.verdict.as_ref().or(instead));
         let outcome = outcome_of(verdicts());
+        let recorded = !self.attempts.is_empty();
+        if outcome == Outcome::NotSent && !self.attempts.iter().any(|attempt| attempt.this_run) {
+            return skipped(&self.skips, recorded);
+        }
         let speaks_for = |verdict: &&Verdict| match verdict.rule().effect {
             Effect::One => outcome.is_final() && outcome != Outcome::Refused,
             Effect::Unclear => outcome == Outcome::Unknown,
@@ -475,7 +475,7 @@ impl Machine {
                 code: verdict.code,
                 message: verdict.message.clone(),
                 retry_after_ms: verdict.retry_after_ms,
-                recorded: !self.attempts.is_empty(),
+                recorded,
             },
             None if outcome == Outcome::Unknown => Answer {
                 outcome,
@@ -484,43 +484,8 @@ impl Machine {
                 retry_after_ms: None,
                 recorded: true,
             },
-            None => {
-                let verdict = not_sent_in_time();
-                Answer {
-                    outcome,
-                    code: verdict.code,
-                    message: verdict.message,
-                    retry_after_ms: None,
-                    recorded: !self.attempts.is_empty(),
-                }
-            }
+            None => skipped(&[], recorded),
         }
-    }
-
-    fn time_left(&self, now: Moment) -> Duration {
-        self.plan.deadline.since(now)
-    }
-
-    fn fits(&self, link: usize, wait: Duration, now: Moment) -> bool {
-        self.plan.chain.get(link).is_some_and(|rules| wait + rules.min_useful <= self.time_left(now))
-    }
-
-    fn tries(&self, link: usize) -> u32 {
-        let tries = self.attempts.iter().filter(|attempt| attempt.this_run && attempt.link == Some(link));
-        u32::try_from(tries.count()).unwrap_or(u32::MAX)
-    }
-
-    fn has_tries(&self, link: usize) -> bool {
-        self.plan.chain.get(link).is_some_and(|rules| self.tries(link) < rules.max_attempts)
-    }
-
-    fn renewals(&self, link: usize) -> usize {
-        let renewed = |attempt: &&Attempt| {
-            attempt.this_run
-                && attempt.link == Some(link)
-                && attempt.verdict.as_ref().is_some_and(|verdict| verdict.renewed)
-        };
-        self.attempts.iter().filter(renewed).count()
     }
 
     /// Whether the channel has called a later attempt a duplicate: then a lookup that finds nothing proves
@@ -531,39 +496,6 @@ impl Machine {
         }
         let is_duplicate = |verdict: &Verdict| verdict.kind == VerdictKind::Duplicate;
         self.attempts.iter().skip(attempt + 1).any(|later| later.verdict.as_ref().is_some_and(is_duplicate))
-    }
-
-    /// Whether the same provider may try again after `verdict`, time and budget aside.
-    fn may_repeat(&self, link: usize, verdict: &Verdict) -> bool {
-        let allowed = match verdict.rule().again {
-            Again::AfterHint | Again::WithinBudget | Again::IfDeduplicated => true,
-            Again::OnceAfterRenewal => verdict.renewed && self.renewals(link) == 1,
-            Again::Never => false,
-        };
-        allowed && !self.closed && self.has_tries(link) && self.repeats_safely(link)
-    }
-
-    /// Whether no attempt is unresolved, or the channel deduplicates by our key and its window covers whatever
-    /// this link may have had from us. The window may count from any request that carried the key, even one
-    /// that had no effect, and the repetition may pass its gate as late as the deadline.
-    fn repeats_safely(&self, link: usize) -> bool {
-        if is_off(Rule::UnknownForbidsRetry) {
-            return true;
-        }
-        let unclear = |attempt: &Attempt| {
-            attempt.verdict.as_ref().is_none_or(|verdict| verdict.rule().effect == Effect::Unclear)
-        };
-        let window = self.plan.chain.get(link).and_then(|rules| rules.deduplicates_within);
-        let reaches = |from: Moment| {
-            window.is_some_and(|window| {
-                self.plan.deadline.since(from) < window || is_off(Rule::DeduplicationHasAWindow)
-            })
-        };
-        let covered = |attempt: &Attempt| match attempt.link {
-            Some(other) if other == link => attempt.this_run && reaches(attempt.started),
-            _ => !unclear(attempt),
-        };
-        !self.attempts.iter().any(unclear) || self.attempts.iter().all(covered)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What goes into the delivery machine and what comes out of it.
 
+use crate::breaker::Pass;
 use crate::lookup::{Finding, LookupAbility};
 use crate::time::Moment;
 use crate::verdict::Verdict;
@@ -18,6 +19,8 @@ pub struct Link {
     pub deduplicates_within: Option<Duration>,
     /// What a lookup here can show; `None`: there is none.
     pub lookup: Option<LookupAbility>,
+    /// Whether an attempt needs a lane, for which it may have to queue.
+    pub queues: bool,
 }
 
 /// An attempt of an earlier run of this delivery.
@@ -48,8 +51,20 @@ pub struct Plan {
 
 /// What all deliveries share about the providers. The machine asks; the owner counts.
 pub trait Shared {
-    /// An attempt goes out to this link.
-    fn attempt_starts(&mut self, link: usize, now: Moment);
+    /// Why no attempt may start at this link now: its breaker is open, or its provider isn't able. The verdict is
+    /// what the caller reads about the link that is skipped.
+    fn obstacle(&mut self, link: usize, now: Moment) -> Option<Verdict>;
+    /// An attempt goes out to this link; [`Shared::attempt_ends`] follows, with the pass.
+    fn attempt_starts(&mut self, link: usize, now: Moment) -> Pass;
+    /// An attempt with this pass has ended after this time at the provider; `None` if it was never sent off.
+    fn attempt_ends(
+        &mut self,
+        link: usize,
+        pass: Pass,
+        verdict: Option<&Verdict>,
+        took: Duration,
+        now: Moment,
+    );
     /// Takes one retry out of the link's budget; false if there is none left.
     fn withdraw_retry(&mut self, link: usize, now: Moment) -> bool;
 }
@@ -59,6 +74,11 @@ pub trait Shared {
 pub enum Event {
     /// Begin.
     Start,
+    /// The delivery has the lane that [`Action::Queue`] asked for.
+    LaneFree {
+        /// Whose lane.
+        link: usize,
+    },
     /// The intent is durable.
     IntentRecorded,
     /// The intent can't be recorded.
@@ -86,6 +106,21 @@ pub enum Event {
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Wait for a lane of this link and report [`Event::LaneFree`]. The lane is the delivery's until its attempt
+    /// has ended or [`Action::Leave`].
+    Queue {
+        /// Which link.
+        link: usize,
+    },
+    /// Give back the lane, or the place in the queue for one.
+    Leave,
+    /// The link is skipped, for the reason that the verdict gives. There is no attempt, and nothing to record.
+    Skip {
+        /// Which link.
+        link: usize,
+        /// Why, as callers read it.
+        verdict: Verdict,
+    },
     /// Make the intent of this attempt (from 0, over the delivery's whole life) durable.
     RecordIntent {
         /// Which attempt.

@@ -46,7 +46,7 @@ proptest! {
         let (mut now, mut intents, mut answers, mut finished) = (0, Vec::new(), 0, false);
         for (event, wait) in events {
             now += wait;
-            for action in machine.step(event, at(now), &mut Purse { retries: 1 }) {
+            for action in machine.step(event, at(now), &mut Purse::of(1)) {
                 prop_assert!(!finished, "{} after the end", word(&action));
                 match action {
                     Action::RecordIntent { attempt, .. } => intents.push(attempt),

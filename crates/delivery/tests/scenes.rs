@@ -11,8 +11,8 @@ use commentd_delivery::step::Event::{
 };
 use commentd_delivery::step::{Event, Link, Plan};
 use support::{
-    BOTH, DEDUPLICATING, PLAIN, SEARCHABLE, Scene, after, at, check, ended, found, looking, missed, plan,
-    repeated, verdict,
+    BOTH, DEDUPLICATING, PLAIN, QUEUED, SEARCHABLE, Scene, after, at, check, ended, found, looking, missed,
+    plan, repeated, verdict,
 };
 
 fn throttled_ms(hint_ms: u64) -> Event {
@@ -67,7 +67,7 @@ fn the_deadline_closes_every_phase() {
             .sent()
             .on(100, throttled_ms(300), "settle 0 throttled, wake 1020")
             .on(101, Settled, "wake 401")
-            .on(990, Woken, "answer not_sent 53 hint 300, finish")
+            .on(990, Woken, "skip 0 not_sent 62, answer not_sent 53 hint 300, finish")
             .over(),
         Scene::new("settling within the grace", two())
             .sent()
@@ -137,7 +137,11 @@ fn nothing_starts_without_time_for_it() {
             Start,
             "answer not_sent 62 unrecorded, finish",
         ),
-        Scene::new("a millisecond short", none(50, 49)).on(0, Start, "answer not_sent 62 unrecorded, finish"),
+        Scene::new("a millisecond short", none(50, 49)).on(
+            0,
+            Start,
+            "skip 0 not_sent 62, answer not_sent 62 unrecorded, finish",
+        ),
         Scene::new("just enough", none(50, 50)).on(0, Start, "intent 0@0, wake 50"),
         Scene::new("past the deadline", none(50, 100)).on(
             200,
@@ -147,7 +151,12 @@ fn nothing_starts_without_time_for_it() {
         Scene::new("no time for the next provider", plan(&[PLAIN, PLAIN]))
             .sent()
             .on(951, ended(VerdictKind::Denied), "settle 0 denied, wake 1020")
-            .on(951, Settled, "answer not_sent 66, finish"),
+            .on(951, Settled, "skip 1 not_sent 62, answer not_sent 66, finish"),
+        Scene::new("too little for one, enough for the one after it", {
+            let slow = Link { min_useful: support::ms(2000), ..PLAIN };
+            plan(&[slow, PLAIN])
+        })
+        .on(0, Start, "skip 0 not_sent 62, intent 0@1, wake 1000"),
         Scene::new("a hint that leaves too little goes to the next", plan(&[PLAIN, PLAIN]))
             .sent()
             .on(100, throttled_ms(860), "settle 0 throttled, wake 1020")
@@ -419,5 +428,99 @@ fn the_deduplication_window_counts_from_the_first_request() {
             .on(102, IntentRecorded, "send 1@1")
             .on(103, ended(VerdictKind::Unknown), "settle 1 unknown, wake 1020")
             .on(104, Settled, "wake ?"),
+    ]);
+}
+
+#[test]
+fn what_cannot_be_tried_is_skipped_with_its_reason() {
+    let two = || plan(&[PLAIN, PLAIN]);
+    check([
+        Scene::new("the first breaker is open", two())
+            .shut(&[0])
+            .on(0, Start, "skip 0 denied 66, intent 0@1, wake 1000")
+            .on(1, IntentRecorded, "send 0@1")
+            .on(2, ended(VerdictKind::Delivered), "settle 0 delivered, wake 1020")
+            .on(3, Settled, "answer delivered 0, finish")
+            .heard(&["delivered"]),
+        Scene::new("all are: nothing is recorded, and the answer tells when to come again", two())
+            .shut(&[0, 1])
+            .on(
+                0,
+                Start,
+                "skip 0 denied 66, skip 1 denied 66, answer not_sent 66 hint 1000 unrecorded, finish",
+            )
+            .over(),
+        Scene::new("the attempt speaks for the answer, not the link that was skipped after it", two())
+            .sent()
+            .shut(&[1])
+            .on(100, ended(VerdictKind::Denied), "settle 0 denied, wake 1020")
+            .on(101, Settled, "skip 1 denied 66, answer not_sent 66, finish")
+            .heard(&["denied"]),
+        Scene::new("it opens while a retry waits", two())
+            .settling(VerdictKind::NotSent)
+            .on(101, Settled, "wake ?")
+            .shut(&[0])
+            .on(151, Woken, "skip 0 denied 66, intent 1@1, wake 1000"),
+        Scene::new(
+            "it opens while the repetition of an unknown waits: no other link",
+            plan(&[DEDUPLICATING, PLAIN]),
+        )
+        .settling(VerdictKind::Unknown)
+        .on(101, Settled, "wake ?")
+        .shut(&[0])
+        .on(151, Woken, "skip 0 denied 66, answer unknown 56, finish"),
+        Scene::new("an intent that fails gives its pass back", two())
+            .on(0, Start, "intent 0@0, wake 1000")
+            .on(1, IntentFailed, "answer not_sent 61 hint 1000 unrecorded, finish")
+            .heard(&["-"]),
+        Scene::new("an attempt that was never sent off says nothing", two())
+            .on(0, Start, "intent 0@0, wake 1000")
+            .on(1000, IntentRecorded, "settle 0 not_sent, wake 1020")
+            .heard(&["-"]),
+        Scene::new("what runs on after the deadline is heard when it ends", two())
+            .sent()
+            .on(1000, Woken, "cancel")
+            .on(1000, Cancelled(false), "answer unknown 56")
+            .on(1200, ended(VerdictKind::Unknown), "settle 0 unknown")
+            .heard(&["unknown"]),
+    ]);
+}
+
+#[test]
+fn a_queue_ends_where_too_little_time_is_left() {
+    let queued = || plan(&[QUEUED, PLAIN]);
+    let lane = |link| Event::LaneFree { link };
+    check([
+        Scene::new("a lane comes free", queued()).on(0, Start, "queue 0, wake 950").on(
+            300,
+            lane(0),
+            "intent 0@0, wake 1000",
+        ),
+        Scene::new("none does: on to the next", queued()).on(0, Start, "queue 0, wake 950").on(
+            950,
+            Woken,
+            "leave, skip 0 not_sent 62, intent 0@1, wake 1000",
+        ),
+        Scene::new("none does, and there is no other", plan(&[QUEUED]))
+            .on(0, Start, "queue 0, wake 950")
+            .on(950, Woken, "leave, skip 0 not_sent 62, answer not_sent 62 unrecorded, finish")
+            .over(),
+        Scene::new("the breaker opens while it queues", queued())
+            .on(0, Start, "queue 0, wake 950")
+            .shut(&[0])
+            .on(300, lane(0), "leave, skip 0 denied 66, intent 0@1, wake 1000"),
+        Scene::new("the lane comes too late", queued()).on(0, Start, "queue 0, wake 950").on(
+            970,
+            lane(0),
+            "leave, skip 0 not_sent 62, skip 1 not_sent 62, answer not_sent 62 unrecorded, finish",
+        ),
+        Scene::new("the lane of a queue that it has left", queued())
+            .on(0, Start, "queue 0, wake 950")
+            .on(950, Woken, "leave, skip 0 not_sent 62, intent 0@1, wake 1000")
+            .on(951, lane(0), ""),
+        Scene::new("the caller hangs up", queued())
+            .on(0, Start, "queue 0, wake 950")
+            .on(10, CallerGone, "leave, finish")
+            .over(),
     ]);
 }

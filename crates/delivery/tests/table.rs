@@ -206,7 +206,7 @@ fn what_follows(case: &Case) -> Follows {
     let retries = u32::from(case.after_unknown) + u32::from(case.budget_left);
     let mut walk = Walk {
         machine: Machine::new(case.plan()),
-        purse: Purse { retries },
+        purse: Purse::of(retries),
         now: at(0),
         actions: Vec::new(),
     };
@@ -335,7 +335,7 @@ fn a_second_renewal_goes_to_the_next_provider() {
         let mut plan = case(links).plan();
         plan.chain[0].max_attempts = 10;
         let mut walk =
-            Walk { machine: Machine::new(plan), purse: Purse { retries: 10 }, now: at(0), actions: vec![] };
+            Walk { machine: Machine::new(plan), purse: Purse::of(10), now: at(0), actions: vec![] };
         walk.on(Event::Start);
         walk.attempt(case(links).verdict());
         assert_eq!(words(walk.wait().unwrap()), "intent 1@0, wake 10000");
@@ -349,7 +349,7 @@ fn an_effect_free_reply_with_a_receipt_is_in_doubt() {
     for kind in VerdictKind::ALL {
         let mut walk = Walk {
             machine: Machine::new(plan(&[PLAIN, PLAIN])),
-            purse: Purse { retries: 10 },
+            purse: Purse::of(10),
             now: at(0),
             actions: vec![],
         };
@@ -368,7 +368,7 @@ fn attempts_are_counted_per_provider() {
     for kind in [VerdictKind::NotSent, VerdictKind::Throttled] {
         let mut walk = Walk {
             machine: Machine::new(Plan { deadline: at(100_000), ..plan(&[PLAIN, DEDUPLICATING]) }),
-            purse: Purse { retries: 100 },
+            purse: Purse::of(100),
             now: at(0),
             actions: vec![],
         };

@@ -3,6 +3,7 @@
 //! [`Provider`] is all that the dispatcher knows. [`mock::Mock`] is the baseline; [`native::NativeHttp`] speaks to
 //! an HTTP channel that a [`manifest`] describes. A provider never decides what follows from its verdict.
 
+pub mod condition;
 pub mod fence;
 pub mod manifest;
 pub mod mock;
@@ -13,6 +14,7 @@ use commentd_delivery::lookup::Finding;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
 use commentd_delivery::{Comment, DeliveryId, Gate, Moment, Verdict};
+use condition::Condition;
 use manifest::Item;
 use std::future::Future;
 use std::pin::Pin;
@@ -60,6 +62,20 @@ pub trait Provider: Send + Sync {
 
     /// What the delivery machine needs to know of it.
     fn link(&self) -> Link;
+
+    /// How many attempts and lookups it takes at a time; `None` for as many as come. The dispatcher queues the
+    /// others, so that a queue is seen in one place and a deadline ends the wait; [`Link::queues`] says the same.
+    fn lanes(&self) -> Option<usize>;
+
+    /// What is known of it by now. Asks nobody.
+    fn condition(&self) -> Condition;
+
+    /// Whether [`Provider::probe`] asks anybody.
+    fn has_probe(&self) -> bool;
+
+    /// Asks whether it is up and able, without any effect at the channel, and keeps what it learns for
+    /// [`Provider::condition`]. Ends by itself. Dropping it has no effect.
+    fn probe(&self) -> Pending<'_, Condition>;
 
     /// What the channel carries of this delivery's id; empty if it carries none.
     fn marker(&self, id: DeliveryId) -> String;

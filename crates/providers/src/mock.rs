@@ -1,5 +1,6 @@
 //! The baseline: takes a while and says yes, so that everything around a channel can be measured alone.
 
+use crate::condition::Condition;
 use crate::{Job, Pending, Provider, Rendered};
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::lookup::{Finding, LookupAbility};
@@ -65,8 +66,25 @@ impl Provider for Mock {
             max_attempts: 3,
             min_useful: Duration::from_millis(1),
             deduplicates_within: None,
+            queues: false,
             lookup: Some(LookupAbility { settles_within: None, sees_every_state: false }),
         }
+    }
+
+    fn lanes(&self) -> Option<usize> {
+        None
+    }
+
+    fn condition(&self) -> Condition {
+        Condition::GOOD
+    }
+
+    fn has_probe(&self) -> bool {
+        false
+    }
+
+    fn probe(&self) -> Pending<'_, Condition> {
+        Box::pin(async { Condition::GOOD })
     }
 
     fn marker(&self, _id: DeliveryId) -> String {

@@ -127,6 +127,7 @@ impl Sidecar {
             tracing::warn!(%error, "the lock file does not name our address");
         }
         let unknown = dispatcher.recover().await.map_err(StartError::Recovery)?;
+        dispatcher.watch();
         let router = http::router(dispatcher.clone(), parts.surface);
         Ok(Self { listener, address, router, dispatcher, retention: parts.retention, unknown })
     }

@@ -13,6 +13,7 @@ use commentd_delivery::step::Link;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::{DeliveryId, Gate, Verdict};
 use commentd_ledger::{Ledger, SqliteLedger, SqliteOptions, Stamp};
+use commentd_providers::condition::Condition;
 use commentd_providers::manifest::{Item, built_in};
 use commentd_providers::native::{BaseUrl, NativeHttp};
 use commentd_providers::{Job, Pending, Provider, Rendered};
@@ -63,6 +64,18 @@ impl Provider for Measured {
     }
     fn link(&self) -> Link {
         self.provider.link()
+    }
+    fn lanes(&self) -> Option<usize> {
+        self.provider.lanes()
+    }
+    fn condition(&self) -> Condition {
+        self.provider.condition()
+    }
+    fn has_probe(&self) -> bool {
+        self.provider.has_probe()
+    }
+    fn probe(&self) -> Pending<'_, Condition> {
+        self.provider.probe()
     }
     fn marker(&self, id: DeliveryId) -> String {
         self.provider.marker(id)

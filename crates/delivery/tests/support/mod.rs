@@ -5,6 +5,7 @@
 #![allow(clippy::indexing_slicing, reason = "in a test, an index that is wrong should fail loudly")]
 
 use commentd_contract::{Outcome, VerdictKind};
+use commentd_delivery::breaker::Pass;
 use commentd_delivery::lookup::{Finding, LookupAbility};
 use commentd_delivery::machine::Machine;
 use commentd_delivery::step::{Action, Earlier, Event, Link, Plan, Shared};
@@ -24,7 +25,10 @@ pub(crate) const fn at(milliseconds: u64) -> Moment {
 
 /// A link without lookup or deduplication: three tries, 50 ms at least.
 pub(crate) const PLAIN: Link =
-    Link { max_attempts: 3, min_useful: ms(50), deduplicates_within: None, lookup: None };
+    Link { max_attempts: 3, min_useful: ms(50), deduplicates_within: None, lookup: None, queues: false };
+
+/// A link with lanes, for which attempts queue.
+pub(crate) const QUEUED: Link = Link { queues: true, ..PLAIN };
 
 /// A link that deduplicates for a day.
 pub(crate) const DEDUPLICATING: Link = Link { deduplicates_within: Some(ms(86_400_000)), ..PLAIN };
@@ -77,15 +81,52 @@ pub(crate) fn missed(began_ms: u64) -> Event {
     Event::Looked(Finding::NotFound { complete: true }, at(began_ms))
 }
 
-/// A retry budget with this much left in it.
-#[derive(Debug)]
+/// A retry budget with this much left in it, and the links that can't be tried.
+#[derive(Debug, Default)]
 pub(crate) struct Purse {
     /// Retries left.
     pub(crate) retries: u32,
+    /// Links whose breaker is open.
+    pub(crate) shut: Vec<usize>,
+    /// Attempts that have started and not ended.
+    pub(crate) under_way: i64,
+    /// What ended attempts said, in order; `-` for those that were never sent off.
+    pub(crate) said: Vec<String>,
+}
+
+impl Purse {
+    /// One with this many retries and no link shut.
+    pub(crate) fn of(retries: u32) -> Self {
+        Self { retries, ..Self::default() }
+    }
 }
 
 impl Shared for Purse {
-    fn attempt_starts(&mut self, _link: usize, _now: Moment) {}
+    fn obstacle(&mut self, link: usize, _now: Moment) -> Option<Verdict> {
+        self.shut.contains(&link).then(|| Verdict {
+            retry_after_ms: Some(1000),
+            ..Verdict::new(VerdictKind::Denied, format!("link {link} is shut"))
+        })
+    }
+
+    fn attempt_starts(&mut self, link: usize, _now: Moment) -> Pass {
+        assert!(!self.shut.contains(&link), "an attempt at a link that is shut");
+        self.under_way += 1;
+        Pass::default()
+    }
+
+    fn attempt_ends(
+        &mut self,
+        _link: usize,
+        _pass: Pass,
+        verdict: Option<&Verdict>,
+        _took: Duration,
+        _now: Moment,
+    ) {
+        self.under_way -= 1;
+        self.said.push(verdict.map_or("-".into(), |verdict| verdict.kind.to_string()));
+    }
+
     fn withdraw_retry(&mut self, _link: usize, _now: Moment) -> bool {
         let granted = self.retries > 0;
         self.retries = self.retries.saturating_sub(1);
@@ -96,6 +137,9 @@ impl Shared for Purse {
 /// One action in a few words, for example `settle 0 denied` or `answer unknown 56`.
 pub(crate) fn word(action: &Action) -> String {
     match action {
+        Action::Queue { link } => format!("queue {link}"),
+        Action::Leave => "leave".into(),
+        Action::Skip { link, verdict } => format!("skip {link} {} {}", verdict.kind, verdict.code.number()),
         Action::RecordIntent { attempt, link } => format!("intent {attempt}@{link}"),
         Action::Send { attempt, link } => format!("send {attempt}@{link}"),
         Action::Cancel => "cancel".into(),
@@ -146,10 +190,27 @@ impl Scene {
         Self {
             name,
             machine: Machine::new(plan),
-            purse: Purse { retries: 100 },
+            purse: Purse::of(100),
             told: String::new(),
             wrong: Vec::new(),
         }
+    }
+
+    /// From now on the breakers of these links are open.
+    pub(crate) fn shut(mut self, links: &[usize]) -> Self {
+        self.purse.shut = links.to_vec();
+        self
+    }
+
+    /// The breakers have heard this of the attempts that ended, and of every attempt that started.
+    pub(crate) fn heard(mut self, expected: &[&str]) -> Self {
+        if self.purse.said != expected || self.purse.under_way != 0 {
+            self.wrong.push(format!(
+                "  expected the breakers to hear {expected:?}, they heard {:?}, {} under way",
+                self.purse.said, self.purse.under_way
+            ));
+        }
+        self
     }
 
     /// At this moment that happens, and these actions follow.

@@ -395,6 +395,11 @@ impl Channel {
         self.lookup_auth.as_ref()
     }
 
+    /// Whether the channel can be asked if it would take our comments.
+    pub fn has_probe(&self) -> bool {
+        self.compiled.probe.is_some()
+    }
+
     /// The request that asks whether we are able to post; `None` if there is none.
     ///
     /// # Errors

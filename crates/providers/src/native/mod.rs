@@ -10,6 +10,7 @@ mod tls;
 mod turns;
 mod wire;
 
+use crate::condition::{Condition, Kept, Known};
 use crate::manifest::settings::REDACTED;
 use crate::manifest::{Ability, Channel, HttpRequest, Item, Reply, Scan, Scope, Sighting, Token};
 use crate::{Job, Pending, Provider, Rendered};
@@ -25,7 +26,6 @@ use dial::Dial;
 use http::header::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use turns::{TooLate, Turns};
 use wire::Wire;
 
@@ -69,7 +69,7 @@ pub struct NativeHttp {
     readers: Credentials,
     destination: Destination,
     turns: Turns,
-    lanes: Option<Semaphore>,
+    condition: Kept,
 }
 
 impl NativeHttp {
@@ -90,13 +90,15 @@ impl NativeHttp {
             account: channel.account().to_owned(),
             manifest_version: channel.version(),
         };
-        let lanes = channel.concurrency().map(Semaphore::new);
+        // Whether it is up, the first attempt shows. That it isn't able, only a channel with a probe can say.
+        let capability = if channel.has_probe() { Known::Unasked } else { Known::Yes };
+        let condition = Kept::new(Condition { health: Known::Unasked, capability });
         let senders = Credentials::new(channel.auth().clone());
         let readers = channel.lookup_auth().map(|auth| Credentials::new(auth.clone()));
         let readers = readers.unwrap_or_else(|| senders.clone());
         let turns = Turns::new(channel.paces());
         let wire = Arc::new(Wire::new(base, timeout, clock)?);
-        Ok(Self { channel, wire, senders, readers, destination, turns, lanes })
+        Ok(Self { channel, wire, senders, readers, destination, turns, condition })
     }
 
     /// The same provider, with its connections made by `dialer`.
@@ -139,14 +141,6 @@ impl NativeHttp {
         }
     }
 
-    async fn lane(&self) -> Option<SemaphorePermit<'_>> {
-        match &self.lanes {
-            None => None,
-            // A closed semaphore would mean no lanes at all; nothing ever closes it.
-            Some(lanes) => lanes.acquire().await.ok(),
-        }
-    }
-
     /// One read, with the lookup's credentials. A token that the channel refuses is renewed once.
     async fn ask(&self, request: &HttpRequest, scope: &Scope, id: DeliveryId) -> Result<Reply, String> {
         let (reply, token) = self.ask_once(&self.readers, request, id, Purpose::Lookup).await?;
@@ -177,7 +171,6 @@ impl NativeHttp {
             format!("channel {} takes {}, and its turns are used up", self.channel.name(), late.pace)
         })?;
         turn.wait(&*self.wire.clock).await;
-        let _lane = self.lane().await;
         turn.count();
         let reply = self
             .wire
@@ -265,7 +258,6 @@ impl NativeHttp {
             Err(late) => return (self.too_late(&late), None),
         };
         turn.wait(&*self.wire.clock).await;
-        let _lane = self.lane().await;
         turn.count();
         // The times in it are those of this attempt.
         let scope = self.scope(job);
@@ -361,11 +353,33 @@ impl NativeHttp {
         verdict
     }
 
+    /// Whether the channel takes a connection, TLS included. Nothing is asked over it.
+    async fn connects(&self) -> Known {
+        match tokio::time::timeout(self.wire.timeout, self.wire.connect()).await {
+            Ok(Ok(_closed_again)) => Known::Yes,
+            Ok(Err(failure)) => Known::No(self.redact(&failure.message)),
+            Err(_) => Known::No(self.no_connection()),
+        }
+    }
+
+    fn no_connection(&self) -> String {
+        format!("no connection to {} within {} ms", self.wire.base.shown(), self.wire.timeout.as_millis())
+    }
+
+    /// What an attempt has shown. A refusal of our credentials that no renewal helps against is asked about again
+    /// where the channel has a probe to ask with.
+    fn learn(&self, verdict: &Verdict) {
+        let is_down = matches!(verdict.kind, VerdictKind::NotSent | VerdictKind::Unknown);
+        self.condition.set_health(if is_down { Known::No(verdict.message.clone()) } else { Known::Yes });
+        if is_unauthorized(verdict) && !verdict.renewed && self.channel.has_probe() {
+            self.condition.set_capability(Known::No(verdict.message.clone()));
+        }
+    }
+
     fn timed_out(&self, gate: &Gate) -> Verdict {
         let timeout_ms = self.wire.timeout.as_millis();
         if gate.cancel() {
-            let message = format!("no connection to {} within {timeout_ms} ms", self.wire.base.shown());
-            return Verdict::new(VerdictKind::NotSent, message);
+            return Verdict::new(VerdictKind::NotSent, self.no_connection());
         }
         Verdict::new(
             VerdictKind::Unknown,
@@ -451,7 +465,38 @@ impl Provider for NativeHttp {
             min_useful: MIN_USEFUL,
             deduplicates_within: self.channel.deduplicates_within(),
             lookup: self.channel.lookup_ability(),
+            queues: self.lanes().is_some(),
         }
+    }
+
+    fn lanes(&self) -> Option<usize> {
+        self.channel.concurrency()
+    }
+
+    fn condition(&self) -> Condition {
+        self.condition.get()
+    }
+
+    fn has_probe(&self) -> bool {
+        true
+    }
+
+    fn probe(&self) -> Pending<'_, Condition> {
+        Box::pin(async move {
+            let condition = match self.ask_ability().await {
+                Some(Ability::Able) => Condition::GOOD,
+                Some(Ability::NotAble(reason)) => {
+                    Condition { health: Known::Yes, capability: Known::No(reason) }
+                }
+                // It may be able: attempts will show, once it is up.
+                Some(Ability::Unclear(reason)) => {
+                    Condition { health: Known::No(reason), capability: Known::Yes }
+                }
+                None => Condition { health: self.connects().await, capability: Known::Yes },
+            };
+            self.condition.set(condition.clone());
+            condition
+        })
     }
 
     fn marker(&self, id: DeliveryId) -> String {
@@ -462,6 +507,7 @@ impl Provider for NativeHttp {
         Box::pin(async move {
             let began = self.now();
             let (verdict, _) = self.try_once(job, gate).await;
+            self.learn(&verdict);
             verdict.after_ms(whole_ms(self.now() - began))
         })
     }

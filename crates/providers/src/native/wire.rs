@@ -101,6 +101,11 @@ impl Wire {
         }
     }
 
+    /// A new connection, over which nothing was sent yet. Not bounded in time.
+    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
+        Connection::open(&*self.dialer, self.base.host(), self.base.port(), self.tls.as_ref()).await
+    }
+
     async fn exchange(
         &self,
         request: &HttpRequest,
@@ -116,9 +121,7 @@ impl Wire {
         let pooled = if fresh { None } else { self.idle.take(self.clock.now()).await };
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => {
-                Connection::open(&*self.dialer, self.base.host(), self.base.port(), self.tls.as_ref()).await?
-            }
+            None => self.connect().await?,
         };
         if !connection.is_usable().await {
             return Err(Failure::before_gate("the connection was closed before it could be used"));

@@ -86,9 +86,9 @@ impl Dispatcher {
     async fn read_candidates(&self, record: &DeliveryRecord) -> Result<Vec<Item>, String> {
         let comment = record.comment.clone().ok_or("its comment was forgotten")?;
         let attempt = unclear(record).last().or(record.attempts.last()).ok_or("it has no attempt")?;
-        let link = self.inner.link_to(&attempt.destination);
+        let link = self.inner.links.leading_to(&attempt.destination);
         let provider = link
-            .and_then(|link| self.inner.chain.get(link))
+            .and_then(|link| self.inner.links.get(link))
             .ok_or_else(|| format!("it was sent to {}, which isn't configured any more", place(attempt)))?;
         let job = Job {
             id: record.id,
@@ -182,7 +182,7 @@ impl Inner {
     }
 
     fn settles_within(&self, attempt: &AttemptRecord) -> Duration {
-        let provider = self.link_to(&attempt.destination).and_then(|link| self.chain.get(link));
+        let provider = self.links.leading_to(&attempt.destination).and_then(|link| self.links.get(link));
         provider.and_then(|provider| provider.settles_within()).unwrap_or(UNSTATED_SETTLES_WITHIN)
     }
 }

@@ -7,25 +7,27 @@ mod admission;
 mod background;
 pub mod deliveries;
 mod flights;
+mod links;
 mod looks;
 mod progress;
 mod run;
 mod shown;
 mod told;
 mod under_way;
+mod watch;
 
 use crate::clock::SystemClock;
 use commentd_contract::Outcome;
+use commentd_contract::provider::ProviderView;
 use commentd_delivery::id::Ids;
 use commentd_delivery::record::KeyRef;
-use commentd_delivery::retry::RetryBudget;
-use commentd_delivery::step::Shared;
 use commentd_delivery::{Clock, Comment, DeliveryId, Moment};
 use commentd_ledger::{Ledger, LedgerError};
 use commentd_providers::Provider;
 use flights::{Command, Flight, Flights, Seat};
+use links::Links;
 use progress::Progress;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -75,11 +77,10 @@ pub enum Delivered {
 }
 
 struct Inner {
-    chain: Vec<Arc<dyn Provider>>,
+    links: Links,
     ledger: Arc<dyn Ledger>,
     clock: SystemClock,
     ids: Arc<dyn Ids>,
-    budgets: Mutex<Vec<RetryBudget>>,
     flights: Flights,
     admission: admission::Admission,
     looks: looks::Looks,
@@ -103,21 +104,6 @@ pub struct Dispatcher {
     inner: Arc<Inner>,
 }
 
-/// The budgets of all links, as a machine sees them.
-struct Budgets<'a>(&'a mut Vec<RetryBudget>);
-
-impl Shared for Budgets<'_> {
-    fn attempt_starts(&mut self, link: usize, now: Moment) {
-        if let Some(budget) = self.0.get_mut(link) {
-            budget.deposit(now);
-        }
-    }
-
-    fn withdraw_retry(&mut self, link: usize, now: Moment) -> bool {
-        self.0.get_mut(link).is_some_and(|budget| budget.withdraw(now))
-    }
-}
-
 impl Dispatcher {
     /// A dispatcher over this chain.
     pub fn new(
@@ -127,14 +113,12 @@ impl Dispatcher {
         ids: Arc<dyn Ids>,
         bounds: Bounds,
     ) -> Self {
-        let budgets = Mutex::new(chain.iter().map(|_| RetryBudget::default()).collect());
         Self {
             inner: Arc::new(Inner {
-                chain,
+                links: Links::new(chain),
                 ledger,
                 clock,
                 ids,
-                budgets,
                 flights: Flights::default(),
                 admission: admission::Admission::new(bounds.in_flight),
                 looks: looks::Looks::new(bounds.lookups_per_second),
@@ -147,7 +131,7 @@ impl Dispatcher {
 
     /// The primary provider.
     pub fn primary(&self) -> Option<&Arc<dyn Provider>> {
-        self.inner.chain.first()
+        self.inner.links.get(0)
     }
 
     /// The time.
@@ -246,6 +230,19 @@ impl Dispatcher {
         Ok(count)
     }
 
+    /// The chain as it can be seen from outside.
+    pub fn providers(&self) -> Vec<ProviderView> {
+        self.inner.links.views(self.inner.clock.now())
+    }
+
+    /// Begins to ask providers how they are where that is due: without it, a breaker whose provider has a probe
+    /// stays open. Ends with the drain.
+    pub fn watch(&self) {
+        for link in 0..self.inner.links.providers().len() {
+            self.inner.tasks.spawn(watch::watch(Arc::clone(&self.inner), link));
+        }
+    }
+
     /// Deliveries in flight, those that are only looked up included.
     pub fn in_flight(&self) -> usize {
         self.inner.flights.len()
@@ -257,18 +254,6 @@ impl Dispatcher {
         self.inner.drain.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-    }
-}
-
-impl Inner {
-    fn with_budgets<T>(&self, decide: impl FnOnce(&mut dyn Shared) -> T) -> T {
-        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        decide(&mut Budgets(&mut budgets))
-    }
-
-    /// The link that leads to where an attempt was sent.
-    fn link_to(&self, destination: &commentd_delivery::record::Destination) -> Option<usize> {
-        self.chain.iter().position(|provider| provider.destination().is_same_place(destination))
     }
 }
 

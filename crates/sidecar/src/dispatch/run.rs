@@ -1,11 +1,14 @@
 //! One flight: carries out what its machine asks for, and reports back what came of it.
 
+mod answering;
+
 use super::background::LookingSeat;
 use super::flights::{Command, Flight, Landing};
-use super::told::Told;
+use super::links::Lane;
+use super::told::{Skipped, Told};
 use super::under_way::{Back, UnderWay};
 use super::{Delivered, GRACE, Inner, Order, Room};
-use commentd_contract::{Code, Outcome, ProviderName, VerdictKind};
+use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::keyed::{self, KeyRule};
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::machine::Machine;
@@ -46,6 +49,11 @@ struct Run {
     /// The link of the last attempt.
     link: usize,
     attempts: Vec<(ProviderName, Option<Verdict>)>,
+    skipped: Vec<Skipped>,
+    /// The lane that the delivery has and no attempt has taken yet.
+    lane: Option<Lane>,
+    /// The answer that no link could be tried, until the ledger has said that nothing stands under the key.
+    untried: Option<Answer>,
     /// Whether a look has come back that riders wait for.
     looked: bool,
     /// The settling that is being recorded, and how often that has failed.
@@ -93,7 +101,8 @@ pub(super) async fn fly(
     run.room = Some(order.room);
     run.key_is_clear = order.key_is_made;
     let ending = async {
-        if !order.key_is_made && run.has_no_time() && run.answer_from_record().await {
+        // A key that is known needs no provider, so it shouldn't wait for one.
+        if !run.key_is_clear && run.would_wait() && run.answer_from_record().await {
             return Ending::Over;
         }
         run.machine = Machine::new(run.plan(Vec::new(), true));
@@ -160,6 +169,9 @@ impl Run {
             replays: false,
             link: 0,
             attempts: Vec::new(),
+            skipped: Vec::new(),
+            lane: None,
+            untried: None,
             looked: false,
             settling: None,
             gate: Arc::new(Gate::new()),
@@ -174,7 +186,7 @@ impl Run {
 
     fn plan(&self, earlier: Vec<Earlier>, has_caller: bool) -> Plan {
         Plan {
-            chain: self.inner.chain.iter().map(|provider| provider.link()).collect(),
+            chain: self.inner.links.providers().iter().map(|provider| provider.link()).collect(),
             deadline: self.deadline,
             grace: GRACE,
             earlier,
@@ -185,8 +197,13 @@ impl Run {
 
     /// Goes on with a delivery that the ledger knows.
     fn adopt(&mut self, record: &DeliveryRecord, has_caller: bool) {
+        let now = self.inner.clock.now();
+        let machine = &mut self.machine;
+        self.inner.links.decide(|shared| machine.abandon(now, shared));
+        self.lane = None;
+        self.skipped.clear();
         let earlier = record.attempts.iter().map(|attempt| Earlier {
-            link: self.inner.link_to(&attempt.destination),
+            link: self.inner.links.leading_to(&attempt.destination),
             verdict: attempt.settled().cloned().unwrap_or_else(interrupted),
         });
         let earlier: Vec<Earlier> = earlier.collect();
@@ -200,31 +217,12 @@ impl Run {
         self.events.push_back(Event::Start);
     }
 
-    fn has_no_time(&self) -> bool {
-        let least = self.inner.chain.first().map(|provider| provider.link().min_useful).unwrap_or_default();
-        self.deadline.since(self.inner.clock.now()) < least
-    }
-
-    /// Without time for an attempt, a key that is known still gets its answer.
-    async fn answer_from_record(&mut self) -> bool {
-        let finding = self.inner.ledger.find(Find::Key(self.key.clone()));
-        // A ledger whose disk hangs must not make the answer late; the key counts as unread then.
-        let found = tokio::time::timeout_at(self.inner.clock.instant(self.deadline), finding).await;
-        let Ok(Ok(Some(record))) = found else {
-            self.key_is_clear = matches!(found, Ok(Ok(None)));
-            return false;
-        };
-        match keyed::rule(&record, &self.flight.fingerprint) {
-            KeyRule::Reused => self.publish(Delivered::KeyReused),
-            KeyRule::Replay | KeyRule::LookUp => {
-                self.publish(Delivered::Told(Arc::new(Told::from_record(&record))))
-            }
-            KeyRule::TryAfresh => {
-                self.key_is_clear = true;
-                return false;
-            }
-        }
-        true
+    /// Whether the first link can't be tried at once.
+    fn would_wait(&self) -> bool {
+        let Some(rules) = self.inner.links.get(0).map(|provider| provider.link()) else { return true };
+        let now = self.inner.clock.now();
+        let is_shut = || self.inner.links.decide(|shared| shared.obstacle(0, now).is_some());
+        rules.queues || self.deadline.since(now) < rules.min_useful || is_shut()
     }
 
     async fn go(&mut self, mut commands: UnboundedReceiver<Command>) -> Ending {
@@ -234,10 +232,13 @@ impl Run {
             while let Some(event) = self.events.pop_front() {
                 let now = self.inner.clock.now();
                 let machine = &mut self.machine;
-                let actions = self.inner.with_budgets(|shared| machine.step(event, now, shared));
+                let actions = self.inner.links.decide(|shared| machine.step(event, now, shared));
                 for action in actions {
                     self.act(action);
                 }
+            }
+            if let Some(answer) = self.untried.take() {
+                self.answer_untried(answer).await;
             }
             let only_looking = self.machine.is_only_looking();
             if self.machine.is_over() || (draining && only_looking) {
@@ -324,6 +325,10 @@ impl Run {
     /// Turns what came back into the machine's next event; true if that was the end of the flight.
     fn came_back(&mut self, back: Back) -> bool {
         let event = match back {
+            Back::Lane(link, lane) => {
+                self.lane = Some(lane);
+                Event::LaneFree { link }
+            }
             Back::Opened(Ok(Opened::Known(record))) => return self.key_is_known(&record),
             Back::Opened(Ok(Opened::New)) => {
                 self.opened = true;
@@ -366,7 +371,7 @@ impl Run {
 
     fn intent_is_durable(&mut self) -> Event {
         fence::pass(Fence::AfterIntent);
-        let name = self.inner.chain.get(self.link).map_or(ProviderName::Mock, |provider| provider.name());
+        let name = self.inner.links.get(self.link).map_or(ProviderName::Mock, |provider| provider.name());
         self.attempts.push((name, None));
         Event::IntentRecorded
     }
@@ -426,27 +431,18 @@ impl Run {
         }));
     }
 
-    /// Takes a verdict that is durable now into what callers are told.
-    fn note(&mut self, attempt: usize, verdict: Verdict) {
-        let kind = verdict.kind;
-        if let Some(entry) = self.attempts.get_mut(attempt) {
-            entry.1 = Some(verdict);
-        }
-        if !self.answered {
-            return;
-        }
-        let told = self.told_now();
-        if told.answer.outcome == Outcome::NotSent {
-            tracing::warn!(verdict = %kind, "the comment turned out not to be there after its caller was \
-                answered; it is sent when the caller asks again with the same key");
-        } else {
-            tracing::info!(verdict = %kind, outcome = %told.answer.outcome, "settled after the answer");
-        }
-        self.flight.progress.send_modify(|progress| progress.answer = Some(Delivered::Told(Arc::new(told))));
-    }
-
     fn act(&mut self, action: Action) {
         match action {
+            Action::Queue { link } => self.queue(link),
+            Action::Leave => {
+                self.under_way.queue = None;
+                self.lane = None;
+            }
+            Action::Skip { link, verdict } => {
+                let Some(provider) = self.inner.links.get(link) else { return };
+                tracing::debug!(provider = %provider.name(), message = %verdict.message, "skipped");
+                self.skipped.push(Skipped { after: self.attempts.len(), provider: provider.name(), verdict });
+            }
             Action::RecordIntent { attempt, link } => self.record_intent(attempt, link),
             Action::Send { attempt, link } => self.send(attempt, link),
             Action::Cancel => {
@@ -471,7 +467,7 @@ impl Run {
 
     fn record_intent(&mut self, attempt: usize, link: usize) {
         fence::pass(Fence::BeforeIntent);
-        let Some(provider) = self.inner.chain.get(link) else { return };
+        let Some(provider) = self.inner.links.get(link) else { return };
         self.link = link;
         let intent = AttemptRecord {
             number: number(attempt),
@@ -509,12 +505,24 @@ impl Run {
         }
     }
 
+    fn queue(&mut self, link: usize) {
+        let Some(lanes) = self.inner.links.lanes(link).cloned() else { return };
+        self.under_way.queue = Some(Box::pin(async move { Back::Lane(link, lanes.enter().await) }));
+    }
+
     fn send(&mut self, attempt: usize, link: usize) {
-        let Some(provider) = self.inner.chain.get(link).cloned() else { return };
+        let Some(provider) = self.inner.links.get(link).cloned() else { return };
+        let Some(lanes) = self.inner.links.lanes(link).cloned() else { return };
+        let lane = self.lane.take();
         let job = self.job(attempt);
         let gate = Arc::new(Gate::new());
         self.gate = Arc::clone(&gate);
         self.under_way.attempt = Some(Box::pin(async move {
+            // Where there are lanes, the delivery has queued for this one already; it is free when this ends.
+            let _lane = match lane {
+                Some(lane) => lane,
+                None => lanes.enter().await,
+            };
             let trying = AssertUnwindSafe(provider.attempt(&job, &gate)).catch_unwind();
             let verdict = trying.await.unwrap_or_else(|_| broken(&gate));
             fence::pass(Fence::AfterEffect);
@@ -535,52 +543,21 @@ impl Run {
     }
 
     fn look(&mut self, attempt: usize, link: usize) {
-        let Some(provider) = self.inner.chain.get(link).cloned() else { return };
+        let Some(provider) = self.inner.links.get(link).cloned() else { return };
         let job = self.job(attempt);
         let verdict = self.attempts.get(attempt).and_then(|(_, verdict)| verdict.as_ref());
         let receipt = verdict.filter(|verdict| verdict.comment_id_is_ours);
         let receipt = receipt.map(|verdict| verdict.comment_id.clone()).unwrap_or_default();
+        let Some(lanes) = self.inner.links.lanes(link).cloned() else { return };
         let inner = Arc::clone(&self.inner);
         let is_awaited = !self.answered || std::mem::take(&mut self.look_is_awaited);
         self.under_way.look = Some(Box::pin(async move {
             let _turn = inner.looks.turn(inner.clock, is_awaited).await;
+            let _lane = lanes.enter().await;
             let began = inner.clock.now();
             let finding = AssertUnwindSafe(provider.look(&job, &receipt)).catch_unwind().await;
             Back::Event(Event::Looked(finding.unwrap_or(Finding::Failed), began))
         }));
-    }
-
-    fn answer(&mut self, answer: Answer) {
-        let is_overload = answer.code == Code::Overloaded && !answer.recorded;
-        let is_unread = !self.opened && !self.key_is_clear && answer.outcome == Outcome::NotSent;
-        let delivered = if is_overload && is_unread {
-            Delivered::NotReadable(answer.message)
-        } else if is_overload {
-            Delivered::NotRecorded(answer.message)
-        } else if is_unread {
-            // The ledger is slow: what became of the key earlier isn't known by the deadline.
-            Delivered::KeyInFlight
-        } else {
-            let id = self.opened.then_some(self.id);
-            let told = Told {
-                id,
-                trace_id: self.trace_id.clone(),
-                answer,
-                attempts: self.attempts.clone(),
-                replayed: self.replays,
-            };
-            Delivered::Told(Arc::new(told))
-        };
-        self.publish(delivered);
-    }
-
-    fn told_now(&self) -> Told {
-        Told::so_far(self.id, self.trace_id.clone(), self.machine.outcome(), self.attempts.clone())
-    }
-
-    fn publish(&mut self, delivered: Delivered) {
-        self.answered = true;
-        self.flight.progress.send_modify(|progress| progress.answer = Some(delivered));
     }
 }
 

@@ -17,8 +17,21 @@ pub struct Told {
     pub answer: Answer,
     /// Its attempts, in order; an open one has no verdict.
     pub attempts: Vec<(ProviderName, Option<Verdict>)>,
+    /// The links that were skipped on the way, in order; they are told, and not recorded.
+    pub skipped: Vec<Skipped>,
     /// Whether it answers from the record.
     pub replayed: bool,
+}
+
+/// A link that no attempt was made at.
+#[derive(Clone, Debug)]
+pub struct Skipped {
+    /// How many attempts came before it.
+    pub after: usize,
+    /// Whose link it is.
+    pub provider: ProviderName,
+    /// Why.
+    pub verdict: Verdict,
 }
 
 impl Told {
@@ -34,6 +47,7 @@ impl Told {
             trace_id: record.trace_id.clone(),
             answer: Answer { outcome, code, message, retry_after_ms, recorded: true },
             attempts: record.attempts.iter().map(attempt_of).collect(),
+            skipped: Vec::new(),
             replayed: true,
         }
     }
@@ -47,7 +61,8 @@ impl Told {
     ) -> Self {
         let (code, message) = (Code::OutcomeUnknown, String::new());
         let answer = Answer { outcome, code, message, retry_after_ms: None, recorded: true };
-        let mut told = Self { id: Some(id), trace_id, answer, attempts, replayed: false };
+        let mut told =
+            Self { id: Some(id), trace_id, answer, attempts, skipped: Vec::new(), replayed: false };
         if let Some((_, verdict)) = told.speaking() {
             let (code, message, hint) = (verdict.code, verdict.message.clone(), verdict.retry_after_ms);
             told.answer = Answer { code, message, retry_after_ms: hint, ..told.answer };
@@ -70,25 +85,35 @@ impl Told {
             .or_else(|| known().next_back())
     }
 
-    /// The attempts as a reply tells them; an open one reads as unknown.
+    /// The way down the chain as a reply tells it: the attempts, an open one read as unknown, and between them
+    /// the links that were skipped, each with its reason.
     pub fn attempt_views(&self) -> Vec<AttemptView> {
-        let view = |(provider, verdict): &(ProviderName, Option<Verdict>)| match verdict {
-            Some(verdict) => AttemptView {
-                provider: *provider,
-                verdict: verdict.kind,
-                latency_ms: verdict.latency_ms,
-                error_code: verdict.code,
-                error_message: verdict.message.clone(),
-            },
-            None => AttemptView {
-                provider: *provider,
-                verdict: VerdictKind::Unknown,
-                latency_ms: 0,
-                error_code: Code::OutcomeUnknown,
-                error_message: "still running".into(),
-            },
-        };
-        self.attempts.iter().map(view).collect()
+        let mut views = Vec::with_capacity(self.attempts.len() + self.skipped.len());
+        for number in 0..=self.attempts.len() {
+            let skipped = self.skipped.iter().filter(|skipped| skipped.after == number);
+            views.extend(skipped.map(|skipped| view_of(skipped.provider, Some(&skipped.verdict))));
+            views.extend(self.attempts.get(number).map(|(name, verdict)| view_of(*name, verdict.as_ref())));
+        }
+        views
+    }
+}
+
+fn view_of(provider: ProviderName, verdict: Option<&Verdict>) -> AttemptView {
+    match verdict {
+        Some(verdict) => AttemptView {
+            provider,
+            verdict: verdict.kind,
+            latency_ms: verdict.latency_ms,
+            error_code: verdict.code,
+            error_message: verdict.message.clone(),
+        },
+        None => AttemptView {
+            provider,
+            verdict: VerdictKind::Unknown,
+            latency_ms: 0,
+            error_code: Code::OutcomeUnknown,
+            error_message: "still running".into(),
+        },
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a flight waits for.
 
+use super::links::Lane;
 use commentd_delivery::record::DeliveryRecord;
 use commentd_delivery::step::Event;
 use commentd_ledger::{LedgerError, Opened, Settled};
@@ -7,6 +8,7 @@ use futures_util::future::BoxFuture;
 
 /// What comes back from the outside.
 pub(super) enum Back {
+    Lane(usize, Lane),
     Opened(Result<Opened, LedgerError>),
     /// What is known of the key whose intent can't be recorded.
     Found(Result<Option<DeliveryRecord>, LedgerError>),
@@ -19,6 +21,7 @@ pub(super) enum Back {
 #[derive(Default)]
 pub(super) struct UnderWay {
     pub(super) ledger: Option<BoxFuture<'static, Back>>,
+    pub(super) queue: Option<BoxFuture<'static, Back>>,
     pub(super) attempt: Option<BoxFuture<'static, Back>>,
     pub(super) look: Option<BoxFuture<'static, Back>>,
     pub(super) wake: Option<BoxFuture<'static, Back>>,
@@ -30,6 +33,7 @@ impl UnderWay {
         tokio::select! {
             biased;
             back = next_of(&mut self.ledger) => back,
+            back = next_of(&mut self.queue) => back,
             back = next_of(&mut self.attempt) => back,
             back = next_of(&mut self.look) => back,
             back = next_of(&mut self.wake) => back,

@@ -4,6 +4,7 @@ mod access;
 mod comments;
 mod deliveries;
 mod health;
+mod providers;
 mod refusal;
 
 use crate::config::Caller;
@@ -59,6 +60,8 @@ pub fn router(dispatcher: Dispatcher, surface: Surface) -> Router {
         .route("/api/deliveries/{id}/forget", post(deliveries::forget))
         .route("/health", get(health::health))
         .route("/live", get(health::live))
+        .route("/ready", get(providers::ready))
+        .route("/api/providers", get(providers::providers))
         .fallback(refusal::no_such_path)
         .method_not_allowed_fallback(refusal::no_such_method)
         .layer(axum::middleware::from_fn_with_state(app.clone(), access::guard))

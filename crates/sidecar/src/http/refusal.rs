@@ -125,15 +125,17 @@ impl From<RequestError> for Refusal {
     }
 }
 
-const PATHS: [(&str, &str); 8] = [
+const PATHS: [(&str, &str); 10] = [
     ("/api/comment", "POST"),
     ("/api/comment/batch", "POST"),
     ("/api/deliveries", "GET"),
     ("/api/deliveries/{id}", "GET"),
     ("/api/deliveries/{id}/resolve", "POST"),
     ("/api/deliveries/{id}/forget", "POST"),
+    ("/api/providers", "GET"),
     ("/health", "GET"),
     ("/live", "GET"),
+    ("/ready", "GET"),
 ];
 
 /// Whether this is a path of that pattern, whose `{…}` stands for any one part.

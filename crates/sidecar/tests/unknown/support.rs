@@ -6,6 +6,7 @@ use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Destination, KeyR
 use commentd_delivery::step::Link;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Verdict};
 use commentd_ledger::{Find, Ledger, MemoryLedger, Opening, Settling, SqliteLedger, SqliteOptions, Stamp};
+use commentd_providers::condition::Condition;
 use commentd_providers::manifest::Item;
 use commentd_providers::{Job, Pending, Provider, Rendered};
 use commentd_sidecar::clock::SystemClock;
@@ -96,7 +97,29 @@ impl Provider for Channel {
 
     fn link(&self) -> Link {
         let lookup = LookupAbility { settles_within: Some(SETTLES_WITHIN), sees_every_state: true };
-        Link { max_attempts: 3, min_useful: Duration::ZERO, deduplicates_within: None, lookup: Some(lookup) }
+        Link {
+            max_attempts: 3,
+            min_useful: Duration::ZERO,
+            deduplicates_within: None,
+            lookup: Some(lookup),
+            queues: false,
+        }
+    }
+
+    fn lanes(&self) -> Option<usize> {
+        None
+    }
+
+    fn condition(&self) -> Condition {
+        Condition::GOOD
+    }
+
+    fn has_probe(&self) -> bool {
+        false
+    }
+
+    fn probe(&self) -> Pending<'_, Condition> {
+        Box::pin(async { Condition::GOOD })
     }
 
     fn marker(&self, id: DeliveryId) -> String {

@@ -151,6 +151,7 @@ impl History {
             // A sidecar that can't read its ledger doesn't start.
             return Ok(());
         }
+        dispatcher.watch();
         if is_last {
             client::ask_in_the_end(self.client(&dispatcher, clock)).await;
         } else {

@@ -75,6 +75,7 @@ impl Channel {
         let rules = Link {
             max_attempts: dice.pick(&[3, 1, 2]),
             min_useful: dice.pick_ms(&[50, 0, 200]),
+            queues: dice.chance(30),
             deduplicates_within: dice.pick(&windows),
             lookup: dice.pick(&lookups),
         };

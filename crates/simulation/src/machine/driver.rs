@@ -33,6 +33,19 @@ impl World {
             return Err(format!("after its end it asks for {}", word(&action)));
         }
         match action {
+            Action::Queue { link } => {
+                self.count("queues joined");
+                let wait = self.dice.pick_ms(&[0, 1, 40, 800, 6_000]);
+                self.later(wait, Coming::Tell(Event::LaneFree { link }));
+            }
+            Action::Leave => {
+                self.lane = None;
+                self.coming.retain(|(_, coming)| !matches!(coming, Coming::Tell(Event::LaneFree { .. })));
+            }
+            Action::Skip { link, .. } => {
+                self.channel_of(link)?;
+                self.count("links skipped");
+            }
             Action::RecordIntent { attempt, link } => self.record_intent(attempt, link)?,
             Action::Send { attempt, link } => self.send(attempt, link)?,
             Action::Cancel => self.cancel()?,
@@ -62,6 +75,9 @@ impl World {
 
     fn record_intent(&mut self, attempt: usize, link: usize) -> Kept {
         let channel = self.channel_of(link)?;
+        if self.channels[channel].rules.queues && self.lane != Some(link) {
+            return Err(format!("attempt {attempt} is begun without a lane of link {link}"));
+        }
         if attempt != self.rows.len() && !self.plants(Planted::EarlierForgotten) {
             return Err(format!("attempt {attempt} is begun after {} others", self.rows.len()));
         }
@@ -109,6 +125,7 @@ impl World {
     fn record_settling(&mut self, attempt: usize, verdict: Verdict, resolves: bool) -> Kept {
         promise::on_settling(&self.rows, attempt, &verdict, resolves)?;
         self.run.unrecorded = true;
+        self.lane = self.lane.filter(|_| resolves);
         let foreign = verdict.comment_id == FOREIGN && verdict.kind != VerdictKind::Unknown;
         let fails = self.dice.chance(5);
         let (reply, durable) = match (fails, foreign) {
@@ -173,6 +190,7 @@ impl World {
                     return Ok(());
                 }
             }
+            Event::LaneFree { link } => self.lane = Some(link),
             Event::Cancelled(true) => {
                 if let Some(flight) = &mut self.flight {
                     flight.awaited = false;

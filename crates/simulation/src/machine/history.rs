@@ -132,6 +132,8 @@ pub(super) struct World {
     pub(super) coming: Vec<(Moment, Coming)>,
     pub(super) wake: Option<Moment>,
     pub(super) flight: Option<Flight>,
+    /// The link whose lane the delivery has.
+    pub(super) lane: Option<usize>,
     /// The chain of the present run.
     pub(super) order: Vec<usize>,
     pub(super) run: Run,
@@ -173,6 +175,7 @@ impl World {
             coming: Vec::new(),
             wake: None,
             flight: None,
+            lane: None,
             order: Vec::new(),
             run,
             finished: false,
@@ -316,7 +319,9 @@ impl World {
             row.phantom = false;
         }
         let plan = self.plan();
-        let mut purse = Purse { retries: self.dice.pick(&[100, 0, 1, 2]) };
+        let mut purse = Purse::of(self.dice.pick(&[100, 0, 1, 2]));
+        purse.shut = (0..self.order.len()).filter(|_| self.dice.chance(10)).collect();
+        self.lane = None;
         let order = self.order.clone();
         self.note(|| {
             format!("RUN over channels {order:?}, deadline in {given:?}, caller {}", plan.has_caller)
@@ -333,6 +338,9 @@ impl World {
             self.count("crashes");
             self.born = self.now;
             return Ok(());
+        }
+        if purse.under_way != 0 {
+            return Err("an attempt ended and its breaker never heard of it".into());
         }
         promise::on_finish(&self.run)
     }

@@ -14,6 +14,7 @@ pub mod history;
 mod promise;
 
 use commentd_contract::VerdictKind;
+use commentd_delivery::breaker::Pass;
 use commentd_delivery::step::{Action, Shared};
 use commentd_delivery::{Moment, Verdict};
 use std::fmt::Write as _;
@@ -29,15 +30,49 @@ fn verdict(kind: VerdictKind) -> Verdict {
     Verdict::new(kind, format!("the channel says {kind}"))
 }
 
-/// A retry budget with this much left in it.
-#[derive(Debug)]
+/// A retry budget with this much left in it, and the links that can't be tried.
+#[derive(Debug, Default)]
 struct Purse {
     /// Retries left.
     retries: u32,
+    /// Links whose breaker is open.
+    shut: Vec<usize>,
+    /// Attempts that have started and not ended.
+    under_way: i64,
+}
+
+impl Purse {
+    /// One with this many retries and no link shut.
+    fn of(retries: u32) -> Self {
+        Self { retries, ..Self::default() }
+    }
 }
 
 impl Shared for Purse {
-    fn attempt_starts(&mut self, _link: usize, _now: Moment) {}
+    fn obstacle(&mut self, link: usize, _now: Moment) -> Option<Verdict> {
+        self.shut.contains(&link).then(|| Verdict {
+            retry_after_ms: Some(1000),
+            ..Verdict::new(VerdictKind::Denied, format!("link {link} is shut"))
+        })
+    }
+
+    fn attempt_starts(&mut self, link: usize, _now: Moment) -> Pass {
+        assert!(!self.shut.contains(&link), "an attempt at a link that is shut");
+        self.under_way += 1;
+        Pass::default()
+    }
+
+    fn attempt_ends(
+        &mut self,
+        _link: usize,
+        _pass: Pass,
+        _verdict: Option<&Verdict>,
+        _took: Duration,
+        _now: Moment,
+    ) {
+        self.under_way -= 1;
+    }
+
     fn withdraw_retry(&mut self, _link: usize, _now: Moment) -> bool {
         let granted = self.retries > 0;
         self.retries = self.retries.saturating_sub(1);
@@ -48,6 +83,9 @@ impl Shared for Purse {
 /// One action in a few words, for example `settle 0 denied` or `answer unknown 56`.
 fn word(action: &Action) -> String {
     match action {
+        Action::Queue { link } => format!("queue {link}"),
+        Action::Leave => "leave".into(),
+        Action::Skip { link, verdict } => format!("skip {link} {} {}", verdict.kind, verdict.code.number()),
         Action::RecordIntent { attempt, link } => format!("intent {attempt}@{link}"),
         Action::Send { attempt, link } => format!("send {attempt}@{link}"),
         Action::Cancel => "cancel".into(),

@@ -1,0 +1,251 @@
+//! Which link of the chain comes next, and what keeps it from being tried: time, a breaker, a provider that isn't
+//! able, a queue.
+
+use super::{Attempt, Machine, Phase};
+use crate::answers::{no_lane_in_time, not_sent_in_time};
+use crate::retry::backoff;
+use crate::sabotage::{Rule, is_off};
+use crate::step::{Action, Link, Shared};
+use crate::time::Moment;
+use crate::verdict::{Again, Effect, Next, Verdict};
+use commentd_contract::Outcome;
+use std::time::Duration;
+
+impl Machine {
+    /// Gives back what the machine has reserved for an attempt that was never sent off: call it before the machine
+    /// is replaced by another of the same delivery.
+    pub fn abandon(&mut self, now: Moment, shared: &mut dyn Shared) {
+        self.give_back(None, now, shared);
+    }
+
+    /// Tells the owner of the breakers what the last attempt came to; once for each attempt.
+    pub(super) fn give_back(&mut self, verdict: Option<&Verdict>, now: Moment, shared: &mut dyn Shared) {
+        let Some(last) = self.attempts.last_mut() else { return };
+        let (Some(link), Some(pass)) = (last.link, last.pass.take()) else { return };
+        let verdict = verdict.filter(|_| last.sent.is_some());
+        let took = last.sent.map_or(Duration::ZERO, |sent| now.since(sent));
+        shared.attempt_ends(link, pass, verdict, took, now);
+    }
+
+    /// Goes to the first link from `link` on at which an attempt can start, or answers if there is none.
+    pub(super) fn begin(
+        &mut self,
+        link: usize,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
+        let mut link = link;
+        while let Some(rules) = self.plan.chain.get(link).copied() {
+            if self.closed || now >= self.plan.deadline {
+                return self.look_or_rest(now, actions);
+            }
+            let Some(verdict) = self.obstacle(link, &rules, now, shared) else {
+                return self.enter(link, &rules, now, shared, actions);
+            };
+            self.skip(link, verdict, actions);
+            if !self.may_go_on() {
+                return self.look_or_rest(now, actions);
+            }
+            link += 1;
+        }
+        self.conclude(actions);
+    }
+
+    fn obstacle(&self, link: usize, rules: &Link, now: Moment, shared: &mut dyn Shared) -> Option<Verdict> {
+        if self.time_left(now) < rules.min_useful {
+            return Some(not_sent_in_time());
+        }
+        shared.obstacle(link, now)
+    }
+
+    /// Whether another link may start, as far as the attempts so far are concerned: a link that is skipped where a
+    /// repetition was meant to make an unknown certain doesn't make it certain.
+    fn may_go_on(&self) -> bool {
+        self.outcome() == Outcome::NotSent || is_off(Rule::UnknownForbidsFallback)
+    }
+
+    fn skip(&mut self, link: usize, verdict: Verdict, actions: &mut Vec<Action>) {
+        self.skips.push(verdict.clone());
+        actions.push(Action::Skip { link, verdict });
+    }
+
+    /// Starts an attempt, or queues for the lane that it needs.
+    fn enter(
+        &mut self,
+        link: usize,
+        rules: &Link,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
+        if !rules.queues {
+            return self.start_attempt(link, now, shared, actions);
+        }
+        self.phase = Phase::Queueing { link };
+        actions.push(Action::Queue { link });
+        // When too little time is left to be useful here, it may still be enough for the next link.
+        let spare = self.time_left(now).saturating_sub(rules.min_useful);
+        self.wake(now + spare, actions);
+    }
+
+    pub(super) fn lane_free(
+        &mut self,
+        link: usize,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(rules) = self.plan.chain.get(link).copied() else { return };
+        // What held when it joined the queue may not hold any more.
+        match self.obstacle(link, &rules, now, shared) {
+            None => self.start_attempt(link, now, shared, actions),
+            Some(verdict) => self.leave(link, verdict, now, shared, actions),
+        }
+    }
+
+    pub(super) fn queued_in_vain(
+        &mut self,
+        link: usize,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
+        self.leave(link, no_lane_in_time(), now, shared, actions);
+    }
+
+    fn leave(
+        &mut self,
+        link: usize,
+        why: Verdict,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
+        actions.push(Action::Leave);
+        self.skip(link, why, actions);
+        if self.may_go_on() {
+            return self.begin(link + 1, now, shared, actions);
+        }
+        self.look_or_rest(now, actions);
+    }
+
+    fn start_attempt(
+        &mut self,
+        link: usize,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
+        let pass = shared.attempt_starts(link, now);
+        self.attempts.push(Attempt {
+            link: Some(link),
+            verdict: None,
+            started: now,
+            sent: None,
+            pass: Some(pass),
+            search: None,
+            this_run: true,
+        });
+        self.phase = Phase::RecordingIntent { link };
+        actions.push(Action::RecordIntent { attempt: self.attempts.len() - 1, link });
+        if is_off(Rule::IntentBeforeSend) {
+            self.phase = Phase::Sending { link };
+            actions.push(Action::Send { attempt: self.attempts.len() - 1, link });
+        }
+        self.wake(self.plan.deadline, actions);
+    }
+
+    pub(super) fn next_link(
+        &mut self,
+        link: usize,
+        verdict: &Verdict,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
+        let allowed = verdict.rule().next == Next::Allowed && self.outcome() == Outcome::NotSent;
+        if allowed || is_off(Rule::UnknownForbidsFallback) {
+            return self.begin(link + 1, now, shared, actions);
+        }
+        self.look_or_rest(now, actions);
+    }
+
+    /// Waits for the backoff (at least the channel's hint), if time and budget have a retry left.
+    pub(super) fn retry(
+        &mut self,
+        link: usize,
+        verdict: &Verdict,
+        now: Moment,
+        shared: &mut dyn Shared,
+        actions: &mut Vec<Action>,
+    ) {
+        let hint = Duration::from_millis(verdict.retry_after_ms.unwrap_or(0));
+        let wait = backoff(self.tries(link).saturating_sub(1), &mut self.random).max(hint);
+        if self.fits(link, wait, now) && shared.withdraw_retry(link, now) {
+            self.phase = Phase::Waiting { link };
+            self.wake(now + wait, actions);
+            return;
+        }
+        self.next_link(link, verdict, now, shared, actions);
+    }
+
+    fn time_left(&self, now: Moment) -> Duration {
+        self.plan.deadline.since(now)
+    }
+
+    fn fits(&self, link: usize, wait: Duration, now: Moment) -> bool {
+        self.plan.chain.get(link).is_some_and(|rules| wait + rules.min_useful <= self.time_left(now))
+    }
+
+    fn tries(&self, link: usize) -> u32 {
+        let tries = self.attempts.iter().filter(|attempt| attempt.this_run && attempt.link == Some(link));
+        u32::try_from(tries.count()).unwrap_or(u32::MAX)
+    }
+
+    fn has_tries(&self, link: usize) -> bool {
+        self.plan.chain.get(link).is_some_and(|rules| self.tries(link) < rules.max_attempts)
+    }
+
+    fn renewals(&self, link: usize) -> usize {
+        let renewed = |attempt: &&Attempt| {
+            attempt.this_run
+                && attempt.link == Some(link)
+                && attempt.verdict.as_ref().is_some_and(|verdict| verdict.renewed)
+        };
+        self.attempts.iter().filter(renewed).count()
+    }
+
+    /// Whether the same provider may try again after `verdict`, time and budget aside.
+    pub(super) fn may_repeat(&self, link: usize, verdict: &Verdict) -> bool {
+        let allowed = match verdict.rule().again {
+            Again::AfterHint | Again::WithinBudget | Again::IfDeduplicated => true,
+            Again::OnceAfterRenewal => verdict.renewed && self.renewals(link) == 1,
+            Again::Never => false,
+        };
+        allowed && !self.closed && self.has_tries(link) && self.repeats_safely(link)
+    }
+
+    /// Whether no attempt is unresolved, or the channel deduplicates by our key and its window covers whatever
+    /// this link may have had from us. The window may count from any request that carried the key, even one
+    /// that had no effect, and the repetition may pass its gate as late as the deadline.
+    fn repeats_safely(&self, link: usize) -> bool {
+        if is_off(Rule::UnknownForbidsRetry) {
+            return true;
+        }
+        let unclear = |attempt: &Attempt| {
+            attempt.verdict.as_ref().is_none_or(|verdict| verdict.rule().effect == Effect::Unclear)
+        };
+        let window = self.plan.chain.get(link).and_then(|rules| rules.deduplicates_within);
+        let reaches = |from: Moment| {
+            window.is_some_and(|window| {
+                self.plan.deadline.since(from) < window || is_off(Rule::DeduplicationHasAWindow)
+            })
+        };
+        let covered = |attempt: &Attempt| match attempt.link {
+            Some(other) if other == link => attempt.this_run && reaches(attempt.started),
+            _ => !unclear(attempt),
+        };
+        !self.attempts.iter().any(unclear) || self.attempts.iter().all(covered)
+    }
+}

@@ -1,0 +1,275 @@
+//! The links of the chain as all deliveries share them: budget, breaker and lanes of each.
+
+use commentd_contract::provider::{BreakerState, BreakerView, ProviderLimits, ProviderView};
+use commentd_contract::{Code, VerdictKind};
+use commentd_delivery::breaker::{Breaker, Pass, Standing};
+use commentd_delivery::record::Destination;
+use commentd_delivery::retry::RetryBudget;
+use commentd_delivery::step::Shared;
+use commentd_delivery::time::whole_ms;
+use commentd_delivery::{Moment, Verdict};
+use commentd_providers::Provider;
+use commentd_providers::condition::Condition;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// All links, in order.
+pub(super) struct Links {
+    providers: Vec<Arc<dyn Provider>>,
+    lanes: Vec<Arc<Lanes>>,
+    gauges: Mutex<Vec<Gauge>>,
+}
+
+/// What the decisions about one link hang on.
+struct Gauge {
+    budget: RetryBudget,
+    breaker: Breaker,
+}
+
+impl Links {
+    pub(super) fn new(providers: Vec<Arc<dyn Provider>>) -> Self {
+        let lanes = providers.iter().map(|provider| Arc::new(Lanes::new(provider.lanes()))).collect();
+        let gauge = |provider: &Arc<dyn Provider>| Gauge {
+            budget: RetryBudget::default(),
+            breaker: Breaker::new(provider.has_probe()),
+        };
+        let gauges = Mutex::new(providers.iter().map(gauge).collect());
+        Self { providers, lanes, gauges }
+    }
+
+    pub(super) fn providers(&self) -> &[Arc<dyn Provider>] {
+        &self.providers
+    }
+
+    pub(super) fn get(&self, link: usize) -> Option<&Arc<dyn Provider>> {
+        self.providers.get(link)
+    }
+
+    pub(super) fn lanes(&self, link: usize) -> Option<&Arc<Lanes>> {
+        self.lanes.get(link)
+    }
+
+    /// The link that leads to where an attempt was sent.
+    pub(super) fn leading_to(&self, destination: &Destination) -> Option<usize> {
+        self.providers.iter().position(|provider| provider.destination().is_same_place(destination))
+    }
+
+    fn gauges(&self) -> MutexGuard<'_, Vec<Gauge>> {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides with all links in view, one decision at a time.
+    pub(super) fn decide<T>(&self, decide: impl FnOnce(&mut dyn Shared) -> T) -> T {
+        decide(&mut View { gauges: &mut self.gauges(), providers: &self.providers })
+    }
+
+    /// All that can be seen of the links from outside.
+    pub(super) fn views(&self, now: Moment) -> Vec<ProviderView> {
+        let standings: Vec<Standing> =
+            self.gauges().iter().map(|gauge| gauge.breaker.standing(now)).collect();
+        let links = self.providers.iter().zip(&self.lanes).zip(standings).enumerate();
+        links.map(|(link, ((provider, lanes), standing))| view(link, &**provider, lanes, standing)).collect()
+    }
+
+    /// Whether a link's breaker asks for a probe; [`Links::probed`] must follow.
+    pub(super) fn wants_probe(&self, link: usize, now: Moment) -> bool {
+        self.gauges().get_mut(link).is_some_and(|gauge| gauge.breaker.wants_probe(now))
+    }
+
+    /// What the probe of a link came to.
+    pub(super) fn probed(&self, link: usize, green: bool, now: Moment) {
+        if let Some(gauge) = self.gauges().get_mut(link) {
+            gauge.breaker.probed(green, now);
+        }
+    }
+}
+
+fn view(link: usize, provider: &dyn Provider, lanes: &Lanes, standing: Standing) -> ProviderView {
+    let Condition { health, capability } = provider.condition();
+    let rules = provider.link();
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let (state, wait) = match standing {
+        Standing::Closed => (BreakerState::Closed, None),
+        Standing::Open(wait) => (BreakerState::Open, Some(wait)),
+        Standing::HalfOpen => (BreakerState::HalfOpen, None),
+    };
+    ProviderView {
+        provider: provider.name(),
+        primary: link == 0,
+        healthy: health.answer(),
+        health_reason: health.why_not().unwrap_or_default().to_owned(),
+        able: capability.answer(),
+        capability_reason: capability.why_not().unwrap_or_default().to_owned(),
+        breaker: BreakerView { state, retry_after_ms: wait.map(whole_ms) },
+        limits: ProviderLimits {
+            lanes: provider.lanes().map(count),
+            max_attempts: rules.max_attempts,
+            min_useful_ms: whole_ms(rules.min_useful),
+        },
+        lanes_in_use: count(lanes.in_use()),
+        queue_length: count(lanes.waiting()),
+    }
+}
+
+/// The links, as a machine sees them.
+struct View<'a> {
+    gauges: &'a mut Vec<Gauge>,
+    providers: &'a [Arc<dyn Provider>],
+}
+
+impl Shared for View<'_> {
+    fn obstacle(&mut self, link: usize, now: Moment) -> Option<Verdict> {
+        let name = self.providers.get(link)?.name();
+        let skipped = |why: String| {
+            Verdict::new(VerdictKind::Denied, format!("{name} was skipped: {why}"))
+                .with_code(Code::ProviderUnavailable)
+        };
+        if let Some(reason) = self.providers.get(link)?.condition().capability.why_not() {
+            return Some(skipped(format!("it isn't able to comment: {reason}")));
+        }
+        let breaker = &self.gauges.get(link)?.breaker;
+        if breaker.is_passable(now) {
+            return None;
+        }
+        Some(match breaker.standing(now) {
+            Standing::Open(wait) => Verdict {
+                retry_after_ms: Some(whole_ms(wait)),
+                ..skipped(format!("its breaker is open after failures, for {} ms more", wait.as_millis()))
+            },
+            Standing::Closed | Standing::HalfOpen => {
+                skipped("its breaker is half open, and another comment is trying".into())
+            }
+        })
+    }
+
+    fn attempt_starts(&mut self, link: usize, now: Moment) -> Pass {
+        let Some(gauge) = self.gauges.get_mut(link) else { return Pass::default() };
+        gauge.budget.deposit(now);
+        gauge.breaker.start(now)
+    }
+
+    fn attempt_ends(
+        &mut self,
+        link: usize,
+        pass: Pass,
+        verdict: Option<&Verdict>,
+        took: Duration,
+        now: Moment,
+    ) {
+        let Some(gauge) = self.gauges.get_mut(link) else { return };
+        let was_open = gauge.breaker.standing(now) != Standing::Closed;
+        gauge.breaker.end(pass, verdict, took, now);
+        let is_open = gauge.breaker.standing(now) != Standing::Closed;
+        let name = self.providers.get(link).map_or("", |provider| provider.name().as_str());
+        match (was_open, is_open) {
+            (false, true) => {
+                let why = verdict.map_or("", |verdict| verdict.message.as_str());
+                tracing::warn!(provider = name, last = why, "the breaker opens after failures");
+            }
+            (true, false) => tracing::info!(provider = name, "the breaker closes: it delivers again"),
+            _ => {}
+        }
+    }
+
+    fn withdraw_retry(&mut self, link: usize, now: Moment) -> bool {
+        self.gauges.get_mut(link).is_some_and(|gauge| gauge.budget.withdraw(now))
+    }
+}
+
+/// The lanes of one link: how many attempts and lookups it takes at a time, and who waits.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    /// `None` where as many may run as come.
+    permits: Option<Arc<Semaphore>>,
+    in_use: AtomicUsize,
+    waiting: AtomicUsize,
+}
+
+/// A lane; free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Lane {
+    lanes: Arc<Lanes>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.lanes.in_use.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A place in the queue; counted until it is dropped.
+struct Place<'a>(&'a Lanes);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Lanes {
+    fn new(most: Option<usize>) -> Self {
+        Self {
+            permits: most.map(|most| Arc::new(Semaphore::new(most.max(1)))),
+            in_use: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits for a lane, first come, first served. Cancel safe: dropping it gives up the place in the queue.
+    pub(super) async fn enter(self: Arc<Self>) -> Lane {
+        let permit = match &self.permits {
+            None => None,
+            Some(permits) => {
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+                let _place = Place(&self);
+                // A closed semaphore would mean no lanes at all; nothing ever closes it.
+                Arc::clone(permits).acquire_owned().await.ok()
+            }
+        };
+        self.in_use.fetch_add(1, Ordering::Relaxed);
+        Lane { lanes: self, _permit: permit }
+    }
+
+    /// How many are in use.
+    pub(super) fn in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn lanes_are_counted_and_given_to_those_who_came_first() {
+        let lanes = Arc::new(Lanes::new(Some(1)));
+        let first = Arc::clone(&lanes).enter().now_or_never().unwrap();
+        let mut second = Box::pin(Arc::clone(&lanes).enter());
+        let mut third = Box::pin(Arc::clone(&lanes).enter());
+        assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
+        assert_eq!((lanes.in_use(), lanes.waiting()), (1, 2));
+        drop(first);
+        assert!((&mut third).now_or_never().is_none(), "the second was there before it");
+        drop(second);
+        assert!((&mut third).now_or_never().is_some(), "who leaves the queue keeps nobody waiting");
+        assert_eq!((lanes.in_use(), lanes.waiting()), (0, 0));
+    }
+
+    #[test]
+    fn without_a_limit_nobody_waits() {
+        let lanes = Arc::new(Lanes::new(None));
+        let all: Vec<Lane> = (0..100).map(|_| Arc::clone(&lanes).enter().now_or_never().unwrap()).collect();
+        assert_eq!((lanes.in_use(), lanes.waiting()), (100, 0));
+        drop(all);
+        assert_eq!(lanes.in_use(), 0);
+    }
+}

@@ -1,0 +1,57 @@
+//! `GET /api/providers`, and `/ready`.
+
+use super::App;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use commentd_contract::provider::{BreakerState, ProviderView, ProvidersData, ReadyData};
+use commentd_contract::{Code, Reply};
+use std::time::Duration;
+
+/// A ledger that needs longer than this to say that it can record can't record in time either.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) async fn providers(State(app): State<App>) -> Json<Reply<ProvidersData>> {
+    let data = ProvidersData { providers: app.dispatcher.providers() };
+    Json(Reply::ok(String::new(), 0, data))
+}
+
+/// 200 if comments can be recorded and some provider can carry them, else 503 with what stands in the way.
+pub(super) async fn ready(State(app): State<App>) -> Response {
+    let mut reasons = Vec::new();
+    let mut code = Code::Ok;
+    let views = app.dispatcher.providers();
+    if !views.iter().any(|view| why_not(view).is_none()) {
+        code = Code::ProviderUnavailable;
+        reasons
+            .extend(views.iter().filter_map(|view| Some(format!("{}: {}", view.provider, why_not(view)?))));
+    }
+    let checked = tokio::time::timeout(LEDGER_PATIENCE, app.dispatcher.ledger().check()).await;
+    let failed = match checked {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("the ledger doesn't answer within {} s", LEDGER_PATIENCE.as_secs())),
+    };
+    if let Some(failed) = failed {
+        code = Code::Overloaded;
+        reasons.insert(0, failed);
+    }
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let reply = Reply {
+        ok: ready,
+        error_code: code,
+        error_message: reasons.join("; "),
+        ..Reply::ok(String::new(), 0, ReadyData { ready, reasons })
+    };
+    (status, Json(reply)).into_response()
+}
+
+/// Why a provider takes no comment now.
+fn why_not(view: &ProviderView) -> Option<&str> {
+    if view.able == Some(false) {
+        return Some(&view.capability_reason);
+    }
+    (view.breaker.state == BreakerState::Open).then_some("its breaker is open after failures")
+}
