@@ -1,0 +1,43 @@
+//! The targets.
+
+mod manifest;
+mod render;
+mod reply;
+mod request;
+
+use crate::Target;
+use commentd_providers::manifest::{Channel, Manifest, built_in};
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+/// All of them.
+pub const ALL: [Target; 4] = [
+    Target { name: "request", feed: request::feed, words: request::WORDS },
+    Target { name: "manifest", feed: manifest::feed, words: manifest::WORDS },
+    Target { name: "render", feed: render::feed, words: render::WORDS },
+    Target { name: "reply", feed: reply::feed, words: reply::WORDS },
+];
+
+/// Every built-in channel with the least settings that it takes.
+fn channels() -> &'static [Channel] {
+    static CHANNELS: OnceLock<Vec<Channel>> = OnceLock::new();
+    CHANNELS.get_or_init(|| {
+        let manifests: Vec<Manifest> = built_in().unwrap_or_default();
+        manifests.iter().filter_map(|manifest| manifest.channel(&BTreeMap::new()).ok()).collect()
+    })
+}
+
+/// The channel that an input's first part names by its number.
+fn channel(part: Option<&String>) -> Option<&'static Channel> {
+    let number = part?.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(10).wrapping_add(usize::from(byte)));
+    channels().get(number.checked_rem(channels().len())?)
+}
+
+#[cfg(test)]
+mod tests {
+    /// A channel that needs settings would silently not be fed.
+    #[test]
+    fn every_built_in_channel_is_fed() {
+        assert_eq!(super::channels().len(), commentd_providers::manifest::built_in().unwrap().len());
+    }
+}

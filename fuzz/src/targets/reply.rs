@@ -1,0 +1,91 @@
+//! Whatever a channel answers: judging it comes to an end, and what can't be read has no effect-free verdict by itself.
+//! Parts: which channel, status, headers (a line each), body.
+
+use super::channel;
+use crate::parts;
+use commentd_delivery::verdict::Effect;
+use commentd_delivery::{Comment, DeliveryId, Verdict};
+use commentd_providers::manifest::{Channel, Reply, Scope};
+use std::collections::BTreeMap;
+
+pub(super) const WORDS: &[&str] = &[
+    "\"id\":\"12\"",
+    "\"id\":12",
+    "\"text\":\"hi\"",
+    "\"state\":\"shown\"",
+    "\"marker\":\"07070707070707070707070707070707\"",
+    "\"ok\":true",
+    "\"ok\":false",
+    "\"v\":1",
+    "\"error_code\":61",
+    "\"error_code\":52",
+    "\"data\":{\"outcome\":\"refused\"}",
+    "\"data\":{\"outcome\":\"delivered\"}",
+    "retry-after: 99999999999999999999",
+    "429",
+    "503",
+    "400",
+    "201",
+    "302",
+    "\"comments\":[]",
+    "\"complete\":true",
+    "\"error\":\"x\"",
+    "\"code\":-2147483649",
+    "\"replies\":[{\"id\":1}]",
+];
+
+pub(super) fn feed(input: &[u8]) -> Result<(), String> {
+    let parts = parts(input);
+    let Some(channel) = channel(parts.first()) else { return Ok(()) };
+    let status = parts.get(1).and_then(|text| text.trim().parse().ok()).unwrap_or(200);
+    let headers: BTreeMap<String, String> = parts
+        .get(2)
+        .into_iter()
+        .flat_map(|text| text.lines())
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let body = parts.get(3..).unwrap_or_default().join("\n%%\n").into_bytes();
+    let reply = Reply { status, headers, body };
+    let id = DeliveryId::from_bytes([7; 16]);
+    let comment = Comment { content: "hi".into(), ..Comment::default() };
+    let scope = channel.scope(&comment, id, 1_800_000_000_000);
+    judged(channel, &reply, &scope, id).map_err(|what| format!("channel {}: {what}", channel.name()))?;
+    if let Some(mut scan) = channel.look(&scope, "12") {
+        let _ = scan.request();
+        let _ = scan.sight(&reply);
+    }
+    Ok(())
+}
+
+fn judged(channel: &Channel, reply: &Reply, scope: &Scope, id: DeliveryId) -> Result<(), String> {
+    let verdict = channel.judge(reply, scope);
+    let effect = |verdict: &Verdict| verdict.rule().effect;
+    let believed = verdict.clone().distrusting_receipts();
+    if !verdict.comment_id.is_empty() && effect(&believed) == Effect::None {
+        return Err(format!("a reply that names comment {} has effect none", verdict.comment_id));
+    }
+    let is_json = serde_json::from_slice::<serde_json::Value>(&reply.body).is_ok();
+    if !is_json && effect(&verdict) == Effect::None {
+        // Then a predicate said so by status and headers alone, and says the same of any other unreadable body.
+        let other = Reply { body: b"<html>".to_vec(), ..reply.clone() };
+        let said = channel.judge(&other, scope).kind;
+        if said != verdict.kind {
+            return Err(format!("an unreadable body reads as {}", verdict.kind));
+        }
+    }
+    if !is_json && effect(&verdict) == Effect::One && !channel.marker(id).is_empty() {
+        return Err(format!("an unreadable body reads as {}", verdict.kind));
+    }
+    if (300..400).contains(&reply.status) && effect(&verdict) == Effect::None {
+        return Err(format!("a redirect reads as {}", verdict.kind));
+    }
+    let marker = channel.marker(id);
+    let echoes = String::from_utf8_lossy(&reply.body).contains(&marker);
+    // A JSON escape may hide it from a plain search; that is as rare as it is harmless to leave out.
+    let may_hide = reply.body.contains(&b'\\');
+    if effect(&verdict) == Effect::One && !marker.is_empty() && !echoes && !may_hide {
+        return Err(format!("{} without our marker in the reply", verdict.kind));
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! Requests and the headers that stand in for their fields. Parts: `Idempotency-Key`, `traceparent`, body.
+
+use crate::parts;
+use commentd_contract::limits::{MAX_BATCH_COMMENTS, MAX_CONTENT_BYTES, MAX_DEADLINE_MS, MIN_DEADLINE_MS};
+use commentd_contract::{BatchRequest, CommentRequest, Intake, StandIns};
+
+pub(super) const WORDS: &[&str] = &[
+    "\"v\":1",
+    "\"cmd\":\"comment\"",
+    "\"cmd\":\"batch_comment\"",
+    "\"content\":\"x\"",
+    "\"comments\":[\"a\",\"\"]",
+    "\"idempotency_key\":\"k\"",
+    "\"deadline_ms\":600000",
+    "\"vars\":{\"n\":14287710653886042616}",
+    "\"concurrency\":-1",
+    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+];
+
+pub(super) fn feed(input: &[u8]) -> Result<(), String> {
+    let parts = parts(input);
+    let header = |index: usize| parts.get(index).map(String::as_bytes).filter(|bytes| !bytes.is_empty());
+    let headers = StandIns { idempotency_key: header(0), traceparent: header(1) };
+    let body = parts.get(2..).unwrap_or_default().join("\n%%\n");
+    if let Ok(request) = CommentRequest::parse(body.as_bytes(), headers) {
+        check(&request.intake, std::slice::from_ref(&request.content))?;
+    }
+    if let Ok(request) = BatchRequest::parse(body.as_bytes(), headers) {
+        check(&request.intake, &request.comments)?;
+    }
+    Ok(())
+}
+
+/// What was accepted keeps the limits.
+fn check(intake: &Intake, comments: &[String]) -> Result<(), String> {
+    if comments.is_empty() || comments.len() > MAX_BATCH_COMMENTS {
+        return Err(format!("{} comments were accepted", comments.len()));
+    }
+    if let Some(comment) = comments.iter().find(|comment| comment.len() > MAX_CONTENT_BYTES) {
+        return Err(format!("a comment of {} bytes was accepted", comment.len()));
+    }
+    if let Some(deadline_ms) = intake.deadline_ms
+        && !(MIN_DEADLINE_MS..=MAX_DEADLINE_MS).contains(&deadline_ms)
+    {
+        return Err(format!("a deadline of {deadline_ms} ms was accepted"));
+    }
+    let key = intake.key.as_ref().map(ToString::to_string);
+    match key {
+        Some(key)
+            if key.is_empty() || key.len() > 255 || !key.bytes().all(|byte| byte.is_ascii_graphic()) =>
+        {
+            Err(format!("the key {key:?} was accepted"))
+        }
+        _ => Ok(()),
+    }
+}
