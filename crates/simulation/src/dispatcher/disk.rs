@@ -164,6 +164,10 @@ pub(super) fn lose(world: &Shared) {
         world.count("unsynced writes lost");
     }
     world.disk.log.truncate(synced + kept);
+    // What is there after a restart stays there.
+    for (_, at) in &mut world.disk.log {
+        *at = (*at).min(now);
+    }
     world.disk.synced_at = now;
     world.note(|| format!("the disk keeps {kept} of {unsynced} unsynced writes"));
 }
