@@ -2,6 +2,8 @@
 
 mod base;
 mod cassette;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod connection;
 mod credentials;
 pub mod dial;

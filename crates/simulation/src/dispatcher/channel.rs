@@ -31,6 +31,20 @@ pub(super) struct Channels {
     pub(super) told_ids: Vec<String>,
     /// Requests that the board takes for one, by key.
     known: Vec<Known>,
+    /// Whole requests so far.
+    pub(super) received: usize,
+    /// What to do with every request, in a test that says so.
+    pub(super) scripted: Option<Scripted>,
+    /// Nobody listens.
+    pub(super) refuses: bool,
+}
+
+/// A reply that is written down: how it is paced, and how the connection ends after it.
+#[derive(Clone)]
+pub(super) struct Scripted {
+    pub(super) words: Vec<u8>,
+    pub(super) pause: Duration,
+    pub(super) ends: Option<End>,
 }
 
 struct Known {
@@ -86,6 +100,9 @@ impl Channels {
             faults: Vec::new(),
             told_ids: Vec::new(),
             known: Vec::new(),
+            received: 0,
+            scripted: None,
+            refuses: false,
         }
     }
 
@@ -109,10 +126,27 @@ impl Channels {
 /// A request has arrived whole, or will have at that moment.
 pub(super) fn receive(world: &mut World, wire: usize, arrives: Moment, request: &Request) {
     let Some(host) = world.channels.wires.get(wire).map(|wire| wire.host) else { return };
+    world.channels.received += 1;
+    if let Some(scripted) = world.channels.scripted.clone() {
+        return recite(world, wire, arrives, &scripted);
+    }
     if request.is_post {
         comment(world, wire, host, arrives, request);
     } else {
         lookup(world, wire, arrives, request);
+    }
+}
+
+fn recite(world: &mut World, wire: usize, at: Moment, scripted: &Scripted) {
+    let mut last = at;
+    if let Some(wire) = world.channels.wires.get_mut(wire) {
+        for piece in scripted.words.chunks(if scripted.pause.is_zero() { 4096 } else { 16 }) {
+            wire.outbox.push_back((last, piece.to_vec()));
+            last = last + scripted.pause;
+        }
+    }
+    if let Some(how) = scripted.ends {
+        end(world, wire, last, how);
     }
 }
 

@@ -77,7 +77,7 @@ impl World {
         }
         let takes = self.dice.pick_ms(&[0, 1, 20, 1, 1]);
         let takes = if self.trouble(2) { Duration::from_secs(5) } else { takes };
-        let wire = if self.trouble(4) { None } else { Some(self.wire(host)) };
+        let wire = if self.trouble(4) || self.channels.refuses { None } else { Some(self.wire(host)) };
         Ok(Some((takes, wire)))
     }
 

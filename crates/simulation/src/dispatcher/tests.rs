@@ -1,10 +1,14 @@
 //! The simulated ledger is a ledger; and what the histories have found, as scenes of their own.
 
 use super::History;
+use super::channel::{HOSTS, Scripted};
 use super::disk::DiskLedger;
+use super::network::{End, Network};
 use super::world::{Shared, World, lock};
 use crate::machine::dice::Dice;
 use commentd_delivery::{Clock, Moment};
+use commentd_providers::native::conformance::{self, Does, Stage};
+use commentd_providers::native::dial::Dial;
 use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher};
 use std::sync::{Arc, Mutex};
@@ -38,4 +42,56 @@ async fn a_disk_that_hangs_makes_no_answer_late() {
     let delivered = client.order(0, 0, "text 0.0", clock.now() + deadline).await;
     assert!(matches!(delivered, Delivered::KeyInFlight), "{delivered:?}");
     assert!(clock.now().since_start() < Duration::from_millis(30), "{:?}", clock.now());
+}
+
+struct Simulated {
+    world: Shared,
+    clock: SystemClock,
+}
+
+impl Stage for Simulated {
+    fn dialer(&self) -> Arc<dyn Dial> {
+        Arc::new(Network { world: Shared::clone(&self.world) })
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", HOSTS[0])
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(self.clock)
+    }
+
+    fn does(&self, what: Does) {
+        let (words, pause, ends) = match what {
+            Does::Says(words) => (words, Duration::ZERO, None),
+            Does::SaysSlowly(words, pause) => (words, pause, None),
+            Does::Closes(words) => (words, Duration::ZERO, Some(End::Closed)),
+            Does::Resets(words) => (words, Duration::ZERO, Some(End::Reset)),
+            Does::Nothing => (Vec::new(), Duration::ZERO, None),
+        };
+        lock(&self.world).channels.scripted = Some(Scripted { words, pause, ends });
+    }
+
+    fn refuses(&self) {
+        lock(&self.world).channels.refuses = true;
+    }
+
+    fn received(&self) -> usize {
+        lock(&self.world).channels.received
+    }
+
+    fn connections(&self) -> usize {
+        lock(&self.world).channels.wires.len()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_network_conforms() {
+    let fresh = async || {
+        let world: Shared = Arc::new(Mutex::new(World::new(Dice::taped(&[]), false)));
+        let _ = lock(&world).is_born(None);
+        Simulated { world, clock: SystemClock::start_at(0) }
+    };
+    conformance::run(fresh).await.unwrap();
 }
