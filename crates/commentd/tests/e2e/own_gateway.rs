@@ -230,3 +230,36 @@ fn an_expired_session_is_renewed_once_and_the_comment_tried_once_more() {
     assert_eq!(at(&refused, "data.provider_error_code"), "3001");
     wait_for("the log to be free of the secret", || !sidecar.log().contains("pssst"));
 }
+
+#[test]
+fn a_cassette_has_neither_secret_nor_session_and_replays_without_the_gateway() {
+    let parley = Parley::start();
+    let directory = tempfile::tempdir().unwrap();
+    let cassette = directory.path().join("parley.har");
+    let taped = |exchange| {
+        let tape = ["--exchange", exchange, "--cassette", cassette.to_str().unwrap()];
+        parley.sidecar(directory.path(), &[&tape[..], &["--ledger", "memory"]].concat())
+    };
+    let sidecar = taped("record");
+    parley.cuts.store(1, Ordering::SeqCst);
+    let cut = post(&sidecar, "cut", THREAD);
+    assert_eq!(at(&cut, "data.outcome"), "delivered", "{cut}");
+    parley.kept.lock().unwrap().expired = 1;
+    let renewed = post(&sidecar, "renewed", THREAD);
+    assert_eq!(verdicts(&renewed), ["denied", "delivered"]);
+    drop(sidecar);
+    let text = std::fs::read_to_string(&cassette).unwrap();
+    for secret in ["pssst", "session-1", "session-2"] {
+        assert!(!text.contains(secret), "{secret} stands in {text}");
+    }
+    let stored = parley.texts().len();
+    // Whoever would still ask it, would be told that no session is good.
+    parley.kept.lock().unwrap().expired = usize::MAX;
+    let sidecar = taped("replay");
+    for (content, recorded) in [("cut", &cut), ("renewed", &renewed)] {
+        let replayed = post(&sidecar, content, THREAD);
+        assert_eq!(verdicts(&replayed), verdicts(recorded), "{replayed}");
+        assert_eq!(at(&replayed, "data.comment_id"), at(recorded, "data.comment_id"));
+    }
+    assert_eq!(parley.texts().len(), stored);
+}

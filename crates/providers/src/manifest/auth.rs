@@ -104,27 +104,32 @@ impl CompiledAuth {
             None => Err(format!("{key}: is missing; kind = {} needs it", written.kind.quoted())),
             Some(source) => Expr::compile(source).map_err(|error| format!("{key}: {error}")),
         };
+        let secret = |key: &str, source: &Option<String>| {
+            let expr = expr(key, source)?;
+            refuse_written_secret(key, &expr)?;
+            Ok::<_, String>(expr)
+        };
         Ok(match written.kind {
             AuthKind::None => Self::None,
             AuthKind::Basic => Self::Basic {
                 user: expr("user", &written.user)?,
-                password: expr("password", &written.password)?,
+                password: secret("password", &written.password)?,
             },
             AuthKind::Bearer => {
-                Self::Secret { place: Place::Bearer, secret: expr("secret", &written.secret)? }
+                Self::Secret { place: Place::Bearer, secret: secret("secret", &written.secret)? }
             }
             AuthKind::Header => {
-                Self::Secret { place: written.header()?, secret: expr("secret", &written.secret)? }
+                Self::Secret { place: written.header()?, secret: secret("secret", &written.secret)? }
             }
             AuthKind::Query => {
-                Self::Secret { place: written.query()?, secret: expr("secret", &written.secret)? }
+                Self::Secret { place: written.query()?, secret: secret("secret", &written.secret)? }
             }
             AuthKind::Token => Self::Token(Box::new(CompiledToken::compile(written)?)),
             AuthKind::Signature if written.keys.is_empty() => {
                 return Err("keys: is missing; kind = \"signature\" needs at least one".into());
             }
             AuthKind::Signature => {
-                let key = |source: &String| Expr::compile(source).map_err(|error| format!("keys: {error}"));
+                let key = |source: &String| secret("keys", &Some(source.clone()));
                 Self::Signature { keys: written.keys.iter().map(key).collect::<Result<_, _>>()? }
             }
         })
@@ -168,6 +173,16 @@ impl CompiledAuth {
             }
         })
     }
+}
+
+/// A manifest is handed around; a secret in it would be everybody's.
+fn refuse_written_secret(key: &str, expr: &Expr) -> Result<(), String> {
+    if expr.source().contains("settings") {
+        return Ok(());
+    }
+    Err(format!(
+        "{key}: a secret must not stand in a manifest; make it a setting of type secret, and write settings.NAME here"
+    ))
 }
 
 impl CompiledToken {

@@ -8,7 +8,7 @@ use super::pace::Pace;
 use super::place;
 use super::probe::{Ability, CompiledProbe};
 use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
-use super::settings::Settings;
+use super::settings::{Settings, environment_name};
 use super::written::Written;
 use commentd_delivery::lookup::LookupAbility;
 use commentd_delivery::{Comment, DeliveryId, Verdict};
@@ -91,6 +91,15 @@ impl Manifest {
             return Err(failed(format!(
                 "manifest: this release reads format {FORMAT}, not {}",
                 written.manifest
+            )));
+        }
+        let written_secret = written.settings.iter().find(|(_, setting)| setting.has_written_secret());
+        if let Some((name, _)) = written_secret {
+            return Err(failed(format!(
+                "settings.{name}.default: a secret must not stand in a manifest; leave it out or empty, and give it \
+                 with {} or {}_FILE",
+                environment_name(name),
+                environment_name(name)
             )));
         }
         let compiled = Compiled::compile(&written).map_err(failed)?;

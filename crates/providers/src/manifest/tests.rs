@@ -88,14 +88,20 @@ fn an_auth_section_that_makes_no_sense_is_told_what_to_write() {
         ("kind = \"bearer\"\nsecret = \"'a'\"\nname = \"x\"", "auth.name: has no meaning"),
         ("kind = \"token\"\ntoken = \"at('t')\"", "auth.request: is missing"),
         ("kind = \"signature\"", "auth.keys: is missing"),
+        ("kind = \"bearer\"\nsecret = \"'s3cret'\"", "auth.secret: a secret must not stand in a manifest"),
+        (
+            "[settings.t]\ntype = \"secret\"\nhelp = \"x\"\ndefault = \"s3cret\"",
+            "settings.t.default: a secret must not",
+        ),
         ("kind = \"oauth\"", "unknown variant `oauth`"),
     ] {
         let text = format!("{isso}\n[auth]\n{section}\n");
         let error = Manifest::parse(&text, "mine.toml").unwrap_err().to_string();
         assert!(error.contains(says), "{section}: {error}");
     }
-    let signed = format!("{isso}\n[auth]\nkind = \"signature\"\nkeys = [\"'n0 key!'\"]\n");
-    let error = Manifest::parse(&signed, "x").unwrap().channel(&BTreeMap::new()).unwrap_err();
+    let signed = format!("{isso}\n[auth]\nkind = \"signature\"\nkeys = [\"settings.author\"]\n");
+    let manifest = Manifest::parse(&signed, "x").unwrap();
+    let error = manifest.channel(&BTreeMap::from([("author".into(), "n0 key!".into())])).unwrap_err();
     assert!(error.contains("whsec_"), "{error}");
 }
 

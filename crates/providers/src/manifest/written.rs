@@ -80,6 +80,14 @@ pub struct WrittenSetting {
     pub default: Option<toml::Value>,
 }
 
+impl WrittenSetting {
+    /// Whether a secret stands in the manifest itself.
+    pub(super) fn has_written_secret(&self) -> bool {
+        let is_empty = |value: &toml::Value| value.as_str().is_some_and(|text| text.trim().is_empty());
+        self.kind == SettingKind::Secret && self.default.as_ref().is_some_and(|value| !is_empty(value))
+    }
+}
+
 /// What a setting's value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
