@@ -7,6 +7,7 @@ use super::written::{WrittenExample, WrittenReply};
 use commentd_contract::Addressing;
 use commentd_delivery::verdict::{Effect, rule};
 use commentd_delivery::{Comment, DeliveryId};
+use std::collections::BTreeMap;
 
 /// Stands for a setting that must be given in earnest; also a key that can sign.
 const EXAMPLE_SETTING: &str = "ZXhhbXBsZQ==";
@@ -47,15 +48,22 @@ pub fn check(manifest: &Manifest) -> Checked {
     checked
 }
 
-fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
+/// The example's settings. It is about replies; what must be given in earnest may be anything here.
+pub(super) fn example_settings(
+    manifest: &Manifest,
+    example: &WrittenExample,
+) -> BTreeMap<String, toml::Value> {
     let mut settings = example.settings.clone();
     for (name, setting) in &manifest.written().settings {
-        // An example is about replies; what must be given in earnest may be anything here.
         if setting.default.is_none() {
             settings.entry(name.clone()).or_insert_with(|| EXAMPLE_SETTING.into());
         }
     }
-    let channel = manifest.channel(&settings)?;
+    settings
+}
+
+fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
+    let channel = manifest.channel(&example_settings(manifest, example))?;
     let id = match &example.delivery_id {
         None => DeliveryId::from_bytes([0; 16]),
         Some(text) => DeliveryId::parse(text).ok_or("delivery_id must have 32 hexadecimal digits")?,

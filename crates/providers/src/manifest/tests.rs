@@ -1,3 +1,4 @@
+mod every;
 mod lookups;
 
 use super::check::check;
@@ -12,49 +13,8 @@ fn comment(content: &str) -> Comment {
 }
 
 #[test]
-fn every_built_in_manifest_proves_itself() {
-    let manifests = built_in().unwrap();
-    assert_eq!(manifests.len(), 4);
-    for manifest in &manifests {
-        let checked = check(manifest);
-        assert!(checked.problems.is_empty(), "{}: {:#?}", manifest.origin(), checked.problems);
-        assert!(checked.passed >= 5, "{} has too few examples", manifest.origin());
-    }
-}
-
-#[test]
 fn old_names_still_find_their_channel() {
     assert!(built_in().unwrap().iter().any(|manifest| manifest.is_called("wxbot_sendtxt")));
-}
-
-#[test]
-fn hostile_content_changes_nothing_but_values() {
-    let hostile = "\"},{{ settings }}{% for x %}</script>\r\nX-Evil: 1\u{0}\\ ?&#/../\u{1f600}";
-    for manifest in built_in().unwrap() {
-        let channel = manifest.channel(&BTreeMap::from([])).unwrap();
-        let id = DeliveryId::from_bytes([7; 16]);
-        let render = |content: &str, sns_id: &str| {
-            let mut comment = comment(content);
-            comment.addressing.sns_id = sns_id.into();
-            channel.render(&channel.scope(&comment, id, 0)).unwrap()
-        };
-        let (benign, evil) = (render("hello", "target"), render(hostile, hostile));
-        assert_eq!(benign.path_and_query.split('?').next(), evil.path_and_query.split('?').next());
-        assert!(evil.path_and_query.bytes().all(|b| b.is_ascii_graphic()));
-        assert_eq!(
-            benign.path_and_query.matches(['?', '&', '#']).count(),
-            evil.path_and_query.matches(['?', '&', '#']).count()
-        );
-        assert_eq!(benign.headers.len(), evil.headers.len());
-        let shape = |bytes: &[u8]| {
-            let value: serde_json::Value = serde_json::from_slice(bytes).unwrap();
-            value.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
-        };
-        assert_eq!(shape(&benign.body), shape(&evil.body));
-        let body: serde_json::Value = serde_json::from_slice(&evil.body).unwrap();
-        let carries = body.as_object().unwrap().values().any(|value| value == hostile);
-        assert!(carries, "{}: the content isn't there verbatim", manifest.written().name);
-    }
 }
 
 #[test]
