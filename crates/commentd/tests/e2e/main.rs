@@ -21,6 +21,7 @@ mod gate;
 mod isso;
 mod keys;
 mod misbehaving;
+mod official_account;
 mod own_channel;
 mod own_gateway;
 mod post;
