@@ -56,6 +56,11 @@ impl Wire {
         Self { tape, redact, ..self.anew() }
     }
 
+    /// A replay needs no server, so none can be down.
+    pub(super) fn is_replay(&self) -> bool {
+        matches!(self.tape, Tape::Replay(_))
+    }
+
     pub(super) fn is_live(&self) -> bool {
         matches!(self.tape, Tape::Live)
     }

@@ -10,6 +10,7 @@
 )]
 
 mod auth;
+mod cassette;
 mod pace;
 mod stand_in;
 mod support;
