@@ -1,6 +1,6 @@
 //! What was recorded once is replayed without the channel, with the same verdicts.
 
-use crate::isso::Isso;
+use crate::real::isso::Isso;
 use crate::support::process::Served;
 use crate::support::{Board, Program, Sidecar, at};
 use serde_json::{Value, json};
