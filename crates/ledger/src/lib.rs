@@ -183,7 +183,8 @@ impl std::error::Error for LedgerError {}
 /// The record of deliveries.
 ///
 /// An operation that has answered `Ok` is durable (as far as the ledger is) and visible to every later
-/// operation. Operations are carried out one after another in the order in which they were called.
+/// operation. Operations that record are carried out one after another in the order in which they were called; one
+/// that reads sees all that was called before it, and may see what was called after it while it waited.
 pub trait Ledger: Send + Sync {
     /// Claims a key and records the first intent, or returns what stands under the key.
     fn open(&self, opening: Opening) -> Pending<'_, Opened>;

@@ -86,10 +86,12 @@ impl Writer {
 
     /// Carries out these operations in one transaction. If any of them fails in the store, or the commit does,
     /// none of them is recorded and all of them fail; what the record forbids fails alone, before it has written
-    /// anything.
+    /// anything. What only reads comes after the commit, so that it neither shares a failure nor sees what is
+    /// undone.
     fn commit_group(&mut self, group: Vec<Operation>) {
+        let (group, reading): (Vec<_>, Vec<_>) = group.into_iter().partition(Operation::records);
         let erases = group.iter().any(|operation| matches!(operation, Operation::Forget(..)));
-        let records = self.broken.is_none() && group.iter().any(Operation::records);
+        let records = self.broken.is_none() && !group.is_empty();
         let before = self.connection.total_changes();
         let mut failure = if records { self.execute("BEGIN IMMEDIATE").err() } else { None };
         let mut answers = Vec::with_capacity(group.len());
@@ -107,6 +109,10 @@ impl Writer {
         }
         for answer in answers {
             answer(failure.as_ref());
+        }
+        for operation in reading {
+            let answer = self.carry_out(operation, false, &mut None);
+            answer(None);
         }
         self.tend_log(erases && failure.is_none());
     }

@@ -57,6 +57,27 @@ async fn a_full_disk_fails_what_it_can_not_hold_and_may_recover() {
 }
 
 #[tokio::test]
+async fn reading_goes_on_beside_what_a_full_disk_fails() {
+    let (_dir, path) = folder();
+    let options = SqliteOptions::default();
+    let ledger = SqliteLedger::open_tuned(&path, Stamp::Live, &options, |connection| {
+        connection.pragma_update_and_check(None, "max_page_count", 60, |_| Ok(()))
+    })
+    .unwrap();
+    ledger.open(opening(1)).await.unwrap();
+    // They wait together, so they are one group.
+    let (word, held) = hold(&ledger);
+    let full = ledger.open(with_content(500, "x".repeat(400_000)));
+    let found = ledger.find(Find::Id(id(1)));
+    let none = ledger.find(Find::Id(id(500)));
+    word.send(()).unwrap();
+    let _ = held.await;
+    assert!(matches!(full.await, Err(LedgerError::Failed(_))));
+    assert!(found.await.unwrap().is_some(), "a known delivery can be read though others can't be recorded");
+    assert_eq!(none.await, Ok(None), "what was undone isn't seen");
+}
+
+#[tokio::test]
 async fn a_panic_fails_its_group_and_nothing_else() {
     let (_dir, path) = folder();
     let ledger = open(&path);
