@@ -18,19 +18,30 @@ pub const ALL: [Target; 4] = [
     Target { name: "reply", feed: reply::feed, words: reply::WORDS },
 ];
 
+/// What the built-in channels must be told: their settings without a default.
+const NEEDED: [(&str, &str); 2] = [("appid", "wx1"), ("secret", "s3cret")];
+
 /// Every built-in channel with the least settings that it takes.
 fn channels() -> &'static [Channel] {
     static CHANNELS: OnceLock<Vec<Channel>> = OnceLock::new();
     CHANNELS.get_or_init(|| {
         let manifests: Vec<Manifest> = built_in().unwrap_or_default();
-        manifests.iter().filter_map(|manifest| manifest.channel(&BTreeMap::new()).ok()).collect()
+        manifests.iter().filter_map(with_least_settings).collect()
     })
 }
 
-/// The channel that an input's first part names by its number.
+fn with_least_settings(manifest: &Manifest) -> Option<Channel> {
+    let needed = NEEDED.map(|(name, value)| (name.to_owned(), toml::Value::from(value)));
+    // Only those that need them know these settings.
+    manifest.channel(&BTreeMap::new()).or_else(|_| manifest.channel(&BTreeMap::from(needed))).ok()
+}
+
+/// The channel that an input's first part names; any other text stands for some channel, too.
 fn channel(part: Option<&String>) -> Option<&'static Channel> {
-    let number = part?.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(10).wrapping_add(usize::from(byte)));
-    channels().get(number.checked_rem(channels().len())?)
+    let name = part?;
+    let named = channels().iter().find(|channel| channel.name() == name);
+    let number = name.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(10).wrapping_add(usize::from(byte)));
+    named.or_else(|| channels().get(number.checked_rem(channels().len())?))
 }
 
 #[cfg(test)]

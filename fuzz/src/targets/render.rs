@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn every_change_of_shape_is_seen() {
         let comment = Comment { content: "x".into(), ..Comment::default() };
-        let tame = rendered(super::super::channel(Some(&"3".into())).unwrap(), &comment).unwrap();
+        let tame = rendered(super::super::channel(Some(&"board".into())).unwrap(), &comment).unwrap();
         assert_eq!(compare(&tame, &tame), Ok(()));
         let paths = ["//evil.test/x", "x", "/a b", "/api/comments/more", "/api/..", "/api/comments?admin=1"];
         let changed = paths.map(|path| HttpRequest { path_and_query: path.into(), ..tame.clone() });
