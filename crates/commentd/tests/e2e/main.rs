@@ -19,6 +19,7 @@ mod client_view;
 mod deliveries;
 mod gate;
 mod keys;
+mod lookups;
 mod misbehaving;
 mod official_account;
 mod own_channel;
