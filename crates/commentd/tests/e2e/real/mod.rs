@@ -4,6 +4,7 @@
 
 pub mod isso;
 mod proxy;
+mod twikoo;
 mod wordpress;
 
 use crate::support::process::Served;
