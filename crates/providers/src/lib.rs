@@ -1,13 +1,16 @@
 //! What executes an attempt.
 //!
 //! [`Provider`] is all that the dispatcher knows. [`mock::Mock`] is the baseline; [`native::NativeHttp`] speaks to
-//! an HTTP channel that a [`manifest`] describes. A provider never decides what follows from its verdict.
+//! an HTTP channel that a [`manifest`] describes, [`hook_pipe::HookPipe`] to the hook's pipe, and
+//! [`ui_worker::UiWorker`] to a worker process. A provider never decides what follows from its verdict.
 
 pub mod condition;
 pub mod fence;
+pub mod hook_pipe;
 pub mod manifest;
 pub mod mock;
 pub mod native;
+pub mod ui_worker;
 
 use commentd_contract::ProviderName;
 use commentd_delivery::lookup::Finding;

@@ -6,8 +6,10 @@ use commentd_contract::ProviderName;
 use commentd_delivery::time::whole_ms;
 use commentd_ledger::{Ledger, MemoryLedger, SqliteLedger, SqliteOptions, Stamp};
 use commentd_providers::Provider;
+use commentd_providers::hook_pipe::HookPipe;
 use commentd_providers::mock::Mock;
 use commentd_providers::native::{NativeHttp, Tape};
+use commentd_providers::ui_worker::UiWorker;
 use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::config::{
     ChannelChoice, ConfigError, Exchange, LedgerChoice, LogFormat, ServeConfig, UnknownAs,
@@ -29,7 +31,7 @@ pub(crate) async fn run(args: ServeArgs) -> Ended {
     let facts = parts.surface.facts.clone();
     let stop = signals::stop_requested();
     let sidecar = Sidecar::start(parts).await?;
-    console::say(&start_line(&sidecar, &facts));
+    console::say(&start_line(&sidecar, &facts, &config));
     if sidecar.unknown() > 0 {
         tracing::warn!(
             count = sidecar.unknown(),
@@ -90,13 +92,20 @@ pub(crate) fn chain(config: &ServeConfig, clock: SystemClock) -> Result<Vec<Arc<
     let tape = tape(&config.exchange)?;
     let mut chain: Vec<Arc<dyn Provider>> = Vec::new();
     for name in config.chain() {
-        match (name, &config.channel) {
-            (ProviderName::Mock, _) => chain.push(Arc::new(Mock::new(config.mock))),
-            (ProviderName::NativeHttp, Some(choice)) => {
-                chain.push(Arc::new(native(choice.clone(), clock)?.taped(tape.clone())));
+        let provider: Option<Arc<dyn Provider>> = match name {
+            ProviderName::Mock => Some(Arc::new(Mock::new(config.mock))),
+            ProviderName::NativeHttp => match &config.channel {
+                Some(choice) => Some(Arc::new(native(choice.clone(), clock)?.taped(tape.clone()))),
+                None => None,
+            },
+            ProviderName::RealHook => {
+                config.hook.clone().map(|hook| Arc::new(HookPipe::new(hook, Arc::new(clock))) as _)
             }
-            (name, _) => return Err(Failure(format!("--mode/--fallback: {name} can't be started"))),
-        }
+            ProviderName::RealUi => {
+                config.ui.clone().map(|ui| Arc::new(UiWorker::new(ui, Arc::new(clock))) as _)
+            }
+        };
+        chain.push(provider.ok_or_else(|| Failure(format!("--mode/--fallback: {name} can't be started")))?);
     }
     Ok(chain)
 }
@@ -139,8 +148,31 @@ fn surface(config: &ServeConfig, ledger: &OpenLedger) -> Surface {
     }
 }
 
+/// What the start line says where a lane may need longer than a caller that names no deadline waits.
+fn slow_lanes(config: &ServeConfig) -> String {
+    let needs = [
+        config.hook.as_ref().map(|hook| (ProviderName::RealHook, hook.wait_timeout_ms)),
+        config.ui.as_ref().map(|ui| (ProviderName::RealUi, ui.timeout_ms)),
+    ];
+    let deadline_ms = config.default_deadline.as_millis();
+    let slow: Vec<String> = needs
+        .into_iter()
+        .flatten()
+        .filter(|(_, needs_ms)| u128::from(*needs_ms) > deadline_ms)
+        .map(|(provider, needs_ms)| format!("{provider} may need {needs_ms} ms"))
+        .collect();
+    if slow.is_empty() {
+        return String::new();
+    }
+    format!(
+        " · {}, longer than the default deadline of {deadline_ms} ms: ask for more with deadline_ms or \
+         --default-deadline-ms",
+        slow.join(", ")
+    )
+}
+
 /// One line for people and scripts: where, through what, recorded where.
-fn start_line(sidecar: &Sidecar, facts: &Facts) -> String {
+fn start_line(sidecar: &Sidecar, facts: &Facts, config: &ServeConfig) -> String {
     let chain: Vec<&str> = facts.chain.iter().map(|name| name.as_str()).collect();
     let channel = if facts.upstream_kind.is_empty() {
         String::new()
@@ -158,9 +190,10 @@ fn start_line(sidecar: &Sidecar, facts: &Facts) -> String {
         _ => "",
     };
     format!(
-        "commentd {} listening on http://{} · {}{channel} · {ledger}{tape}",
+        "commentd {} listening on http://{} · {}{channel} · {ledger}{tape}{}",
         facts.version,
         sidecar.address(),
         chain.join(" → "),
+        slow_lanes(config),
     )
 }

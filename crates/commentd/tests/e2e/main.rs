@@ -15,6 +15,8 @@
 
 mod bad_input;
 mod cassette;
+#[cfg(unix)]
+mod chain;
 mod client_view;
 mod deliveries;
 mod gate;

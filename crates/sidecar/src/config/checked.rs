@@ -5,9 +5,12 @@ use super::channel::{self, ChannelChoice};
 use super::error::{ConfigError, Source};
 use super::kind::{Kind, parts};
 use super::layers::{Entry, Written};
+use super::net;
 use super::values::{Findings, Values};
 use commentd_contract::ProviderName;
+use commentd_providers::hook_pipe::HookOptions;
 use commentd_providers::mock::MockOptions;
+use commentd_providers::ui_worker::UiOptions;
 use etcetera::BaseStrategy;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,8 +27,12 @@ pub struct ServeConfig {
     pub primary: ProviderName,
     /// The providers after it, in order; never the primary itself.
     pub fallback: Vec<ProviderName>,
-    /// The channel; there if and only if `native_http` is the primary.
+    /// The channel; there if and only if `native_http` is in the chain.
     pub channel: Option<ChannelChoice>,
+    /// The hook; there if and only if `real_hook` is in the chain.
+    pub hook: Option<HookOptions>,
+    /// The UI worker; there if and only if `real_ui` is in the chain.
+    pub ui: Option<UiOptions>,
     /// What happens to requests.
     pub exchange: Exchange,
     /// How `mock` behaves.
@@ -157,10 +164,14 @@ impl Written {
         let mut values = Values::new(&self, |_| true);
         values.findings.warnings.clone_from(&self.warnings);
         let primary = primary(&mut values);
-        let fallback = fallback(&mut values, primary);
         let exchange = exchange(&mut values, primary);
-        general_warnings(&mut values, primary);
-        let channel = if primary == ProviderName::NativeHttp { channel::choose(&mut values) } else { None };
+        let fallback = fallback(&mut values, primary, &exchange);
+        let chain: Vec<ProviderName> = std::iter::once(primary).chain(fallback.iter().copied()).collect();
+        general_warnings(&mut values, &chain);
+        let has = |provider| chain.contains(&provider);
+        let channel = if has(ProviderName::NativeHttp) { channel::choose(&mut values) } else { None };
+        let hook = if has(ProviderName::RealHook) { net::hook(&mut values) } else { None };
+        let ui = if has(ProviderName::RealUi) { net::ui(&mut values) } else { None };
         let listen = access::listen(&mut values);
         let config = ServeConfig {
             callers: access::callers(&mut values, &listen),
@@ -185,6 +196,8 @@ impl Written {
             primary,
             fallback,
             channel,
+            hook,
+            ui,
             exchange,
         };
         let Findings { errors, warnings } = values.findings;
@@ -215,27 +228,25 @@ impl Written {
     }
 }
 
-/// Whether this release has the provider.
-fn is_here(provider: ProviderName) -> bool {
-    matches!(provider, ProviderName::Mock | ProviderName::NativeHttp)
-}
-
 fn primary(values: &mut Values<'_>) -> ProviderName {
-    let primary = ProviderName::parse(values.word("mode")).unwrap_or(ProviderName::NativeHttp);
-    if !is_here(primary) {
-        values.error(
-            "mode",
-            format!("is {primary}, which is not in this release; it must be mock or native_http"),
-        );
-    }
-    primary
+    ProviderName::parse(values.word("mode")).unwrap_or(ProviderName::NativeHttp)
 }
 
-fn fallback(values: &mut Values<'_>, primary: ProviderName) -> Vec<ProviderName> {
+/// What is configured of the net below the primary, in the chain's order.
+fn configured_below(values: &Values<'_>, primary: ProviderName) -> Vec<ProviderName> {
+    let below = ProviderName::ALL.into_iter().skip_while(|provider| *provider != primary).skip(1);
+    match primary {
+        ProviderName::Mock => Vec::new(),
+        _ => below.filter(|provider| net::is_configured(values, *provider)).collect(),
+    }
+}
+
+fn fallback(values: &mut Values<'_>, primary: ProviderName, exchange: &Exchange) -> Vec<ProviderName> {
     let words: Vec<&str> = parts(values.text("fallback")).collect();
-    // Nothing that could be configured is in this release, so unset is none.
+    let is_replay = matches!(exchange, Exchange::Replay { .. });
     if words.is_empty() {
-        return Vec::new();
+        // Behind a replay nothing may be posted.
+        return if is_replay { Vec::new() } else { configured_below(values, primary) };
     }
     if words.len() == 1 && words.iter().all(|word| word.eq_ignore_ascii_case("none")) {
         return Vec::new();
@@ -247,18 +258,15 @@ fn fallback(values: &mut Values<'_>, primary: ProviderName) -> Vec<ProviderName>
                 let quoted = Kind::List.quoted(word);
                 values.error("fallback", format!("must be none, or providers and commas, has {quoted}"));
             }
-            Some(provider) if !is_here(provider) => {
-                values.error(
-                    "fallback",
-                    format!("has {provider}, which is not in this release; it must be none, or unset"),
-                );
-            }
             Some(provider) if chain.contains(&provider) => {
                 values.error("fallback", format!("has {provider}, which is in the chain already"));
             }
             // A mock says yes to what nobody posted, and behind a mock nothing may be posted.
             Some(_) if chain.contains(&ProviderName::Mock) => {
                 values.error("fallback", "must be none with --mode mock, which rehearses only");
+            }
+            Some(_) if is_replay => {
+                values.error("fallback", "must be none with --exchange replay, which rehearses only");
             }
             Some(ProviderName::Mock) => {
                 values.error("fallback", "must not have mock, which would say yes to what was never posted");
@@ -291,20 +299,27 @@ fn exchange(values: &mut Values<'_>, primary: ProviderName) -> Exchange {
 }
 
 /// What can be said of settings without looking at their values.
-fn general_warnings(values: &mut Values<'_>, primary: ProviderName) {
+fn general_warnings(values: &mut Values<'_>, chain: &[ProviderName]) {
+    let primary = chain.first().copied().unwrap_or(ProviderName::NativeHttp);
     for entry in values.written.entries.iter().filter(|entry| entry.is_given()) {
         let setting = entry.setting;
         if let Some(why) = setting.obsolete {
             values.in_vain(setting.name, why);
-        } else if setting.only_with.is_some_and(|provider| provider != primary) {
-            values.in_vain(setting.name, &format!("--mode is {primary}"));
+        } else if let Some(provider) = setting.only_with.filter(|provider| !chain.contains(provider)) {
+            let why = match provider {
+                ProviderName::Mock | ProviderName::NativeHttp => format!("--mode is {primary}"),
+                ProviderName::RealHook | ProviderName::RealUi => {
+                    format!("{provider} is not in the chain (--mode, --fallback)")
+                }
+            };
+            values.in_vain(setting.name, &why);
         }
         if setting.kind == Kind::Secret && matches!(entry.source, Source::Flag(_)) {
             values.warn(on_command_line(entry));
         }
     }
     let channel = &values.written.channel;
-    if primary != ProviderName::NativeHttp {
+    if !chain.contains(&ProviderName::NativeHttp) {
         let sets = channel.sets.keys().map(|name| format!("--set {name}"));
         let variables = channel.variables.keys().map(|name| format!("environment {name}"));
         let keys = channel.table.keys().map(|name| format!("{}: channel.settings.{name}", channel.path));

@@ -4,6 +4,7 @@
 //! - `kind`: what a value may be
 //! - `layers`: flags over the environment over `commentd.toml` over the documented defaults → [`Written`]
 //! - `channel`: the channel's manifest and its typed settings
+//! - `net`: hook and UI worker
 //! - `checked`: [`Written`] → [`ServeConfig`]
 //! - `access`: who may call, and from where
 //! - [`show`]: `config show`
@@ -17,6 +18,7 @@ mod error;
 mod file;
 mod kind;
 mod layers;
+mod net;
 pub mod registry;
 pub mod show;
 #[cfg(test)]

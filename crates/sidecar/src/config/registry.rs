@@ -13,6 +13,8 @@ pub enum Heading {
     Providers,
     /// The channel of `native_http`.
     Channel,
+    /// The hook's pipe and the UI worker.
+    Net,
     /// Times and sizes.
     Limits,
     /// The ledger.
@@ -32,6 +34,7 @@ impl Heading {
             Heading::Listening => "Listening",
             Heading::Providers => "Providers",
             Heading::Channel => "Channel",
+            Heading::Net => "Hook and UI worker",
             Heading::Limits => "Deadlines and limits",
             Heading::Ledger => "Ledger",
             Heading::Access => "Access",
@@ -56,7 +59,7 @@ pub struct Setting {
     pub heading: Heading,
     /// The channel setting that it is the old name of.
     pub channel_setting: Option<&'static str>,
-    /// The only primary provider with which it has an effect.
+    /// The provider that must be in the chain for it to have an effect.
     pub only_with: Option<ProviderName>,
     /// Why it has no effect any more, for those that are accepted and warned of.
     pub obsolete: Option<&'static str>,
@@ -138,12 +141,10 @@ pub fn find(flag: &str) -> Option<&'static Setting> {
 }
 
 const MAX_MS: i64 = 600_000;
-const HOOK_LATER: &str = "the provider real_hook is not in this release";
-const UI_LATER: &str = "the provider real_ui is not in this release";
 const HOOK_BATCHES: &str = "the hook's batch and piggyback commands are never used: they crash its client";
 const NO_UI_TUNING: &str = "the UI worker is a process of its own, which has its own settings";
 
-use Heading::{Access, Channel, Ledger, Limits, Listening, Logging, Old, Providers};
+use Heading::{Access, Channel, Ledger, Limits, Listening, Logging, Net, Old, Providers};
 use Kind::{Integer, List, OneOf, Path, Ratio, Secret, Switch, Text};
 
 const fn ms(min: i64) -> Kind {
@@ -225,6 +226,61 @@ pub const SETTINGS: &[Setting] = &[
         "Time for one attempt on the channel, connect, headers and body together, in ms, 1 to 600000",
     )
     .only_with(ProviderName::NativeHttp),
+    Setting::new(
+        Net,
+        "real-pipe-name",
+        Text,
+        "The hook's pipe on Windows, its Unix socket elsewhere; with one, real_hook joins the chain",
+    )
+    .old_variable("PYWEIXIN_HOOK_PIPE_NAME")
+    .only_with(ProviderName::RealHook),
+    Setting::new(
+        Net,
+        "real-pipe-timeout-ms",
+        ms(1),
+        "Time for one exchange with the hook (connect, status, comment), in ms, 1 to 600000; longer than \
+         real-wait-timeout-ms",
+    )
+    .only_with(ProviderName::RealHook),
+    Setting::new(
+        Net,
+        "real-execution-mode",
+        OneOf(&["capture_thread", "pipe_thread"]),
+        "The thread on which the hook makes its call",
+    )
+    .only_with(ProviderName::RealHook),
+    Setting::new(
+        Net,
+        "real-wait-timeout-ms",
+        ms(1),
+        "How long the hook itself waits for its call, in ms, 1 to 600000",
+    )
+    .only_with(ProviderName::RealHook),
+    Setting::new(Net, "real-arg1-mode", Text, "How the hook makes its call's first argument")
+        .only_with(ProviderName::RealHook),
+    Setting::new(Net, "real-tls-copy", Switch, "Let the hook copy thread-local storage for its call")
+        .only_with(ProviderName::RealHook),
+    Setting::new(
+        Net,
+        "real-latest-sns-id",
+        Switch,
+        "Send a comment that names neither target nor author to the post captured last; it may be the wrong one",
+    )
+    .only_with(ProviderName::RealHook),
+    Setting::new(
+        Net,
+        "real-ui-command",
+        Text,
+        "The UI worker's command, split as a shell would; with one, real_ui joins the chain",
+    )
+    .only_with(ProviderName::RealUi),
+    Setting::new(
+        Net,
+        "ui-worker-timeout-ms",
+        ms(1),
+        "Time for the UI worker to be ready, and again from go to its result, in ms, 1 to 600000",
+    )
+    .only_with(ProviderName::RealUi),
     Setting::new(
         Limits,
         "default-deadline-ms",
@@ -321,35 +377,10 @@ pub const SETTINGS: &[Setting] = &[
         "Same as --set success_code=…",
     )
     .stands_for("success_code"),
-    Setting::new(Old, "real-pipe-name", Text, "The hook's pipe or socket; no effect in this release")
-        .old_variable("PYWEIXIN_HOOK_PIPE_NAME")
-        .obsolete(HOOK_LATER),
-    Setting::new(
-        Old,
-        "real-pipe-timeout-ms",
-        ms(1),
-        "Time for the hook's pipe, in ms; no effect in this release",
-    )
-    .obsolete(HOOK_LATER),
-    Setting::new(Old, "real-execution-mode", Text, "The hook's thread; no effect in this release")
-        .obsolete(HOOK_LATER),
-    Setting::new(
-        Old,
-        "real-wait-timeout-ms",
-        ms(1),
-        "How long the hook waits, in ms; no effect in this release",
-    )
-    .obsolete(HOOK_LATER),
-    Setting::new(Old, "real-arg1-mode", Text, "How the hook makes a call; no effect in this release")
-        .obsolete(HOOK_LATER),
-    Setting::new(Old, "real-tls-copy", Switch, "How the hook makes a call; no effect in this release")
-        .obsolete(HOOK_LATER),
     Setting::new(Old, "real-batch-strategy", Text, "No effect: batches always fan out")
         .obsolete(HOOK_BATCHES),
     Setting::new(Old, "real-piggyback-timeout-ms", Text, "No effect: the hook's piggybacking is never used")
         .obsolete(HOOK_BATCHES),
-    Setting::new(Old, "real-ui-command", Text, "The UI worker's command; no effect in this release")
-        .obsolete(UI_LATER),
     Setting::new(Old, "real-ui-timeout-ms", Text, "No effect, like every --real-ui-… but the command")
         .obsolete(NO_UI_TUNING),
 ];

@@ -73,7 +73,7 @@ fn flags_that_cant_be_used_are_named_with_what_is_allowed() {
         (&["--mode", "mock", "--port", "70000"], &["--port", "0 to 65535", "70000"]),
         (&["--mode", "mock", "--fail-ratio", "2"], &["--fail-ratio", "0 to 1", "\"2\""]),
         (&["--mode", "nonsense"], &["--mode", "native_http", "nonsense"]),
-        (&["--mode", "real_ui"], &["--mode", "real_ui", "not in this release", "native_http"]),
+        (&["--mode", "real_ui"], &["--real-ui-command", "is missing", "COMMENTD_REAL_UI_COMMAND"]),
         (
             &["--mode", "mock", "--host", "0.0.0.0"],
             &["--host", "no auth", "--auth-user", "--allow-anonymous"],

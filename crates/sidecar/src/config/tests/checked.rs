@@ -45,14 +45,34 @@ fn every_error_is_told_at_once_with_key_source_and_what_is_allowed() {
 }
 
 #[test]
-fn hook_and_ui_are_said_not_to_be_here() {
-    for given in [("mode", "real_hook"), ("mode", "REAL_UI"), ("fallback", "real_hook,real_ui")] {
+fn the_chain_is_what_is_configured_in_its_order() {
+    use ProviderName::{NativeHttp, RealHook, RealUi};
+    let pipe = ("real-pipe-name", "/run/hook");
+    let worker = ("real-ui-command", "python3 'a worker.py'");
+    let chain = |given: &[(&str, &str)]| flags(given).check().unwrap().chain();
+    assert_eq!(chain(&[URL, pipe, worker]), [NativeHttp, RealHook, RealUi]);
+    assert_eq!(chain(&[pipe, worker, ("mode", "real_hook")]), [RealHook, RealUi]);
+    assert_eq!(chain(&[worker, ("mode", "REAL_UI"), ("fallback", "none")]), [RealUi]);
+    assert_eq!(
+        chain(&[URL, pipe, ("mode", "real_hook"), ("fallback", "native_http")]),
+        [RealHook, NativeHttp]
+    );
+    let config = flags(&[URL, pipe, worker]).check().unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert_eq!(config.ui.unwrap().command, ["python3", "a worker.py"]);
+    let hook = config.hook.unwrap();
+    assert_eq!((hook.timeout_ms, hook.wait_timeout_ms, hook.latest_sns_id), (2000, 1200, false));
+    assert_eq!((hook.execution_mode.as_str(), hook.arg1_mode.as_str()), ("capture_thread", "template"));
+    for (given, says) in [
+        (("fallback", "real_ui"), "--real-ui-command is missing"),
+        (("real-ui-command", "python3 'a"), "a quote isn't closed"),
+        (("mode", "hook"), "must be one of mock, native_http, real_hook, real_ui, is \"hook\""),
+    ] {
         let errors = flags(&[URL, given]).errors();
-        assert!(errors[0].contains("not in this release"), "{errors:?}");
-        assert!(errors[0].contains(given.0), "{errors:?}");
+        assert!(errors.iter().any(|error| error.contains(says)), "{errors:?}");
     }
-    let error = flags(&[URL, ("mode", "hook")]).error();
-    assert!(error.contains("must be one of mock, native_http, real_hook, real_ui, is \"hook\""), "{error}");
+    let warnings = flags(&[URL, pipe, ("real-pipe-timeout-ms", "900")]).check().unwrap().warnings;
+    assert!(warnings[0].contains("--real-pipe-timeout-ms (900) leaves the hook no time"), "{warnings:?}");
 }
 
 #[test]

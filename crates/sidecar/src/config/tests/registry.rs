@@ -61,6 +61,8 @@ fn help_is_a_sentence_with_its_range() {
 
 type Given<'a> = &'a [(&'a str, &'a str)];
 
+const PIPE: (&str, &str) = ("real-pipe-name", "/run/hook");
+
 /// What makes each setting differ from its default, beside what it needs to have an effect.
 const SAMPLES: &[(&str, &str, Given<'_>)] = &[
     ("host", "::1", &[URL]),
@@ -77,6 +79,15 @@ const SAMPLES: &[(&str, &str, Given<'_>)] = &[
     ("channel-url", "http://127.0.0.1:2", &[]),
     ("channels-dir", "/nonexistent", &[URL]),
     ("native-timeout-ms", "7", &[URL]),
+    ("real-pipe-name", "/run/hook", &[URL]),
+    ("real-pipe-timeout-ms", "7000", &[URL, PIPE]),
+    ("real-execution-mode", "pipe_thread", &[URL, PIPE]),
+    ("real-wait-timeout-ms", "7", &[URL, PIPE]),
+    ("real-arg1-mode", "other", &[URL, PIPE]),
+    ("real-tls-copy", "true", &[URL, PIPE]),
+    ("real-latest-sns-id", "true", &[URL, PIPE]),
+    ("real-ui-command", "worker", &[URL]),
+    ("ui-worker-timeout-ms", "7", &[URL, ("real-ui-command", "worker")]),
     ("default-deadline-ms", "7", &[URL]),
     ("max-batch-concurrency", "7", &[URL]),
     ("max-in-flight", "7", &[URL]),
@@ -131,8 +142,9 @@ fn the_defaults_warn_of_nothing() {
     // The defaults, given as a file, are the defaults.
     let file = DEFAULTS.replace("channel.url = \"\"", "channel.url = \"http://127.0.0.1:1\"");
     let config = Layers { file: &file, ..Layers::default() }.check();
-    // Only the mock's figures are given in vain then.
+    // Only the figures of mock, hook and UI worker are given in vain then.
     let warnings = config.unwrap().warnings;
-    assert_eq!(warnings.len(), 4, "{warnings:#?}");
-    assert!(warnings.iter().all(|warning| warning.contains("--mode is native_http")), "{warnings:#?}");
+    let about = |why: &str| warnings.iter().filter(|warning| warning.contains(why)).count();
+    assert_eq!((about("--mode is native_http"), about("is not in the chain")), (4, 7), "{warnings:#?}");
+    assert_eq!(warnings.len(), 11, "{warnings:#?}");
 }

@@ -1,0 +1,119 @@
+//! A hook's pipe that does what the comment's text tells it to, one client at a time, as the real one.
+
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// What the pipe saw.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The texts that it posted.
+    pub posted: Vec<String>,
+    /// Comments that arrived while it worked on another.
+    pub at_once: usize,
+    /// Clients that have left.
+    pub left: usize,
+    last_task: String,
+}
+
+pub struct PipeServer {
+    pub seen: Arc<Mutex<Seen>>,
+}
+
+impl PipeServer {
+    pub fn start(path: &Path) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let seen = Arc::<Mutex<Seen>>::default();
+        let shared = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                serve(&mut stream, &shared);
+                shared.lock().unwrap().left += 1;
+            }
+        });
+        Self { seen }
+    }
+
+    pub fn posted(&self) -> Vec<String> {
+        self.seen.lock().unwrap().posted.clone()
+    }
+}
+
+/// A client of the pipe: asks for its status, and waits for the answer.
+pub fn ask_status(path: &Path) -> Value {
+    let mut stream = UnixStream::connect(path).unwrap();
+    say(&mut stream, &json!({"v": 1, "cmd": "status", "task_id": "other"}));
+    hear(&mut stream).unwrap()
+}
+
+fn hear(stream: &mut UnixStream) -> Option<Value> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).ok()?;
+    let mut frame = vec![0; usize::try_from(u32::from_le_bytes(length)).unwrap()];
+    stream.read_exact(&mut frame).ok()?;
+    Some(serde_json::from_slice(&frame).unwrap())
+}
+
+fn framed(reply: &Value) -> Vec<u8> {
+    let text = reply.to_string();
+    [&u32::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+fn say(stream: &mut UnixStream, reply: &Value) {
+    // A client that has left can't be told.
+    let _ = stream.write_all(&framed(reply));
+}
+
+fn serve(stream: &mut UnixStream, seen: &Mutex<Seen>) {
+    while let Some(request) = hear(stream) {
+        let task_id = request["task_id"].as_str().unwrap().to_owned();
+        let yes = json!({"v": 1, "ok": true, "error_code": 0, "error_message": "", "task_id": task_id,
+            "data": {"hook_installed": true, "state_captured": true, "context_fresh": false}});
+        if request["cmd"] != "comment" {
+            say(stream, &yes);
+            continue;
+        }
+        assert!(request["allow_queue_fallback"] == false && request["execution_mode"] == "capture_thread");
+        let content = request["content"].as_str().unwrap();
+        let does = content.split("hook=").nth(1).unwrap().split(';').next().unwrap();
+        let previous = std::mem::replace(&mut seen.lock().unwrap().last_task, task_id.clone());
+        let no = |code: u64, message: &str| json!({"v": 1, "ok": false, "error_code": code, "error_message": message, "task_id": task_id});
+        if let Some(code) = does.strip_prefix("code ") {
+            say(stream, &no(code.parse().unwrap(), "told to"));
+            continue;
+        }
+        match does {
+            "isn't captured" => {
+                say(stream, &no(30, "context not captured yet"));
+                continue;
+            }
+            "dies" => return,
+            _ => {}
+        }
+        seen.lock().unwrap().posted.push(content.to_owned());
+        // What arrives while this one is at work would show as bytes that wait.
+        stream.set_nonblocking(true).unwrap();
+        seen.lock().unwrap().at_once += usize::from(matches!(stream.read(&mut [0]), Ok(read) if read > 0));
+        stream.set_nonblocking(false).unwrap();
+        match does {
+            "posts and dies" => return,
+            "is cut" => {
+                let frame = framed(&yes);
+                let _ = stream.write_all(&frame[..frame.len() / 2]);
+                return;
+            }
+            "may still run" => say(stream, &no(30, "timeout (job may still be running)")),
+            "hangs" => {
+                let _ = hear(stream);
+                return;
+            }
+            "answers late" => {
+                say(stream, &json!({"v": 1, "ok": false, "error_code": 10, "task_id": previous}));
+                say(stream, &yes);
+            }
+            _ => say(stream, &yes),
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! `real_hook`: comments through the pipe of the hook that runs inside the client.
+//!
+//! The pipe serves one client at a time, and the hook one comment at a time. So there is one lane; a connection is
+//! made for a burst and left after a second without work, so that others get their turn. A new connection must answer
+//! `status` before it carries a comment: that is the probe of the hook's capability, and after an unknown attempt,
+//! whose connection is dropped, the proof that the hook has come back.
+
+mod pipe;
+mod wire;
+
+use crate::condition::{Condition, Kept, Known};
+use crate::manifest::Item;
+use crate::{Job, Pending, Provider, Rendered};
+use bytes::Bytes;
+use commentd_contract::{Code, ProviderName, VerdictKind};
+use commentd_delivery::lookup::Finding;
+use commentd_delivery::record::Destination;
+use commentd_delivery::step::Link;
+use commentd_delivery::time::whole_ms;
+use commentd_delivery::{Clock, DeliveryId, Gate, Verdict};
+use pipe::{Lost, NoPipe, Pipe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, MutexGuard};
+use wire::{MAX_REQUEST_BYTES, Question, Reply};
+
+/// The pipe's usual name on Windows.
+pub const WINDOWS_PIPE: &str = r"\\.\pipe\pywechat_hook";
+
+/// A connection without work is left after this, so that another client gets its turn.
+const LEAVE_AFTER: Duration = Duration::from_secs(1);
+/// Less time than this isn't worth an attempt: the hook's own work takes longer.
+const MIN_USEFUL: Duration = Duration::from_millis(100);
+/// Attempts in one run of a delivery.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// How the hook is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookOptions {
+    /// The pipe's name on Windows, the socket's path elsewhere.
+    pub pipe_name: String,
+    /// What one exchange with the pipe may take, in ms: to connect, to answer a question, to comment.
+    pub timeout_ms: u64,
+    /// `capture_thread` or `pipe_thread`.
+    pub execution_mode: String,
+    /// How long the hook itself waits for its call, in ms.
+    pub wait_timeout_ms: u64,
+    /// How the hook makes its call: `template`.
+    pub arg1_mode: String,
+    /// Whether the hook copies thread-local storage for its call.
+    pub tls_copy: bool,
+    /// Whether a comment that names neither target nor author goes to the post that was captured last.
+    pub latest_sns_id: bool,
+}
+
+/// The provider.
+pub struct HookPipe {
+    options: HookOptions,
+    destination: Destination,
+    clock: Arc<dyn Clock>,
+    slot: Arc<Mutex<Slot>>,
+    condition: Kept,
+    probes: AtomicU64,
+}
+
+/// The place for the one connection. Whoever uses the pipe holds the slot and takes the connection out, so that it is
+/// closed if its user is dropped halfway.
+#[derive(Default)]
+struct Slot {
+    pipe: Option<Pipe>,
+    /// How often a connection was put back.
+    rests: u64,
+}
+
+impl HookPipe {
+    /// A provider over this pipe. Connects when there is something to do.
+    pub fn new(options: HookOptions, clock: Arc<dyn Clock>) -> Self {
+        let destination = Destination {
+            provider: ProviderName::RealHook,
+            channel: String::new(),
+            base_url: options.pipe_name.clone(),
+            account: String::new(),
+            manifest_version: 0,
+        };
+        Self {
+            options,
+            destination,
+            clock,
+            slot: Arc::default(),
+            condition: Kept::default(),
+            probes: AtomicU64::new(0),
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.options.timeout_ms)
+    }
+
+    /// A connection whose hook is able to comment. Nothing that has an effect was sent over it.
+    async fn pipe(&self, slot: &mut MutexGuard<'_, Slot>, task_id: &str) -> Result<Pipe, Box<Verdict>> {
+        if let Some(mut pipe) = slot.pipe.take()
+            && pipe.is_alive()
+        {
+            return Ok(pipe);
+        }
+        let (pipe, status) = self.connect(task_id).await?;
+        match status.why_not_able() {
+            None => {
+                self.condition.set(Condition::GOOD);
+                Ok(pipe)
+            }
+            Some((code, reason)) => {
+                self.condition.set(Condition { health: Known::Yes, capability: Known::No(reason.clone()) });
+                let verdict = Verdict::new(VerdictKind::Denied, format!("the hook isn't able: {reason}"));
+                Err(Box::new(verdict.with_code(code)))
+            }
+        }
+    }
+
+    async fn connect(&self, task_id: &str) -> Result<(Pipe, Reply), Box<Verdict>> {
+        let mut pipe = Pipe::open(&self.options.pipe_name, self.timeout()).await.map_err(|no_pipe| {
+            Box::new(match no_pipe {
+                NoPipe::Absent(reason) => {
+                    let reason = format!("there is no pipe: {reason}");
+                    let down = Known::No(reason.clone());
+                    self.condition.set(Condition { health: down.clone(), capability: down });
+                    Verdict::new(VerdictKind::Denied, reason).with_code(Code::HookNotInstalled)
+                }
+                NoPipe::Busy => Verdict::new(VerdictKind::NotSent, "another client has the pipe")
+                    .with_code(Code::Overloaded),
+                NoPipe::Failed(reason) => self.not_sent(Code::PipeDisconnected, &reason),
+            })
+        })?;
+        let task_id = format!("{task_id}-status");
+        let frame = Question::status(&task_id).frame();
+        match pipe.ask(frame, &task_id, self.timeout()).await {
+            Ok(status) => Ok((pipe, status)),
+            Err(lost) => Err(Box::new(self.lost_before_gate(&lost))),
+        }
+    }
+
+    fn not_sent(&self, code: Code, reason: &str) -> Verdict {
+        self.condition.set_health(Known::No(reason.to_owned()));
+        Verdict::new(VerdictKind::NotSent, reason).with_code(code)
+    }
+
+    fn lost_before_gate(&self, lost: &Lost) -> Verdict {
+        self.not_sent(code_of(lost), &format!("before the comment was sent, {lost}"))
+    }
+
+    /// The target of a comment: its own, or what the hook knows by author and hash, or the latest if the user wants
+    /// that. The latest may be another post, so it is taken only where nothing says which one is meant.
+    async fn target(&self, job: &Job, pipe: &mut Pipe, task_id: &str) -> Result<String, Box<Verdict>> {
+        let to = &job.comment.addressing;
+        if !to.sns_id.is_empty() {
+            return Ok(to.sns_id.clone());
+        }
+        let task_id = format!("{task_id}-query");
+        let asks_for_latest = to.author.is_empty() && to.content_hash.is_empty();
+        if asks_for_latest && !self.options.latest_sns_id {
+            return Err(Box::new(no_target(
+                "the comment names neither sns_id nor author and content_hash (the latest post is taken with \
+                 --real-latest-sns-id only)",
+            )));
+        }
+        let question = if asks_for_latest {
+            Question::latest_sns_id(&task_id)
+        } else {
+            Question::query_sns_id(&task_id, &to.author, &to.content_hash)
+        };
+        let reply = pipe
+            .ask(question.frame(), &task_id, self.timeout())
+            .await
+            .map_err(|lost| Box::new(self.lost_before_gate(&lost)))?;
+        match reply.sns_id() {
+            found if reply.ok && !found.is_empty() => Ok(found),
+            _ => Err(Box::new(no_target("the hook knows no such post"))),
+        }
+    }
+
+    fn frame(&self, job: &Job, sns_id: &str, task_id: &str) -> Result<Bytes, Box<Verdict>> {
+        let comment = &job.comment;
+        let request =
+            wire::comment(&self.options, task_id, sns_id, &comment.content, &comment.addressing.reply_to);
+        let frame = Bytes::from(request.to_string());
+        if frame.len() <= MAX_REQUEST_BYTES {
+            return Ok(frame);
+        }
+        let message = format!(
+            "the hook takes requests of at most {MAX_REQUEST_BYTES} bytes, this comment makes one of {}",
+            frame.len()
+        );
+        Err(Box::new(Verdict::new(VerdictKind::Denied, message).with_code(Code::ProviderUnavailable)))
+    }
+
+    async fn try_once(&self, job: &Job, gate: &Gate) -> Result<Verdict, Box<Verdict>> {
+        let task_id = task_id(job);
+        // What is too long stays too long, whatever the target.
+        self.frame(job, &job.comment.addressing.sns_id, &task_id)?;
+        let mut slot = self.slot.lock().await;
+        let mut pipe = self.pipe(&mut slot, &task_id).await?;
+        let target = self.target(job, &mut pipe, &task_id).await;
+        let frame = target.and_then(|sns_id| self.frame(job, &sns_id, &task_id));
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(verdict) => {
+                if verdict.kind == VerdictKind::Denied {
+                    self.put_back(&mut slot, pipe);
+                }
+                return Err(verdict);
+            }
+        };
+        if !gate.pass() {
+            self.put_back(&mut slot, pipe);
+            let verdict = Verdict::new(VerdictKind::NotSent, "cancelled before it was sent");
+            return Err(Box::new(verdict.with_code(Code::DeadlineExceeded)));
+        }
+        match pipe.ask(frame, &task_id, self.timeout()).await {
+            Ok(reply) => {
+                let verdict = reply.verdict();
+                // After an unknown the hook must first show on a new connection that it has come back.
+                if verdict.kind != VerdictKind::Unknown {
+                    self.put_back(&mut slot, pipe);
+                }
+                Ok(verdict)
+            }
+            Err(lost) => {
+                let message = format!("the comment was handed over, then {lost}");
+                Ok(Verdict::new(VerdictKind::Unknown, message).with_code(code_of(&lost)))
+            }
+        }
+    }
+
+    /// Keeps a connection for the rest of the burst.
+    fn put_back(&self, slot: &mut MutexGuard<'_, Slot>, pipe: Pipe) {
+        slot.pipe = Some(pipe);
+        slot.rests += 1;
+        let (rests, kept) = (slot.rests, Arc::downgrade(&self.slot));
+        tokio::spawn(async move {
+            tokio::time::sleep(LEAVE_AFTER).await;
+            let Some(slot) = kept.upgrade() else { return };
+            let mut slot = slot.lock().await;
+            if slot.rests == rests {
+                slot.pipe = None;
+            }
+        });
+    }
+
+    /// What an attempt has shown.
+    fn learn(&self, verdict: &Verdict) {
+        match (verdict.kind, verdict.code) {
+            (VerdictKind::Unknown, _) => self.condition.set_health(Known::No(verdict.message.clone())),
+            // What the hook can't do now it can't do for the next one either; `status` will tell when it can.
+            (
+                VerdictKind::Denied,
+                Code::CommentFailed
+                | Code::CommentNotImplemented
+                | Code::WechatVersionMismatch
+                | Code::HookNotInstalled,
+            ) => self.condition.set_capability(Known::No(verdict.message.clone())),
+            (VerdictKind::NotSent, _) => {}
+            _ => self.condition.set_health(Known::Yes),
+        }
+    }
+
+    async fn ask_status(&self) -> Condition {
+        // Whoever holds the slot is at work, and that shows more than a question.
+        let Ok(mut slot) = self.slot.try_lock() else { return self.condition.get() };
+        // A fresh connection, so that it says the same as an attempt would hear.
+        slot.pipe = None;
+        let number = self.probes.fetch_add(1, Ordering::Relaxed);
+        match self.pipe(&mut slot, &format!("probe-{number}")).await {
+            // Not kept: a probe isn't a burst.
+            Ok(_closed_again) => Condition::GOOD,
+            Err(verdict) if verdict.kind == VerdictKind::NotSent => {
+                Condition { health: Known::No(verdict.message), ..self.condition.get() }
+            }
+            Err(_) => self.condition.get(),
+        }
+    }
+}
+
+fn task_id(job: &Job) -> String {
+    format!("{}-{}", job.id, job.attempt)
+}
+
+fn code_of(lost: &Lost) -> Code {
+    match lost {
+        Lost::Late(_) => Code::PipeTimeout,
+        Lost::Broken(_) => Code::PipeDisconnected,
+    }
+}
+
+fn no_target(message: &str) -> Verdict {
+    Verdict::new(VerdictKind::Denied, message).with_code(Code::SnsIdNotFound)
+}
+
+impl Provider for HookPipe {
+    fn name(&self) -> ProviderName {
+        ProviderName::RealHook
+    }
+
+    fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    fn link(&self) -> Link {
+        Link {
+            max_attempts: MAX_ATTEMPTS,
+            min_useful: MIN_USEFUL,
+            deduplicates_within: None,
+            lookup: None,
+            queues: true,
+        }
+    }
+
+    fn lanes(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn condition(&self) -> Condition {
+        self.condition.get()
+    }
+
+    fn has_probe(&self) -> bool {
+        true
+    }
+
+    fn probe(&self) -> Pending<'_, Condition> {
+        Box::pin(self.ask_status())
+    }
+
+    fn marker(&self, _id: DeliveryId) -> String {
+        String::new()
+    }
+
+    fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
+        Box::pin(async move {
+            let began = self.clock.now();
+            let verdict = self.try_once(job, gate).await.unwrap_or_else(|verdict| *verdict);
+            self.learn(&verdict);
+            verdict.after_ms(whole_ms(self.clock.now() - began))
+        })
+    }
+
+    fn look<'a>(&'a self, _job: &'a Job, _receipt: &'a str) -> Pending<'a, Finding> {
+        Box::pin(async { Finding::CannotBeKnown })
+    }
+
+    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
+        Box::pin(async { Err("the hook's pipe can't read comments back".into()) })
+    }
+
+    fn settles_within(&self) -> Option<Duration> {
+        None
+    }
+
+    fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
+        let task_id = task_id(job);
+        let comment = &job.comment;
+        let to = &comment.addressing;
+        self.frame(job, &to.sns_id, &task_id)?;
+        Ok(Rendered {
+            method: "PIPE".into(),
+            url: self.options.pipe_name.clone(),
+            headers: Vec::new(),
+            body: wire::comment(&self.options, &task_id, &to.sns_id, &comment.content, &to.reply_to),
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! One connection to the hook's pipe: a Windows named pipe, or a Unix socket elsewhere.
+
+use super::wire::{MAX_REPLY_BYTES, Reply};
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use std::fmt;
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+/// Late replies to earlier requests that are read past before the connection counts as broken.
+const MOST_LATE_REPLIES: u32 = 64;
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Why there is no connection. Nothing was sent.
+#[derive(Debug)]
+pub(super) enum NoPipe {
+    /// There is no such pipe: nobody has made it.
+    Absent(String),
+    /// Another client has it.
+    Busy,
+    /// Anything else.
+    Failed(String),
+}
+
+/// Why an exchange brought no reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// It didn't come in time.
+    Late(Duration),
+    /// The connection broke, or what came over it was no reply.
+    Broken(String),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lost::Late(patience) => write!(f, "no reply came within {} ms", patience.as_millis()),
+            Lost::Broken(reason) => write!(f, "the pipe broke: {reason}"),
+        }
+    }
+}
+
+/// A connection. Dropping it closes it.
+pub(super) struct Pipe {
+    frames: Framed<Box<dyn Stream>, LengthDelimitedCodec>,
+}
+
+impl Pipe {
+    /// Connects, waiting at most this long for another client to leave.
+    pub(super) async fn open(name: &str, patience: Duration) -> Result<Self, NoPipe> {
+        let stream = match tokio::time::timeout(patience, connect(name)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                let reason = format!("{name}: {error}");
+                return Err(match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => NoPipe::Absent(reason),
+                    _ => NoPipe::Failed(reason),
+                });
+            }
+            Err(_) => return Err(NoPipe::Busy),
+        };
+        let codec = LengthDelimitedCodec::builder()
+            .little_endian()
+            .length_field_length(4)
+            .max_frame_length(MAX_REPLY_BYTES)
+            .new_codec();
+        Ok(Self { frames: Framed::new(stream, codec) })
+    }
+
+    /// Whether the other side is still there; reads past what it said too late.
+    pub(super) fn is_alive(&mut self) -> bool {
+        for _ in 0..MOST_LATE_REPLIES {
+            match self.frames.next().now_or_never() {
+                None => return true,
+                Some(Some(Ok(_late))) => {}
+                Some(Some(Err(_)) | None) => return false,
+            }
+        }
+        false
+    }
+
+    /// Sends a frame and waits for the reply with this task id, at most this long.
+    pub(super) async fn ask(
+        &mut self,
+        frame: Bytes,
+        task_id: &str,
+        patience: Duration,
+    ) -> Result<Reply, Lost> {
+        match tokio::time::timeout(patience, self.exchange(frame, task_id)).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(reason)) => Err(Lost::Broken(reason)),
+            Err(_) => Err(Lost::Late(patience)),
+        }
+    }
+
+    async fn exchange(&mut self, frame: Bytes, task_id: &str) -> Result<Reply, String> {
+        self.frames.send(frame).await.map_err(|error| error.to_string())?;
+        for _ in 0..MOST_LATE_REPLIES {
+            let frame: BytesMut = match self.frames.next().await {
+                Some(frame) => frame.map_err(|error| error.to_string())?,
+                None => return Err("the hook closed it".into()),
+            };
+            let reply: Reply = serde_json::from_slice(&frame)
+                .map_err(|error| format!("what came back is no reply: {error}"))?;
+            if reply.answers(task_id) {
+                return Ok(reply);
+            }
+            // The late reply to a request that was given up. It says nothing about this one.
+            tracing::debug!(task_id, "the hook answered something else first");
+        }
+        Err("it answers only what nobody asks any more".into())
+    }
+}
+
+#[cfg(unix)]
+async fn connect(name: &str) -> io::Result<Box<dyn Stream>> {
+    Ok(Box::new(tokio::net::UnixStream::connect(name).await?))
+}
+
+#[cfg(windows)]
+async fn connect(name: &str) -> io::Result<Box<dyn Stream>> {
+    use tokio::net::windows::named_pipe::ClientOptions;
+    /// All instances of the pipe are taken (ERROR_PIPE_BUSY).
+    const PIPE_BUSY: i32 = 231;
+    /// There is no event to wait for.
+    const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
+    loop {
+        match ClientOptions::new().open(name) {
+            Ok(pipe) => return Ok(Box::new(pipe)),
+            Err(error) if error.raw_os_error() == Some(PIPE_BUSY) => {
+                tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
