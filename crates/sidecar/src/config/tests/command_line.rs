@@ -83,7 +83,7 @@ fn help_shows_headings_old_names_and_defaults() {
         assert!(help.contains(says), "{says} isn't in\n{help}");
     }
     let short = Command::new("serve").args(clap_args()).render_help().to_string();
-    assert!(!short.contains("--real-ui-command"), "{short}");
+    assert!(!short.contains("--real-batch-strategy"), "{short}");
 }
 
 #[test]
