@@ -210,7 +210,10 @@ fn config_show_tells_values_and_sources() {
     assert_eq!(row("channel.settings.author")["source"], "environment COMMENTD_CHANNEL_AUTHOR");
     assert_eq!(row("channel.settings.website")["source"], "commentd.toml: channel.settings.website");
     assert_eq!(row("channel.settings.settles_within_s")["value"], "30");
-    assert!(!json.to_string().contains("real-ui-timeout"), "what has no effect isn't shown unless it is given");
+    assert!(
+        !json.to_string().contains("real-ui-timeout"),
+        "what has no effect isn't shown unless it is given"
+    );
     let text = show::as_text(&rows);
     assert!(text.contains("flag --channel") && !text.contains('\u{1b}'), "{text}");
     let unknown = Layers { flags: &[("channel", "no")], sets: &["a=s3cret"], ..Layers::default() };
