@@ -1,7 +1,7 @@
 //! Files that aren't opened, and what their refusal says.
 
 use super::super::{OpenError, SqliteLedger, SqliteOptions, check_library};
-use super::{folder, open, reader};
+use super::{folder, open};
 use crate::conformance::opening;
 use crate::{Ledger, LockError, Stamp};
 use rusqlite::Connection;
@@ -161,6 +161,6 @@ async fn a_name_is_a_name() {
         let ledger = open(&path);
         ledger.open(opening(1)).await.unwrap();
         drop(ledger);
-        assert_eq!(super::count(&reader(&path), "SELECT count(*) FROM deliveries"), 1, "{name}");
+        assert_eq!(super::count(&super::reader(&path), "SELECT count(*) FROM deliveries"), 1, "{name}");
     }
 }
