@@ -112,15 +112,10 @@ impl Sidecar {
     }
 
     /// Asks it to end, as a service manager would, waits until it has, and gives its process id.
+    #[cfg(target_os = "linux")]
     pub(crate) fn end(mut self) -> u32 {
-        #[cfg(unix)]
-        {
-            let pid = rustix::process::Pid::from_child(&self.child);
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        }
-        // Windows can only ask those who share our console.
-        #[cfg(not(unix))]
-        self.child.kill().unwrap();
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap();
         self.child.id()
     }
