@@ -5,6 +5,7 @@
 pub mod isso;
 mod proxy;
 mod twikoo;
+mod waline;
 mod wordpress;
 
 use crate::support::process::Served;
