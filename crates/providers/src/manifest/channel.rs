@@ -312,7 +312,8 @@ impl Scope {
         self.with(context! { left_ms => left_ms })
     }
 
-    pub(super) fn unix_ms(&self) -> u64 {
+    /// The wall time that expressions see, in milliseconds since 1970.
+    pub fn unix_ms(&self) -> u64 {
         self.unix_ms
     }
 }

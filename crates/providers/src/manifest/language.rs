@@ -40,6 +40,76 @@ impl Object for Omit {}
 pub struct Expr {
     source: Arc<str>,
     compiled: Arc<Expression<'static, 'static>>,
+    shape: Arc<Shape>,
+}
+
+/// What most leaves of a manifest are. These are evaluated without MiniJinja's machine, where it would give the same;
+/// wherever that isn't certain (something is undefined), the machine decides.
+enum Shape {
+    /// A text in quotes or a whole number.
+    Fixed(Value),
+    /// A name, perhaps with attributes: `settings.author`.
+    Path(Vec<String>),
+    /// A name or, where it isn't true, `none` or `omit`: `wxid or omit`.
+    PathOr(Vec<String>, Value),
+    /// Anything else.
+    Other,
+}
+
+impl Shape {
+    fn of(source: &str) -> Self {
+        let source = source.trim();
+        if let Some(text) = source.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''))
+            && !text.contains(['\'', '\\'])
+        {
+            return Shape::Fixed(Value::from(text));
+        }
+        if !source.is_empty()
+            && source.bytes().all(|byte| byte.is_ascii_digit())
+            && let Ok(number) = source.parse::<i64>()
+        {
+            return Shape::Fixed(Value::from(number));
+        }
+        if let Some(path) = path(source) {
+            return Shape::Path(path);
+        }
+        match source.split_once(" or ").map(|(first, second)| (path(first), second.trim())) {
+            Some((Some(path), "none")) => Shape::PathOr(path, Value::from(())),
+            Some((Some(path), "omit")) => Shape::PathOr(path, Value::from_object(Omit)),
+            _ => Shape::Other,
+        }
+    }
+
+    /// `None` where MiniJinja must decide.
+    fn eval(&self, scope: &Value) -> Option<Value> {
+        match self {
+            Shape::Fixed(value) => Some(value.clone()),
+            Shape::Path(path) => follow(scope, path),
+            Shape::PathOr(path, other) => {
+                let value = follow(scope, path)?;
+                Some(if value.is_true() { value } else { other.clone() })
+            }
+            Shape::Other => None,
+        }
+    }
+}
+
+/// The names of a path of plain names that mean nothing by themselves in MiniJinja.
+fn path(source: &str) -> Option<Vec<String>> {
+    const WORDS: [&str; 10] = ["none", "None", "true", "True", "false", "False", "not", "is", "in", "omit"];
+    let is_name = |name: &str| {
+        name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && !WORDS.contains(&name)
+    };
+    let names: Vec<&str> = source.trim().split('.').collect();
+    names.iter().all(|name| is_name(name)).then(|| names.into_iter().map(str::to_owned).collect())
+}
+
+fn follow(scope: &Value, path: &[String]) -> Option<Value> {
+    let (first, rest) = path.split_first()?;
+    let start = scope.get_attr(first).ok().filter(|value| !value.is_undefined())?;
+    rest.iter().try_fold(start, |value, name| value.get_attr(name).ok().filter(|value| !value.is_undefined()))
 }
 
 impl std::fmt::Debug for Expr {
@@ -56,7 +126,8 @@ impl Expr {
     pub fn compile(source: &str) -> Result<Self, String> {
         let compiled =
             LANGUAGE.compile_expression_owned(source.to_owned()).map_err(|error| explain(source, &error))?;
-        Ok(Self { source: source.into(), compiled: Arc::new(compiled) })
+        let shape = Arc::new(Shape::of(source));
+        Ok(Self { source: source.into(), compiled: Arc::new(compiled), shape })
     }
 
     /// Its source.
@@ -74,6 +145,9 @@ impl Expr {
     /// # Errors
     /// With MiniJinja's message, naming the expression.
     pub fn eval(&self, scope: &Value) -> Result<Value, String> {
+        if let Some(value) = self.shape.eval(scope) {
+            return Ok(value);
+        }
         let value = self.compiled.eval(scope).map_err(|error| explain(&self.source, &error))?;
         if value.is_undefined() {
             return Err(format!("`{}` is undefined", self.source));
@@ -228,6 +302,55 @@ mod tests {
         let scope = context! { body => () };
         // Whatever it costs, it ends; MiniJinja itself bounds `range`.
         let _ = Expr::compile(endless).unwrap().eval(&scope);
+    }
+
+    #[test]
+    fn shortcuts_give_what_the_machine_gives() {
+        let scope = context! {
+            a => "text", empty => "", number => 7, nothing => (), settings => context! { b => "x", none_of => () },
+        };
+        for source in [
+            "a",
+            "empty",
+            "number",
+            "nothing",
+            "settings.b",
+            "settings.none_of",
+            "settings",
+            "'it'",
+            "''",
+            "'a b'",
+            "12",
+            " a ",
+            "a or none",
+            "empty or none",
+            "empty or omit",
+            "settings.b or omit",
+            "number or none",
+            "nothing or omit",
+            "a or empty",
+            "missing",
+            "settings.missing",
+            "missing or none",
+            "nothing.b",
+            "true",
+            "none",
+            "omit",
+            "a.b",
+            "'it\\'s'",
+            "'a' ~ 'b'",
+            "'a' if a else 'b'",
+            "not a",
+            "007",
+            "99999999999999999999",
+        ] {
+            let expr = Expr::compile(source).unwrap();
+            let machine = expr.compiled.eval(&scope).ok().filter(|value| !value.is_undefined());
+            let given = expr.eval(&scope).ok();
+            let plain =
+                |value: &Option<Value>| value.as_ref().map(|value| (is_omitted(value), format!("{value:?}")));
+            assert_eq!(plain(&given), plain(&machine), "{source}");
+        }
     }
 
     #[test]

@@ -248,9 +248,11 @@ impl NativeHttp {
 
     async fn try_once(&self, job: &Job, gate: &Gate) -> (Verdict, Option<Reply>) {
         // What this channel can't carry is said before anybody is asked for a token.
-        if let Err(denied) = self.prepare(job, &self.scope(job)) {
-            return (*denied, None);
-        }
+        let mut scope = self.scope(job);
+        let mut request = match self.prepare(job, &scope) {
+            Ok(request) => request,
+            Err(denied) => return (*denied, None),
+        };
         let token = match self.senders.token(&self.wire).await {
             Ok(token) => token,
             Err(none) => return (self.without_token(&none), None),
@@ -261,12 +263,17 @@ impl NativeHttp {
         };
         turn.wait(&*self.wire.clock).await;
         turn.count();
-        // The times in it are those of this attempt.
-        let scope = self.scope(job);
-        let request = match self.signed(job, &scope, token.as_ref()) {
-            Ok(request) => request,
-            Err(denied) => return (*denied, None),
-        };
+        if self.wire.clock.unix_ms() != scope.unix_ms() {
+            // It has waited, and the times in it must be those of its sending.
+            scope = self.scope(job);
+            request = match self.prepare(job, &scope) {
+                Ok(request) => request,
+                Err(denied) => return (*denied, None),
+            };
+        }
+        if let Err(denied) = self.sign(job, &mut request, token.as_ref()) {
+            return (*denied, None);
+        }
         // A retry never reuses a connection: whatever broke the first may have broken all of its age.
         let exchange = self.wire.send(&request, identity(job), gate, job.attempt > 1, self.part_of(job));
         match tokio::time::timeout(self.wire.timeout, exchange).await {
@@ -308,14 +315,12 @@ impl NativeHttp {
         Part { purpose, like, id, words, token }
     }
 
-    /// The request with its credentials.
-    fn signed(&self, job: &Job, scope: &Scope, token: Option<&Token>) -> Result<HttpRequest, Box<Verdict>> {
-        let mut request = self.prepare(job, scope)?;
-        self.senders.apply(&mut request, token, job.id, self.wire.clock.unix_ms()).map_err(|error| {
+    /// Adds the credentials to the request.
+    fn sign(&self, job: &Job, request: &mut HttpRequest, token: Option<&Token>) -> Result<(), Box<Verdict>> {
+        self.senders.apply(request, token, job.id, self.wire.clock.unix_ms()).map_err(|error| {
             let message = format!("channel {}: {}", self.channel.name(), self.redact(&error.0));
             Box::new(Verdict::new(VerdictKind::Denied, message).with_code(Code::UpstreamUnauthorized))
-        })?;
-        Ok(request)
+        })
     }
 
     /// Its turn would come after the deadline, so that it isn't sent; the caller learns when it may come again.
