@@ -16,15 +16,15 @@ use super::serve::config_failure;
 use crate::cli::ServeFlags;
 use crate::{Ended, Failure, console, logging, signals};
 use clap::builder::RangedU64ValueParser;
-use commentd_acceptance::given_base_url;
+use commentd_acceptance::{Address, given_base_url};
 use commentd_contract::limits::{MAX_CONTENT_BYTES, MAX_DEADLINE_MS, MIN_DEADLINE_MS};
-use commentd_contract::{Addressing, IdempotencyKey, Var};
+use commentd_contract::{Addressing, IdempotencyKey, Outcome, Var};
 use commentd_delivery::id::Ids;
 use commentd_delivery::{Clock, Comment};
 use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::ids::SystemIds;
 use file::Item;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use reach::{Health, Reached};
 use secrecy::SecretString;
@@ -32,6 +32,10 @@ use send::{Hopeless, Posted};
 use show::Tally;
 use state::State;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Between two questions about what is unknown.
+const SETTLE_EVERY: Duration = Duration::from_millis(500);
 
 /// Post one comment, or a file of them, through the sidecar that holds the ledger, or without one.
 #[derive(clap::Args)]
@@ -68,6 +72,11 @@ pub struct PostArgs {
     #[arg(long, value_name = "MS", default_value_t = 10_000,
         value_parser = RangedU64ValueParser::<u64>::new().range(MIN_DEADLINE_MS..=MAX_DEADLINE_MS))]
     deadline_ms: u64,
+    /// Without a sidecar: how long to go on looking for comments whose outcome is unknown, in milliseconds from the
+    /// last answer. Lookups end with this command, and one that proves absence takes its time; 0 looks once
+    #[arg(long, value_name = "MS", default_value_t = 60_000,
+        value_parser = RangedU64ValueParser::<u64>::new().range(0..=MAX_DEADLINE_MS))]
+    settle_ms: u64,
     /// Comments of a file under way at once; 1 keeps their order
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = RangedU64ValueParser::<u64>::new().range(1..=100))]
@@ -183,12 +192,15 @@ async fn post(
         }
     };
     let lanes = usize::try_from(args.concurrency).unwrap_or(1);
+    let stop = stop.shared();
     let mut answers = std::pin::pin!(
-        futures_util::stream::iter(items).take_until(stop).map(posting).buffer_unordered(lanes)
+        futures_util::stream::iter(items).take_until(stop.clone()).map(posting).buffer_unordered(lanes)
     );
     let mut hopeless = None;
+    let mut unknown = Vec::new();
     while let Some(answer) = answers.next().await {
         match answer {
+            Ok(posted) if posted.outcome == Outcome::Unknown => unknown.push(posted),
             Ok(posted) => {
                 tally.count(&posted);
                 bar.suspend(|| tell(&posted, args.json));
@@ -201,6 +213,18 @@ async fn post(
             }
         }
     }
+    if reached.own.is_some() && hopeless.is_none() {
+        tokio::select! {
+            // Whatever was asked for is seen through and recorded; only the answer is lost.
+            () = stop => {}
+            () = settle(args, address, &clock, &mut unknown) => {}
+        }
+    }
+    for posted in &unknown {
+        tally.count(posted);
+        bar.suspend(|| tell(posted, args.json));
+        bar.inc(1);
+    }
     bar.finish_and_clear();
     if args.json {
         console::say(&tally.json());
@@ -210,6 +234,21 @@ async fn post(
     match hopeless {
         Some(Hopeless(reason)) => Err(Failure(reason)),
         None => Ok(tally.exit_code()),
+    }
+}
+
+/// Asks again for what is unknown until all of it is certain or the time is up. What turns out not to be there is sent
+/// by this, too: that is what asking again with a key means.
+async fn settle(args: &PostArgs, address: &Address, clock: &SystemClock, unknown: &mut [Posted]) {
+    let end = clock.now() + Duration::from_millis(args.settle_ms);
+    while clock.now() < end && unknown.iter().any(|posted| posted.outcome == Outcome::Unknown) {
+        tokio::time::sleep(SETTLE_EVERY).await;
+        for posted in unknown.iter_mut().filter(|posted| posted.outcome == Outcome::Unknown) {
+            // A sidecar that doesn't answer (any more) leaves it as it is.
+            if let Ok(again) = send::send(address, posted.item.clone(), args.deadline_ms).await {
+                *posted = again;
+            }
+        }
     }
 }
 
