@@ -1,6 +1,8 @@
 //! The targets.
 
 mod manifest;
+#[cfg(unix)]
+mod pipe;
 mod render;
 mod reply;
 mod request;
@@ -11,11 +13,14 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// All of them.
-pub const ALL: [Target; 4] = [
+pub const ALL: &[Target] = &[
     Target { name: "request", feed: request::feed, words: request::WORDS },
     Target { name: "manifest", feed: manifest::feed, words: manifest::WORDS },
     Target { name: "render", feed: render::feed, words: render::WORDS },
     Target { name: "reply", feed: reply::feed, words: reply::WORDS },
+    // Fed through a socket with a path.
+    #[cfg(unix)]
+    Target { name: "pipe", feed: pipe::feed, words: pipe::WORDS },
 ];
 
 /// What the built-in channels must be told: their settings without a default.
