@@ -57,9 +57,18 @@ impl Server {
 
     /// On this listener.
     pub fn on(listener: TcpListener, script: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
+        Self::until(Latch::default(), listener, script)
+    }
+
+    /// On this listener, until the latch is open: the first connection after that is thrown away, and then there is
+    /// nobody to connect to.
+    pub fn until(
+        over: Latch,
+        listener: TcpListener,
+        script: impl Fn(&mut Talk) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let seen = Shared::default();
-        let over = Latch::default();
         let (shared, ended, script) = (Arc::clone(&seen), over.clone(), Arc::new(script));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -252,9 +261,26 @@ pub struct Port(socket2::Socket);
 
 impl Port {
     pub fn take() -> Self {
+        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    fn at(address: SocketAddr) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        // Windows would let strangers in.
+        #[cfg(unix)]
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&address.into()).unwrap();
         Self(socket)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap().as_socket().unwrap()
+    }
+
+    /// The same port once more, for when whoever listens there first is gone: meanwhile nobody else can take it.
+    #[cfg(unix)]
+    pub fn again(&self) -> Self {
+        Self::at(self.address())
     }
 
     /// With so small a receive buffer that a comment has no room in it.
@@ -265,7 +291,7 @@ impl Port {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.0.local_addr().unwrap().as_socket().unwrap())
+        format!("http://{}", self.address())
     }
 
     pub fn listen(self) -> TcpListener {

@@ -1,5 +1,6 @@
 //! A hook's pipe that does what the comment's text tells it to, one client at a time, as the real one.
 
+use crate::misbehaving::Latch;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -15,25 +16,30 @@ pub struct Seen {
     pub at_once: usize,
     /// Clients that have left.
     pub left: usize,
+    /// What `status` calls false.
+    pub lacks: Option<&'static str>,
     last_task: String,
 }
 
 pub struct PipeServer {
     pub seen: Arc<Mutex<Seen>>,
+    /// What a comment that waits waits for.
+    pub free: Latch,
 }
 
 impl PipeServer {
     pub fn start(path: &Path) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let seen = Arc::<Mutex<Seen>>::default();
-        let shared = Arc::clone(&seen);
+        let free = Latch::default();
+        let (shared, awaited) = (Arc::clone(&seen), free.clone());
         std::thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
-                serve(&mut stream, &shared);
+                serve(&mut stream, &shared, &awaited);
                 shared.lock().unwrap().left += 1;
             }
         });
-        Self { seen }
+        Self { seen, free }
     }
 
     pub fn posted(&self) -> Vec<String> {
@@ -66,13 +72,17 @@ fn say(stream: &mut UnixStream, reply: &Value) {
     let _ = stream.write_all(&framed(reply));
 }
 
-fn serve(stream: &mut UnixStream, seen: &Mutex<Seen>) {
+fn serve(stream: &mut UnixStream, seen: &Mutex<Seen>, free: &Latch) {
     while let Some(request) = hear(stream) {
         let task_id = request["task_id"].as_str().unwrap().to_owned();
         let yes = json!({"v": 1, "ok": true, "error_code": 0, "error_message": "", "task_id": task_id,
             "data": {"hook_installed": true, "state_captured": true, "context_fresh": false}});
         if request["cmd"] != "comment" {
-            say(stream, &yes);
+            let mut status = yes;
+            if let Some(name) = seen.lock().unwrap().lacks {
+                status["data"][name] = json!(false);
+            }
+            say(stream, &status);
             continue;
         }
         assert!(request["allow_queue_fallback"] == false && request["execution_mode"] == "capture_thread");
@@ -103,6 +113,10 @@ fn serve(stream: &mut UnixStream, seen: &Mutex<Seen>) {
                 let frame = framed(&yes);
                 let _ = stream.write_all(&frame[..frame.len() / 2]);
                 return;
+            }
+            "waits" => {
+                free.wait();
+                say(stream, &yes);
             }
             "may still run" => say(stream, &no(30, "timeout (job may still be running)")),
             "hangs" => {
