@@ -138,3 +138,113 @@ async fn connect(name: &str) -> io::Result<Box<dyn Stream>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::future::Future;
+    use std::path::Path;
+
+    /// Far more than anything here takes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    type Server = Framed<Box<dyn Stream>, LengthDelimitedCodec>;
+
+    #[cfg(unix)]
+    fn name(directory: &Path) -> String {
+        directory.join("hook").to_str().unwrap().to_owned()
+    }
+
+    /// Makes the pipe at once; the future waits for its client.
+    #[cfg(unix)]
+    fn serve(name: &str) -> impl Future<Output = Server> + use<> {
+        let listener = tokio::net::UnixListener::bind(name).unwrap();
+        async move { framed(Box::new(listener.accept().await.unwrap().0)) }
+    }
+
+    #[cfg(windows)]
+    fn name(directory: &Path) -> String {
+        format!(r"\\.\pipe\commentd-{}", directory.file_name().unwrap().to_str().unwrap())
+    }
+
+    /// Makes the pipe at once, for one client as the hook does; the future waits for it.
+    #[cfg(windows)]
+    fn serve(name: &str) -> impl Future<Output = Server> + use<> {
+        use tokio::net::windows::named_pipe::ServerOptions;
+        let server = ServerOptions::new().max_instances(1).create(name).unwrap();
+        async move {
+            server.connect().await.unwrap();
+            framed(Box::new(server))
+        }
+    }
+
+    fn framed(stream: Box<dyn Stream>) -> Server {
+        Framed::new(stream, LengthDelimitedCodec::builder().little_endian().new_codec())
+    }
+
+    async fn connected(directory: &Path) -> (Pipe, Server) {
+        let name = name(directory);
+        let server = serve(&name);
+        let (pipe, server) = tokio::join!(Pipe::open(&name, LONG), server);
+        let Ok(pipe) = pipe else { panic!("no connection") };
+        (pipe, server)
+    }
+
+    fn bytes(json: &Value) -> Bytes {
+        json.to_string().into()
+    }
+
+    #[tokio::test]
+    async fn the_pipe_reads_past_the_reply_to_an_earlier_request() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut pipe, mut server) = connected(directory.path()).await;
+        let answers = async {
+            let asked = server.next().await.unwrap().unwrap();
+            server.send(bytes(&json!({"ok": false, "task_id": "before"}))).await.unwrap();
+            server.send(bytes(&json!({"ok": true, "task_id": "now"}))).await.unwrap();
+            asked
+        };
+        let (reply, asked) = tokio::join!(pipe.ask(bytes(&json!({"v": 1})), "now", LONG), answers);
+        assert!(reply.unwrap().ok);
+        assert_eq!(&asked[..], br#"{"v":1}"#);
+        assert!(pipe.is_alive());
+    }
+
+    #[tokio::test]
+    async fn the_pipe_is_late_while_the_hook_is_silent_and_broken_once_it_leaves_in_the_middle() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut pipe, mut server) = connected(directory.path()).await;
+        let patience = Duration::from_millis(20);
+        let late = pipe.ask(bytes(&json!({"v": 1})), "now", patience).await;
+        assert_eq!(late.unwrap_err(), Lost::Late(patience));
+        assert!(pipe.is_alive());
+        let leaves = async move {
+            for _ in 0..2 {
+                server.next().await.unwrap().unwrap();
+            }
+            let half = [&100_u32.to_le_bytes()[..], br#"{"ok": true"#].concat();
+            tokio::io::AsyncWriteExt::write_all(server.get_mut(), &half).await.unwrap();
+        };
+        let (broken, ()) = tokio::join!(pipe.ask(bytes(&json!({"v": 1})), "now", LONG), leaves);
+        assert!(matches!(broken.unwrap_err(), Lost::Broken(_)));
+        assert!(!pipe.is_alive());
+    }
+
+    #[tokio::test]
+    async fn a_pipe_that_nobody_made_is_absent() {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = Pipe::open(&name(directory.path()), LONG).await;
+        assert!(matches!(opened, Err(NoPipe::Absent(_))));
+    }
+
+    /// A Unix socket lets its clients queue instead.
+    #[cfg(windows)]
+    #[tokio::test]
+    async fn a_pipe_that_another_client_has_is_busy() {
+        let directory = tempfile::tempdir().unwrap();
+        let _connected = connected(directory.path()).await;
+        let opened = Pipe::open(&name(directory.path()), Duration::from_millis(100)).await;
+        assert!(matches!(opened, Err(NoPipe::Busy)));
+    }
+}
