@@ -95,11 +95,11 @@ impl Rig {
         let port = Port::take();
         let url = port.url();
         let server = Server::on(port.listen(), channel(Arc::clone(&posted)));
-        Self { _server: Some(server), ..Self::over(&url, posted, args) }
+        Self { _server: Some(server), ..Self::over("generic", &url, posted, args) }
     }
 
-    /// Before whatever is at this URL, which keeps this record.
-    fn over(url: &str, channel: Arc<Mutex<Vec<String>>>, args: &[&str]) -> Self {
+    /// Before whatever is at this URL, a channel of this kind that keeps this record.
+    fn over(kind: &str, url: &str, channel: Arc<Mutex<Vec<String>>>, args: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("hook.sock");
         let pipe = PipeServer::start(&socket);
@@ -107,7 +107,7 @@ impl Rig {
         let worker = format!("python3 '{script}' '{}'", directory.path().join("ui.txt").display());
         let mut all = vec!["--real-pipe-name", socket.to_str().unwrap(), "--real-ui-command", &worker];
         all.extend(args);
-        let sidecar = Sidecar::for_channel("generic", url, directory.path(), &all);
+        let sidecar = Sidecar::for_channel(kind, url, directory.path(), &all);
         Self { channel, pipe, sidecar, _server: None, directory }
     }
 

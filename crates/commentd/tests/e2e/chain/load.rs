@@ -2,7 +2,7 @@
 
 use super::{LATE, Rig, channel};
 use crate::misbehaving::{Latch, Port, Server, Talk, reply};
-use crate::support::{at, wait_at_most};
+use crate::support::{Board, at, wait_at_most};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -107,7 +107,7 @@ fn when_the_channel_dies_the_rest_go_by_the_hook_and_when_it_returns_by_itself_a
     let port = Port::take();
     let (url, again, over) = (port.url(), port.again(), Latch::default());
     let server = Server::until(over.clone(), port.listen(), dying(Arc::clone(&posted), over));
-    let rig = Rig::over(&url, posted, LATE);
+    let rig = Rig::over("generic", &url, posted, LATE);
     rig.is_well();
     let comments = comments();
     let told = batch(&rig, &comments);
@@ -139,7 +139,7 @@ fn when_the_channel_hangs_what_is_in_doubt_stays_so_and_none_of_it_goes_to_the_h
     let url = port.url();
     let _server = Server::on(port.listen(), hanging(Arc::clone(&posted)));
     let args = ["--native-timeout-ms", "1500", "--real-pipe-timeout-ms", "30000"];
-    let rig = Rig::over(&url, posted, &args);
+    let rig = Rig::over("generic", &url, posted, &args);
     rig.is_well();
     let comments = comments();
     let told = batch(&rig, &comments);
@@ -149,4 +149,32 @@ fn when_the_channel_hangs_what_is_in_doubt_stays_so_and_none_of_it_goes_to_the_h
     // Seven open the breaker; who waits for nothing then goes by the hook.
     assert!(count("native_http unknown") >= 7, "{counts:?}");
     assert!(count("real_hook delivered") > 0, "{counts:?}");
+}
+
+#[test]
+fn when_a_channel_hangs_that_can_be_looked_up_what_is_in_doubt_is_settled_there_and_not_by_the_hook() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = directory.path().join("faults.toml");
+    let requests: Vec<String> = (MIDDLE..=COMMENTS).map(|number| number.to_string()).collect();
+    let faults =
+        format!("[[fault]]\nkind = \"slow_headers\"\nhold_ms = 300000\nrequests = [{}]", requests.join(", "));
+    std::fs::write(&plan, faults).unwrap();
+    let board = Board::start(&["--faults", plan.to_str().unwrap()]);
+    let args = ["--native-timeout-ms", "1500", "--real-pipe-timeout-ms", "30000"];
+    let rig = Rig::over("board", &board.url, Posted::default(), &args);
+    rig.is_well();
+    let comments = comments();
+    let told = batch(&rig, &comments);
+    let texts = Board::comments(&board.url, "t");
+    rig.channel
+        .lock()
+        .unwrap()
+        .extend(texts.iter().map(|comment| comment["text"].as_str().unwrap().to_owned()));
+    let counts = judged(&rig, &comments, &told);
+    println!("the board hung in the middle of {COMMENTS}: {counts:?}");
+    // The board answers those before the middle; it holds each later one far longer than anybody waits.
+    let native = |outcome: &str| counts.get(&format!("native_http {outcome}")).copied().unwrap_or(0);
+    assert!(native("delivered") >= MIDDLE, "a lookup settles what is in doubt: {counts:?}");
+    assert!(native("delivered") + native("unknown") >= MIDDLE - 1 + 7, "{counts:?}");
+    assert!(counts.get("real_hook delivered").is_some_and(|count| *count > 0), "{counts:?}");
 }

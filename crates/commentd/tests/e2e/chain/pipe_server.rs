@@ -3,17 +3,20 @@
 use crate::misbehaving::Latch;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
+use std::mem::MaybeUninit;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What the pipe saw.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// The texts that it posted.
     pub posted: Vec<String>,
-    /// Comments that arrived while it worked on another.
+    /// Requests that arrived while it worked on a comment, on the same connection or another.
     pub at_once: usize,
+    is_at_work: bool,
     /// Clients that have left.
     pub left: usize,
     /// What `status` calls false.
@@ -32,11 +35,16 @@ impl PipeServer {
         let listener = UnixListener::bind(path).unwrap();
         let seen = Arc::<Mutex<Seen>>::default();
         let free = Latch::default();
-        let (shared, awaited) = (Arc::clone(&seen), free.clone());
+        let (shared, awaited, turn) = (Arc::clone(&seen), free.clone(), Arc::<Mutex<()>>::default());
         std::thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
-                serve(&mut stream, &shared, &awaited);
-                shared.lock().unwrap().left += 1;
+                let (seen, free, turn) = (Arc::clone(&shared), awaited.clone(), Arc::clone(&turn));
+                std::thread::spawn(move || {
+                    note_if_at_work(&stream, &seen);
+                    let _turn = turn.lock().unwrap();
+                    serve(&mut stream, &seen, &free);
+                    seen.lock().unwrap().left += 1;
+                });
             }
         });
         Self { seen, free }
@@ -72,6 +80,13 @@ fn say(stream: &mut UnixStream, reply: &Value) {
     let _ = stream.write_all(&framed(reply));
 }
 
+/// Waits until a client says something, and notes whether that was while a comment was at work.
+fn note_if_at_work(stream: &UnixStream, seen: &Mutex<Seen>) {
+    let said = socket2::SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+    let mut seen = seen.lock().unwrap();
+    seen.at_once += usize::from(seen.is_at_work && matches!(said, Ok(read) if read > 0));
+}
+
 fn serve(stream: &mut UnixStream, seen: &Mutex<Seen>, free: &Latch) {
     while let Some(request) = hear(stream) {
         let task_id = request["task_id"].as_str().unwrap().to_owned();
@@ -102,21 +117,28 @@ fn serve(stream: &mut UnixStream, seen: &Mutex<Seen>, free: &Latch) {
             "dies" => return,
             _ => {}
         }
-        seen.lock().unwrap().posted.push(content.to_owned());
-        // What arrives while this one is at work would show as bytes that wait.
+        {
+            let mut seen = seen.lock().unwrap();
+            seen.posted.push(content.to_owned());
+            seen.is_at_work = true;
+        }
+        // It takes a little, as the real one does: else nobody could come in between.
+        std::thread::park_timeout(Duration::from_millis(1));
+        if does == "waits" {
+            free.wait();
+        }
+        seen.lock().unwrap().is_at_work = false;
+        // What came meanwhile on this connection shows as bytes that wait.
         stream.set_nonblocking(true).unwrap();
-        seen.lock().unwrap().at_once += usize::from(matches!(stream.read(&mut [0]), Ok(read) if read > 0));
+        let said = socket2::SockRef::from(&*stream).peek(&mut [MaybeUninit::uninit()]);
         stream.set_nonblocking(false).unwrap();
+        seen.lock().unwrap().at_once += usize::from(matches!(said, Ok(read) if read > 0));
         match does {
             "posts and dies" => return,
             "is cut" => {
                 let frame = framed(&yes);
                 let _ = stream.write_all(&frame[..frame.len() / 2]);
                 return;
-            }
-            "waits" => {
-                free.wait();
-                say(stream, &yes);
             }
             "may still run" => say(stream, &no(30, "timeout (job may still be running)")),
             "hangs" => {

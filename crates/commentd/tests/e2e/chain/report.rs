@@ -23,7 +23,7 @@ fn accepted(rig: &Rig, texts: &[String], target_ms: &str) -> (Option<i32>, Value
 #[test]
 fn a_degraded_run_is_reported_by_provider_and_judged_by_the_same_rule() {
     let down = Port::take();
-    let rig = Rig::over(&down.url(), Default::default(), LATE);
+    let rig = Rig::over("generic", &down.url(), Default::default(), LATE);
     rig.is_well();
     let texts = |does: &dyn Fn(usize) -> &'static str| -> Vec<String> {
         (0..10).map(|number| format!("native=ok; hook={}; ui=ok; #{number}", does(number))).collect()
