@@ -80,8 +80,10 @@ pub trait Provider: Send + Sync {
     /// [`Provider::condition`]. Ends by itself. Dropping it has no effect.
     fn probe(&self) -> Pending<'_, Condition>;
 
-    /// What the channel carries of this delivery's id; empty if it carries none.
-    fn marker(&self, id: DeliveryId) -> String;
+    /// What the channel carries of this delivery's id; empty if it carries none, as by itself.
+    fn marker(&self, _id: DeliveryId) -> String {
+        String::new()
+    }
 
     /// Tries once.
     ///
@@ -92,8 +94,10 @@ pub trait Provider: Send + Sync {
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict>;
 
     /// Asks the channel whether the comment is there. Never has an effect there. `receipt` is the comment id that
-    /// a reply to the attempt gave, if its echo was ours; empty if there is none.
-    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding>;
+    /// a reply to the attempt gave, if its echo was ours; empty if there is none. By itself, nothing can be known.
+    fn look<'a>(&'a self, _job: &'a Job, _receipt: &'a str) -> Pending<'a, Finding> {
+        Box::pin(async { Finding::CannotBeKnown })
+    }
 
     /// Reads the job's target back: every comment that the channel shows there. For people; a text proves nothing.
     ///

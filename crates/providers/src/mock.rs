@@ -3,10 +3,10 @@
 use crate::condition::Condition;
 use crate::{Job, Pending, Provider, Rendered};
 use commentd_contract::{Code, ProviderName, VerdictKind};
-use commentd_delivery::lookup::{Finding, LookupAbility};
+use commentd_delivery::lookup::LookupAbility;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
-use commentd_delivery::{DeliveryId, Gate, Verdict};
+use commentd_delivery::{Gate, Verdict};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -87,10 +87,6 @@ impl Provider for Mock {
         Box::pin(async { Condition::GOOD })
     }
 
-    fn marker(&self, _id: DeliveryId) -> String {
-        String::new()
-    }
-
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
         Box::pin(async move {
             if !gate.pass() {
@@ -110,10 +106,6 @@ impl Provider for Mock {
             verdict.comment_id_is_ours = true;
             verdict
         })
-    }
-
-    fn look<'a>(&'a self, _job: &'a Job, _receipt: &'a str) -> Pending<'a, Finding> {
-        Box::pin(async { Finding::CannotBeKnown })
     }
 
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {

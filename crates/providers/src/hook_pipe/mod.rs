@@ -13,11 +13,10 @@ use crate::manifest::Item;
 use crate::{Job, Pending, Provider, Rendered};
 use bytes::Bytes;
 use commentd_contract::{Code, ProviderName, VerdictKind};
-use commentd_delivery::lookup::Finding;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
 use commentd_delivery::time::whole_ms;
-use commentd_delivery::{Clock, DeliveryId, Gate, Verdict};
+use commentd_delivery::{Clock, Gate, Verdict};
 use pipe::{Lost, NoPipe, Pipe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -331,10 +330,6 @@ impl Provider for HookPipe {
         Box::pin(self.ask_status())
     }
 
-    fn marker(&self, _id: DeliveryId) -> String {
-        String::new()
-    }
-
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
         Box::pin(async move {
             let began = self.clock.now();
@@ -344,16 +339,8 @@ impl Provider for HookPipe {
         })
     }
 
-    fn look<'a>(&'a self, _job: &'a Job, _receipt: &'a str) -> Pending<'a, Finding> {
-        Box::pin(async { Finding::CannotBeKnown })
-    }
-
     fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
         Box::pin(async { Err("the hook's pipe can't read comments back".into()) })
-    }
-
-    fn settles_within(&self) -> Option<Duration> {
-        None
     }
 
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {

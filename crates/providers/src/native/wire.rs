@@ -78,18 +78,6 @@ impl Wire {
         }
     }
 
-    /// Sends what carries a comment, once the gate lets it pass. Not bounded in time.
-    pub(super) async fn send(
-        &self,
-        request: &HttpRequest,
-        identity: Vec<(HeaderName, HeaderValue)>,
-        gate: &Gate,
-        fresh: bool,
-        part: Part<'_>,
-    ) -> Result<Reply, Failure> {
-        self.exchange(request, identity, gate, fresh, part).await
-    }
-
     /// Sends what has no effect at the channel, within the timeout.
     ///
     /// # Errors
@@ -98,7 +86,7 @@ impl Wire {
         // A read that a cache answers says what was there, not what is.
         let fresh = vec![(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
         let gate = Gate::new();
-        let exchange = self.exchange(request, fresh, &gate, false, part);
+        let exchange = self.send(request, fresh, &gate, false, part);
         match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(failure)) => Err(failure.message),
@@ -111,7 +99,9 @@ impl Wire {
         Connection::open(&*self.dialer, self.base.host(), self.base.port(), self.tls.as_ref()).await
     }
 
-    async fn exchange(
+    /// Sends a request once the gate lets it pass, on a new connection if `fresh`, with `more` headers beside its
+    /// own. Not bounded in time.
+    pub(super) async fn send(
         &self,
         request: &HttpRequest,
         more: Vec<(HeaderName, HeaderValue)>,

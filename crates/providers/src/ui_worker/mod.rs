@@ -21,12 +21,11 @@ use crate::condition::{Condition, Kept, Known};
 use crate::manifest::Item;
 use crate::{Job, Pending, Provider, Rendered};
 use commentd_contract::{Code, ProviderName, VerdictKind};
-use commentd_delivery::lookup::Finding;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::verdict::of_code;
-use commentd_delivery::{Clock, DeliveryId, Gate, Moment, Verdict};
+use commentd_delivery::{Clock, Gate, Moment, Verdict};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -312,10 +311,6 @@ impl Provider for UiWorker {
         Box::pin(self.ask_ping())
     }
 
-    fn marker(&self, _id: DeliveryId) -> String {
-        String::new()
-    }
-
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
         Box::pin(async move {
             let began = self.clock.now();
@@ -324,16 +319,8 @@ impl Provider for UiWorker {
         })
     }
 
-    fn look<'a>(&'a self, _job: &'a Job, _receipt: &'a str) -> Pending<'a, Finding> {
-        Box::pin(async { Finding::CannotBeKnown })
-    }
-
     fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
         Box::pin(async { Err("the UI worker can't read comments back".into()) })
-    }
-
-    fn settles_within(&self) -> Option<Duration> {
-        None
     }
 
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
