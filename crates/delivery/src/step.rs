@@ -5,6 +5,7 @@ use crate::lookup::{Finding, LookupAbility};
 use crate::time::Moment;
 use crate::verdict::Verdict;
 use commentd_contract::{Code, Outcome};
+use std::fmt;
 use std::time::Duration;
 
 /// A link of the chain, as far as decisions need to know it.
@@ -159,6 +160,35 @@ pub enum Action {
     Answer(Answer),
     /// Nothing more will happen.
     Finish,
+}
+
+/// In a few words, for example `settle 0 denied` or `answer unknown 56`: what traces and tests show.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Queue { link } => write!(f, "queue {link}"),
+            Action::Leave => f.write_str("leave"),
+            Action::Skip { link, verdict } => {
+                write!(f, "skip {link} {} {}", verdict.kind, verdict.code.number())
+            }
+            Action::RecordIntent { attempt, link } => write!(f, "intent {attempt}@{link}"),
+            Action::Send { attempt, link } => write!(f, "send {attempt}@{link}"),
+            Action::Cancel => f.write_str("cancel"),
+            Action::RecordSettling { attempt, verdict, resolves } => {
+                write!(f, "{} {attempt} {}", if *resolves { "resolve" } else { "settle" }, verdict.kind)
+            }
+            Action::Wake(moment) => write!(f, "wake {}", moment.since_start().as_millis()),
+            Action::Look { attempt, link } => write!(f, "look {attempt}@{link}"),
+            Action::Answer(answer) => {
+                write!(f, "answer {} {}", answer.outcome, answer.code.number())?;
+                if let Some(hint_ms) = answer.retry_after_ms {
+                    write!(f, " hint {hint_ms}")?;
+                }
+                f.write_str(if answer.recorded { "" } else { " unrecorded" })
+            }
+            Action::Finish => f.write_str("finish"),
+        }
+    }
 }
 
 /// What the caller is told.

@@ -8,7 +8,7 @@ use commentd_delivery::lookup::Finding;
 use commentd_delivery::machine::Machine;
 use commentd_delivery::step::{Action, Event, Plan};
 use proptest::prelude::*;
-use support::{BOTH, PLAIN, Purse, SEARCHABLE, after, at, plan, verdict, word};
+use support::{BOTH, PLAIN, Purse, SEARCHABLE, after, at, plan, verdict};
 
 fn any_event() -> impl Strategy<Value = Event> {
     let verdicts = || proptest::sample::select(VerdictKind::ALL.to_vec()).prop_map(verdict);
@@ -47,7 +47,7 @@ proptest! {
         for (event, wait) in events {
             now += wait;
             for action in machine.step(event, at(now), &mut Purse::of(1)) {
-                prop_assert!(!finished, "{} after the end", word(&action));
+                prop_assert!(!finished, "{action} after the end");
                 match action {
                     Action::RecordIntent { attempt, .. } => intents.push(attempt),
                     Action::Send { attempt, .. } => {

@@ -134,37 +134,9 @@ impl Shared for Purse {
     }
 }
 
-/// One action in a few words, for example `settle 0 denied` or `answer unknown 56`.
-pub(crate) fn word(action: &Action) -> String {
-    match action {
-        Action::Queue { link } => format!("queue {link}"),
-        Action::Leave => "leave".into(),
-        Action::Skip { link, verdict } => format!("skip {link} {} {}", verdict.kind, verdict.code.number()),
-        Action::RecordIntent { attempt, link } => format!("intent {attempt}@{link}"),
-        Action::Send { attempt, link } => format!("send {attempt}@{link}"),
-        Action::Cancel => "cancel".into(),
-        Action::RecordSettling { attempt, verdict, resolves } => {
-            format!("{} {attempt} {}", if *resolves { "resolve" } else { "settle" }, verdict.kind)
-        }
-        Action::Wake(moment) => format!("wake {}", moment.since_start().as_millis()),
-        Action::Look { attempt, link } => format!("look {attempt}@{link}"),
-        Action::Answer(answer) => {
-            let mut text = format!("answer {} {}", answer.outcome, answer.code.number());
-            if let Some(hint_ms) = answer.retry_after_ms {
-                let _ = write!(text, " hint {hint_ms}");
-            }
-            if !answer.recorded {
-                text.push_str(" unrecorded");
-            }
-            text
-        }
-        Action::Finish => "finish".into(),
-    }
-}
-
 /// All actions of a step, parted by commas.
 pub(crate) fn words(actions: &[Action]) -> String {
-    actions.iter().map(word).collect::<Vec<_>>().join(", ")
+    actions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether `actual` reads as `expected`, where `?` in the latter stands for any one word.

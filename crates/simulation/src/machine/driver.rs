@@ -4,7 +4,7 @@
 use super::channel::FOREIGN;
 use super::history::{Coming, Flight, Kept, Planted, World};
 use super::promise::{self, Row, comes_to};
-use super::{Purse, verdict, word};
+use super::{Purse, verdict};
 use commentd_contract::VerdictKind;
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::machine::Machine;
@@ -18,7 +18,7 @@ impl World {
         let event_text = if self.traced { format!("{event:.0?}") } else { String::new() };
         let actions = machine.step(event, self.local(), purse);
         self.note(|| {
-            let words: Vec<String> = actions.iter().map(word).collect();
+            let words: Vec<String> = actions.iter().map(ToString::to_string).collect();
             format!("{} → {}", shortened(&event_text), words.join(", "))
         });
         actions.into_iter().try_for_each(|action| self.act(action))
@@ -30,7 +30,7 @@ impl World {
 
     fn act(&mut self, action: Action) -> Kept {
         if self.finished {
-            return Err(format!("after its end it asks for {}", word(&action)));
+            return Err(format!("after its end it asks for {action}"));
         }
         match action {
             Action::Queue { link } => {

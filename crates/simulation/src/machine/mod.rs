@@ -15,9 +15,8 @@ mod promise;
 
 use commentd_contract::VerdictKind;
 use commentd_delivery::breaker::Pass;
-use commentd_delivery::step::{Action, Shared};
+use commentd_delivery::step::Shared;
 use commentd_delivery::{Moment, Verdict};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// This many milliseconds.
@@ -77,33 +76,5 @@ impl Shared for Purse {
         let granted = self.retries > 0;
         self.retries = self.retries.saturating_sub(1);
         granted
-    }
-}
-
-/// One action in a few words, for example `settle 0 denied` or `answer unknown 56`.
-fn word(action: &Action) -> String {
-    match action {
-        Action::Queue { link } => format!("queue {link}"),
-        Action::Leave => "leave".into(),
-        Action::Skip { link, verdict } => format!("skip {link} {} {}", verdict.kind, verdict.code.number()),
-        Action::RecordIntent { attempt, link } => format!("intent {attempt}@{link}"),
-        Action::Send { attempt, link } => format!("send {attempt}@{link}"),
-        Action::Cancel => "cancel".into(),
-        Action::RecordSettling { attempt, verdict, resolves } => {
-            format!("{} {attempt} {}", if *resolves { "resolve" } else { "settle" }, verdict.kind)
-        }
-        Action::Wake(moment) => format!("wake {}", moment.since_start().as_millis()),
-        Action::Look { attempt, link } => format!("look {attempt}@{link}"),
-        Action::Answer(answer) => {
-            let mut text = format!("answer {} {}", answer.outcome, answer.code.number());
-            if let Some(hint_ms) = answer.retry_after_ms {
-                let _ = write!(text, " hint {hint_ms}");
-            }
-            if !answer.recorded {
-                text.push_str(" unrecorded");
-            }
-            text
-        }
-        Action::Finish => "finish".into(),
     }
 }
