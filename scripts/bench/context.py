@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from . import Refused
+from . import Refused, figures
 
 OHA = "1.16.0"
 
@@ -25,7 +25,7 @@ class Build:
     dist: bool
 
     def subject(self, name):
-        return f"{name} {self.name}".strip()
+        return figures.of(self.name, name)
 
 
 @dataclass

@@ -18,6 +18,11 @@ def differences(ours, theirs):
     return [mine - other for mine, other in zip(ours, theirs, strict=True)]
 
 
+def of(build, what):
+    """A name with that of its build, where there are several."""
+    return f"{what} [{build}]" if build else what
+
+
 def number(value):
     """As many digits as carry something."""
     if value is None:
@@ -45,13 +50,15 @@ class Goal:
     """A figure, what it should be and what it must be."""
 
     what: str
-    reached: float
+    reached: float | None
     goal: float
-    floor: float
+    floor: float | None
     unit: str = ""
     at_least: bool = False
 
     def verdict(self):
+        if self.reached is None:
+            return "can't be told"
         for word, limit in (("goal", self.goal), ("floor", self.floor)):
             if limit is not None and (self.reached >= limit if self.at_least else self.reached <= limit):
                 return word

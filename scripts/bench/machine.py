@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
 import time
 from pathlib import Path
 
@@ -22,6 +23,22 @@ def allow_many_files():
 def load_average():
     """Of the last minute: how many tasks ran or waited to run."""
     return os.getloadavg()[0]
+
+
+def cores():
+    return len(os.sched_getaffinity(0))
+
+
+def busy_s():
+    """Processor seconds since boot that weren't idle, of all programs, and those that a hypervisor took away."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def version(args):
+    """What a program says of its version, in a word or two."""
+    ran = subprocess.run([str(arg) for arg in args], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return (ran.stdout + ran.stderr).strip().removeprefix("nginx version: ")
 
 
 def processor():
@@ -46,7 +63,7 @@ def filesystem(folder):
 def describe(folder):
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load_at_start": load_average(),

@@ -19,14 +19,18 @@ def document(results, modules, failures):
     if first:
         lines += machine_lines(first["machine"])
     lines += ["- command: `scripts/bench-hop`; one part again: `scripts/bench-hop --only hop`", ""]
-    lines += goals_section(kept, modules)
     for name, module in modules.items():
         lines += [f"## {module.TITLE if module else name.capitalize()}", ""]
         if kept[name]:
-            lines += [f"Measured {kept[name]['at']}: `{kept[name]['command']}`", ""]
+            lines += [
+                f"Measured {kept[name]['at']} by `{kept[name]['command']}`; load average before "
+                f"{kept[name]['machine']['load_at_start']:.2f}.",
+                "",
+            ]
             lines += module.section(kept[name]["result"]) + [""]
         else:
             lines += ["Not run.", ""]
+    lines += goals_section(kept, modules)
     if failures:
         lines += ["## What failed", ""] + [f"- {failure}" for failure in failures] + [""]
     return "\n".join(lines)
@@ -38,7 +42,6 @@ def machine_lines(machine):
         f"- machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB; "
         f"{machine['system']}",
         f"- disk of the ledgers: {disk['device']}, {disk['type']}",
-        f"- load average of the last minute at the start: {machine['load_at_start']:.2f}",
     ]
 
 
@@ -50,10 +53,9 @@ def goals_section(kept, modules):
     if not goals:
         return []
     lines = ["## Goals", ""]
-    lines += figures.table(["figure", "reached", "goal", "floor", "which"], [goal.row() for goal in goals])
+    lines += figures.table(["figure", "measured", "goal", "floor", "reached"], [goal.row() for goal in goals])
     return lines + [
         "",
-        "*goal*: what it should be; *floor*: what it must be at least. What the figures mean stands below, part by "
-        "part.",
+        "*goal*: what it should be; *floor*: what it must be. What the figures mean stands above, part by part.",
         "",
     ]
