@@ -151,7 +151,7 @@ def latency(runs, settings):
         f"At a fixed {settings['rate']:,} calls a second for {settings['rate_seconds']} s, over "
         f"{settings['connections']} kept connections. Time counts from the moment at which a call was to leave, "
         "whether or not a connection was free (oha's `--latency-correction`; its timer ticks once a millisecond, so "
-        "that calls leave in pairs).",
+        "that calls leave in pairs). The first call on each connection pays for connecting, which p99.9 may show.",
         "",
     ]
     names = runs.names("rate")
