@@ -2,6 +2,7 @@
 
 use super::error::OpenError;
 use crate::Stamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
@@ -84,6 +85,8 @@ fn open_with(path: &Path, stamp: Stamp, steps: &[&str]) -> Result<Connection, Op
     let connection = Connection::open_with_flags(path, flags).map_err(store)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(store)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    // Otherwise SQLite looks at the values that are bound, and so compiles some statements anew for each use.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(store)?;
     let version = identify(&connection, path, stamp, steps)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(store)?;
