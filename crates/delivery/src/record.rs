@@ -6,6 +6,7 @@ use crate::sabotage::{Rule, is_off};
 use crate::verdict::{Effect, Verdict};
 use commentd_contract::{Code, Outcome, ProviderName, VerdictKind};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A key as the ledger knows it: the caller's configured name, the caller's key, and the place in the batch
 /// (0 for a single request).
@@ -76,7 +77,7 @@ pub struct AttemptRecord {
     /// From 1, over the delivery's whole life.
     pub number: u32,
     /// Where it was sent.
-    pub destination: Destination,
+    pub destination: Arc<Destination>,
     /// What the channel carries of the delivery id; empty if it carries none.
     pub marker: String,
     /// Wall time of the intent, in milliseconds since 1970.
@@ -104,7 +105,7 @@ pub struct DeliveryRecord {
     /// What its comment is.
     pub fingerprint: Fingerprint,
     /// The comment; `None` after it was forgotten.
-    pub comment: Option<Comment>,
+    pub comment: Option<Arc<Comment>>,
     /// The trace of the request that made it.
     pub trace_id: String,
     /// Wall time, in milliseconds since 1970.

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 /// What every ledger operation returns. Dropping it does not undo the operation: what was asked for is done or
 /// not, and only the answer is lost.
@@ -52,7 +53,7 @@ pub struct Opening {
     /// What the comment is.
     pub fingerprint: Fingerprint,
     /// The comment.
-    pub comment: Comment,
+    pub comment: Arc<Comment>,
     /// The trace of the request.
     pub trace_id: String,
     /// The first attempt; its `number` is 1 and its `verdict` and `resolution` are `None`.

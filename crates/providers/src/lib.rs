@@ -61,7 +61,7 @@ pub trait Provider: Send + Sync {
     fn name(&self) -> ProviderName;
 
     /// Where its attempts go, for the record.
-    fn destination(&self) -> &Destination;
+    fn destination(&self) -> &Arc<Destination>;
 
     /// What the delivery machine needs to know of it.
     fn link(&self) -> Link;

@@ -7,7 +7,7 @@ use commentd_delivery::lookup::LookupAbility;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
 use commentd_delivery::{Gate, Verdict};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How the mock behaves.
@@ -27,20 +27,20 @@ pub struct MockOptions {
 #[derive(Debug)]
 pub struct Mock {
     options: MockOptions,
-    destination: Destination,
+    destination: Arc<Destination>,
     random: Mutex<fastrand::Rng>,
 }
 
 impl Mock {
     /// A mock that behaves so.
     pub fn new(options: MockOptions) -> Self {
-        let destination = Destination {
+        let destination = Arc::new(Destination {
             provider: ProviderName::Mock,
             channel: String::new(),
             base_url: String::new(),
             account: String::new(),
             manifest_version: 0,
-        };
+        });
         Self { options, destination, random: Mutex::new(fastrand::Rng::with_seed(options.seed)) }
     }
 
@@ -57,7 +57,7 @@ impl Provider for Mock {
         ProviderName::Mock
     }
 
-    fn destination(&self) -> &Destination {
+    fn destination(&self) -> &Arc<Destination> {
         &self.destination
     }
 

@@ -59,7 +59,7 @@ impl Provider for Measured {
     fn name(&self) -> ProviderName {
         self.provider.name()
     }
-    fn destination(&self) -> &Destination {
+    fn destination(&self) -> &Arc<Destination> {
         self.provider.destination()
     }
     fn link(&self) -> Link {

@@ -4,6 +4,7 @@ use super::sample::{attempt, id, opening, settling, verdict};
 use crate::{End, Filter, Find, Ledger, LedgerError, Opened, Settled, Settling};
 use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::record::{DeliveryRecord, Resolution, ResolvedBy, interrupted};
+use std::sync::Arc;
 
 const SETTLED_MS: u64 = 1_700_000_001_000;
 
@@ -54,7 +55,7 @@ pub(super) async fn recovery_ends_what_was_open(ledger: &dyn Ledger) {
 pub(super) async fn recovery_keeps_the_chain(ledger: &dyn Ledger) {
     settled(ledger, 1, VerdictKind::NotSent, SETTLED_MS).await;
     let mut elsewhere = attempt(2);
-    elsewhere.destination.provider = ProviderName::RealHook;
+    Arc::make_mut(&mut elsewhere.destination).provider = ProviderName::RealHook;
     ledger.intend(id(1), elsewhere.clone()).await.unwrap();
     assert_eq!(ledger.recover(SETTLED_MS + 1).await, Ok(vec![id(1)]));
     let record = record(ledger, 1).await;

@@ -6,6 +6,7 @@ use commentd_contract::limits::MAX_CONTENT_BYTES;
 use commentd_contract::{Code, Outcome, ProviderName, Var, VerdictKind};
 use commentd_delivery::record::{DeliveryRecord, KeyRef};
 use commentd_delivery::{Fingerprint, Verdict};
+use std::sync::Arc;
 
 pub(super) async fn records_come_back_whole(ledger: &dyn Ledger) {
     let asked = opening(1);
@@ -37,9 +38,10 @@ pub(super) async fn records_come_back_whole(ledger: &dyn Ledger) {
     };
     ledger.settle(settling(1, 1, full.clone())).await.unwrap();
     let mut second = attempt(2);
-    second.destination.provider = ProviderName::RealUi;
-    second.destination.channel = String::new();
-    second.destination.manifest_version = u32::MAX;
+    let to = Arc::make_mut(&mut second.destination);
+    to.provider = ProviderName::RealUi;
+    to.channel = String::new();
+    to.manifest_version = u32::MAX;
     ledger.intend(id(1), second.clone()).await.unwrap();
     expected.attempts[0].verdict = Some(full);
     expected.attempts.push(second);
@@ -48,13 +50,14 @@ pub(super) async fn records_come_back_whole(ledger: &dyn Ledger) {
 
 pub(super) async fn large_and_odd_content_comes_back(ledger: &dyn Ledger) {
     let mut large = opening(1);
-    large.comment.content = "好".repeat(MAX_CONTENT_BYTES / 3);
+    Arc::make_mut(&mut large.comment).content = "好".repeat(MAX_CONTENT_BYTES / 3);
     let mut odd = opening(2);
-    odd.comment.content = "\0 ' \" \\ \u{1f600}\u{200d} \r\n '; DROP TABLE deliveries; --".into();
+    Arc::make_mut(&mut odd.comment).content =
+        "\0 ' \" \\ \u{1f600}\u{200d} \r\n '; DROP TABLE deliveries; --".into();
     odd.trace_id = "a\0b".into();
     odd.fingerprint = Fingerprint([0; 32]);
     odd.key = KeyRef { caller: "ö'".into(), key: "~!@#$%^&*()".into(), item: 999 };
-    let vars = &mut odd.comment.addressing.vars;
+    let vars = &mut Arc::make_mut(&mut odd.comment).addressing.vars;
     vars.insert("most".into(), Var::Number(u64::MAX.into()));
     vars.insert("least".into(), Var::Number(i64::MIN.into()));
     for (name, number) in [("small", 5e-324), ("sum", 0.1 + 0.2), ("odd", 1.234_567_890_123_456_7e22)] {

@@ -4,6 +4,7 @@ use crate::{End, Opening, Settling};
 use commentd_contract::{Addressing, ProviderName, Var, VerdictKind};
 use commentd_delivery::record::{AttemptRecord, Destination, KeyRef};
 use commentd_delivery::{Comment, DeliveryId, Verdict};
+use std::sync::Arc;
 
 /// The id of delivery `n`.
 pub fn id(n: u64) -> DeliveryId {
@@ -16,13 +17,13 @@ pub fn id(n: u64) -> DeliveryId {
 pub fn attempt(number: u32) -> AttemptRecord {
     AttemptRecord {
         number,
-        destination: Destination {
+        destination: Arc::new(Destination {
             provider: ProviderName::NativeHttp,
             channel: "wordpress".into(),
             base_url: "https://blog.example".into(),
             account: "Ann".into(),
             manifest_version: 3,
-        },
+        }),
         marker: "urn:marker".into(),
         started_ms: 1_700_000_000_000 + u64::from(number),
         verdict: None,
@@ -40,7 +41,7 @@ pub fn opening(n: u64) -> Opening {
         id: id(n),
         key: KeyRef { caller: "bot".into(), key: format!("key-{n}"), item: 0 },
         fingerprint: comment.fingerprint(1),
-        comment,
+        comment: Arc::new(comment),
         trace_id: format!("trace-{n}"),
         intent: attempt(1),
     }

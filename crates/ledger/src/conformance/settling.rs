@@ -5,6 +5,7 @@ use crate::{End, Find, Ledger, LedgerError, Opening, Settled, Settling};
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::Verdict;
 use commentd_delivery::record::{DeliveryRecord, Resolution, ResolvedBy};
+use std::sync::Arc;
 
 const LATER_MS: u64 = 1_700_000_600_000;
 
@@ -157,11 +158,11 @@ pub(super) async fn a_comment_belongs_to_one_delivery(ledger: &dyn Ledger) {
 
     // The same number elsewhere is another comment.
     let mut elsewhere = Opening { intent: attempt(1), ..opening(5) };
-    elsewhere.intent.destination.base_url = "https://other.example".into();
+    Arc::make_mut(&mut elsewhere.intent.destination).base_url = "https://other.example".into();
     ledger.open(elsewhere).await.unwrap();
     assert_eq!(ledger.settle(delivered(5, "7")).await, Ok(Settled::Recorded));
     let mut other_channel = Opening { intent: attempt(1), ..opening(6) };
-    other_channel.intent.destination.channel = "waline".into();
+    Arc::make_mut(&mut other_channel.intent.destination).channel = "waline".into();
     ledger.open(other_channel).await.unwrap();
     assert_eq!(ledger.settle(delivered(6, "7")).await, Ok(Settled::Recorded));
 }

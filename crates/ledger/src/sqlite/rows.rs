@@ -8,6 +8,7 @@ use commentd_delivery::{DeliveryId, Fingerprint};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, Row, ToSql, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 
 /// The columns of a delivery, in the order in which [`head`] reads them.
 macro_rules! select_deliveries {
@@ -39,7 +40,7 @@ pub(super) fn insert_delivery(
     connection: &Connection,
     opening: &crate::Opening,
 ) -> Result<Option<i64>, Fault> {
-    let comment = json(&opening.comment)?;
+    let comment = json(&*opening.comment)?;
     let mut statement = connection.prepare_cached(
         "INSERT INTO deliveries \
          (id, caller, key, item, fingerprint, trace_id, created_ms, settled_ms, outcome) \
@@ -118,7 +119,7 @@ fn head(row: &Row<'_>) -> Result<DeliveryRecord, Fault> {
         trace_id: row.get(6)?,
         created_ms: record_ms(row.get(7)?),
         settled_ms: row.get::<_, Option<i64>>(8)?.map(record_ms),
-        comment: comment.as_deref().map(parsed).transpose()?,
+        comment: comment.as_deref().map(parsed).transpose()?.map(Arc::new),
         attempts: Vec::new(),
     })
 }
@@ -143,14 +144,14 @@ fn attempt(row: &Row<'_>) -> Result<AttemptRecord, Fault> {
     let resolution: Option<String> = row.get(9)?;
     Ok(AttemptRecord {
         number: row.get(0)?,
-        destination: Destination {
+        destination: Arc::new(Destination {
             provider: ProviderName::parse(&provider)
                 .ok_or_else(|| Fault::Unreadable(format!("a record names a provider {provider:?}")))?,
             channel: row.get(2)?,
             base_url: row.get(3)?,
             account: row.get(4)?,
             manifest_version: row.get(5)?,
-        },
+        }),
         marker: row.get(6)?,
         started_ms: record_ms(row.get(7)?),
         verdict: verdict.as_deref().map(parsed).transpose()?,

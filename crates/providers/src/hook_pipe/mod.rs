@@ -56,7 +56,7 @@ pub struct HookOptions {
 /// The provider.
 pub struct HookPipe {
     options: HookOptions,
-    destination: Destination,
+    destination: Arc<Destination>,
     clock: Arc<dyn Clock>,
     slot: Arc<Mutex<Slot>>,
     condition: Kept,
@@ -75,13 +75,13 @@ struct Slot {
 impl HookPipe {
     /// A provider over this pipe. Connects when there is something to do.
     pub fn new(options: HookOptions, clock: Arc<dyn Clock>) -> Self {
-        let destination = Destination {
+        let destination = Arc::new(Destination {
             provider: ProviderName::RealHook,
             channel: String::new(),
             base_url: options.pipe_name.clone(),
             account: String::new(),
             manifest_version: 0,
-        };
+        });
         Self {
             options,
             destination,
@@ -300,7 +300,7 @@ impl Provider for HookPipe {
         ProviderName::RealHook
     }
 
-    fn destination(&self) -> &Destination {
+    fn destination(&self) -> &Arc<Destination> {
         &self.destination
     }
 

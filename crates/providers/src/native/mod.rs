@@ -69,7 +69,7 @@ pub struct NativeHttp {
     senders: Credentials,
     /// Who we are for lookups.
     readers: Credentials,
-    destination: Destination,
+    destination: Arc<Destination>,
     turns: Turns,
     condition: Kept,
 }
@@ -85,13 +85,13 @@ impl NativeHttp {
         timeout: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, String> {
-        let destination = Destination {
+        let destination = Arc::new(Destination {
             provider: ProviderName::NativeHttp,
             channel: channel.name().to_owned(),
             base_url: base.shown(),
             account: channel.account().to_owned(),
             manifest_version: channel.version(),
-        };
+        });
         // Whether it is up, the first attempt shows. That it isn't able, only a channel with a probe can say.
         let capability = if channel.has_probe() { Known::Unasked } else { Known::Yes };
         let condition = Kept::new(Condition { health: Known::Unasked, capability });
@@ -465,7 +465,7 @@ impl Provider for NativeHttp {
         ProviderName::NativeHttp
     }
 
-    fn destination(&self) -> &Destination {
+    fn destination(&self) -> &Arc<Destination> {
         &self.destination
     }
 

@@ -60,7 +60,7 @@ pub fn split_command(text: &str) -> Option<Vec<String>> {
 /// The provider.
 pub struct UiWorker {
     options: UiOptions,
-    destination: Destination,
+    destination: Arc<Destination>,
     clock: Arc<dyn Clock>,
     seat: Mutex<Seat>,
     condition: Kept,
@@ -80,13 +80,13 @@ struct Seat {
 impl UiWorker {
     /// A provider that runs this command, as soon as it is asked for something.
     pub fn new(options: UiOptions, clock: Arc<dyn Clock>) -> Self {
-        let destination = Destination {
+        let destination = Arc::new(Destination {
             provider: ProviderName::RealUi,
             channel: String::new(),
             base_url: String::new(),
             account: String::new(),
             manifest_version: 0,
-        };
+        });
         Self { options, destination, clock, seat: Mutex::default(), condition: Kept::default() }
     }
 
@@ -281,7 +281,7 @@ impl Provider for UiWorker {
         ProviderName::RealUi
     }
 
-    fn destination(&self) -> &Destination {
+    fn destination(&self) -> &Arc<Destination> {
         &self.destination
     }
 

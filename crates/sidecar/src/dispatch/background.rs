@@ -94,6 +94,6 @@ async fn board(inner: &Arc<Inner>, id: DeliveryId, seat: LookingSeat) {
     };
     // Whoever has it in flight looks on by itself.
     if let Seat::Pilot(flight, commands) = inner.flights.join(&record.key, record.fingerprint) {
-        inner.tasks.spawn(run::look_up(Arc::clone(inner), flight, commands, record, Arc::new(comment), seat));
+        inner.tasks.spawn(run::look_up(Arc::clone(inner), flight, commands, record, comment, seat));
     }
 }

@@ -12,7 +12,6 @@ use commentd_providers::Job;
 use commentd_providers::manifest::Item;
 use commentd_providers::manifest::language::plain;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a channel that states no `settles_within` is given before a person may say that a comment isn't
@@ -92,7 +91,7 @@ impl Dispatcher {
             .ok_or_else(|| format!("it was sent to {}, which isn't configured any more", place(attempt)))?;
         let job = Job {
             id: record.id,
-            comment: Arc::new(comment),
+            comment,
             trace_id: record.trace_id.clone(),
             attempt: attempt.number,
             deadline: self.inner.clock.now(),

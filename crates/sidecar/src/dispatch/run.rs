@@ -471,7 +471,7 @@ impl Run {
         self.link = link;
         let intent = AttemptRecord {
             number: number(attempt),
-            destination: provider.destination().clone(),
+            destination: Arc::clone(provider.destination()),
             marker: provider.marker(self.id),
             started_ms: self.inner.clock.unix_ms(),
             verdict: None,
@@ -488,7 +488,7 @@ impl Run {
             id,
             key: self.key.clone(),
             fingerprint: self.flight.fingerprint,
-            comment: Comment::clone(&self.comment),
+            comment: Arc::clone(&self.comment),
             trace_id: self.trace_id.clone(),
             intent,
         };

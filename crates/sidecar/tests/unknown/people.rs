@@ -20,7 +20,7 @@ fn says(outcome: Outcome, comment_id: &str) -> ResolveRequest {
     ResolveRequest { outcome, comment_id: comment_id.into(), by: "Ann".into() }
 }
 
-fn here() -> commentd_delivery::record::Destination {
+fn here() -> std::sync::Arc<commentd_delivery::record::Destination> {
     destination(ProviderName::NativeHttp, "http://here")
 }
 

@@ -18,7 +18,7 @@ fn native() -> Arc<Channel> {
     Channel::new(ProviderName::NativeHttp, HERE)
 }
 
-fn here() -> commentd_delivery::record::Destination {
+fn here() -> std::sync::Arc<commentd_delivery::record::Destination> {
     destination(ProviderName::NativeHttp, HERE)
 }
 

@@ -35,7 +35,7 @@ pub(crate) enum Does {
 
 /// A channel that carries markers.
 pub(crate) struct Channel {
-    destination: Destination,
+    destination: Arc<Destination>,
     pub(crate) does: Mutex<Does>,
     /// Comment ids by what they are known by: delivery id or receipt.
     pub(crate) stored: Mutex<HashMap<String, String>>,
@@ -69,14 +69,14 @@ impl Channel {
     }
 }
 
-pub(crate) fn destination(provider: ProviderName, base_url: &str) -> Destination {
-    Destination {
+pub(crate) fn destination(provider: ProviderName, base_url: &str) -> Arc<Destination> {
+    Arc::new(Destination {
         provider,
         channel: "fake".into(),
         base_url: base_url.into(),
         account: String::new(),
         manifest_version: 1,
-    }
+    })
 }
 
 fn stored_as(comment_id: &str) -> Verdict {
@@ -91,7 +91,7 @@ impl Provider for Channel {
         self.destination.provider
     }
 
-    fn destination(&self) -> &Destination {
+    fn destination(&self) -> &Arc<Destination> {
         &self.destination
     }
 
@@ -218,7 +218,7 @@ pub(crate) fn comment(n: u8) -> Comment {
     Comment { content: format!("comment {n}"), addressing }
 }
 
-pub(crate) fn intent(number: u32, destination: Destination) -> AttemptRecord {
+pub(crate) fn intent(number: u32, destination: Arc<Destination>) -> AttemptRecord {
     AttemptRecord {
         number,
         destination,
@@ -229,12 +229,12 @@ pub(crate) fn intent(number: u32, destination: Destination) -> AttemptRecord {
     }
 }
 
-pub(crate) fn opening(n: u8, destination: Destination) -> Opening {
+pub(crate) fn opening(n: u8, destination: Arc<Destination>) -> Opening {
     Opening {
         id: id(n),
         key: key(n),
         fingerprint: comment(n).fingerprint(1),
-        comment: comment(n),
+        comment: Arc::new(comment(n)),
         trace_id: format!("trace-{n}"),
         intent: intent(1, destination),
     }

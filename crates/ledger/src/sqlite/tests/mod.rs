@@ -49,7 +49,7 @@ fn hold(ledger: &SqliteLedger) -> (mpsc::Sender<()>, crate::Pending<'_, ()>) {
 
 fn with_content(n: u64, content: String) -> Opening {
     let mut opening = opening(n);
-    opening.comment.content = content;
+    Arc::make_mut(&mut opening.comment).content = content;
     opening
 }
 
