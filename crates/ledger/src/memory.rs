@@ -6,10 +6,12 @@ use crate::{
     Stamp,
 };
 use commentd_contract::Outcome;
-use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use commentd_delivery::{Comment, DeliveryId, Fingerprint};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A ledger in memory. Every operation is carried out when it is called; what it returns is ready.
 #[derive(Debug)]
@@ -21,15 +23,80 @@ pub struct MemoryLedger {
 /// Deliveries are numbered in the order of their opening.
 #[derive(Debug, Default)]
 struct Store {
-    deliveries: BTreeMap<u64, DeliveryRecord>,
-    by_id: HashMap<DeliveryId, u64>,
-    by_key: HashMap<KeyRef, u64>,
-    claims: HashMap<Claim, u64>,
-    claims_of: HashMap<u64, Vec<Claim>>,
+    /// From number `first` on; `None` where one was removed.
+    deliveries: VecDeque<Option<Box<Stored>>>,
+    first: u64,
+    by_id: HashMap<DeliveryId, u64, BuildHasherDefault<IdHasher>>,
+    by_key: HashMap<Arc<KeyRef>, u64>,
+    places: Vec<Place>,
     /// Those that may be swept, by when they were settled.
     certain: BTreeSet<(u64, u64)>,
-    opened: u64,
     closed: bool,
+}
+
+/// A record that shares its key with the index over keys.
+#[derive(Debug)]
+struct Stored {
+    id: DeliveryId,
+    key: Arc<KeyRef>,
+    fingerprint: Fingerprint,
+    comment: Option<Arc<Comment>>,
+    trace_id: Box<str>,
+    created_ms: u64,
+    settled_ms: Option<u64>,
+    attempts: Vec<AttemptRecord>,
+}
+
+impl Stored {
+    fn outcome(&self) -> Outcome {
+        rules::outcome(&self.attempts)
+    }
+
+    fn record(&self) -> DeliveryRecord {
+        DeliveryRecord {
+            id: self.id,
+            key: KeyRef::clone(&self.key),
+            fingerprint: self.fingerprint,
+            comment: self.comment.clone(),
+            trace_id: self.trace_id.to_string(),
+            created_ms: self.created_ms,
+            settled_ms: self.settled_ms,
+            attempts: self.attempts.clone(),
+        }
+    }
+}
+
+/// Where comments are put, and to which delivery each of them belongs. A process knows few of them.
+#[derive(Debug)]
+struct Place {
+    channel: String,
+    base_url: String,
+    owners: HashMap<Box<str>, u64>,
+}
+
+impl Place {
+    fn is_of(&self, claim: Claim<'_>) -> bool {
+        self.base_url == claim.base_url && self.channel == claim.channel
+    }
+}
+
+/// Ids are random and our own, so their bits are a hash already.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.as_chunks().0 {
+            self.0 = self.0.rotate_left(1) ^ u64::from_le_bytes(*chunk);
+        }
+    }
+
+    /// The length, which is the same for all.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl MemoryLedger {
@@ -50,80 +117,78 @@ impl MemoryLedger {
 }
 
 impl Store {
+    fn get(&self, number: u64) -> Option<&Stored> {
+        self.deliveries.get(self.slot(number)?)?.as_deref()
+    }
+
+    fn slot(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+
     fn open(&mut self, opening: Opening) -> Result<Opened, LedgerError> {
         rules::check_opening(&opening)?;
-        if let Some(known) = self.by_key.get(&opening.key).and_then(|number| self.deliveries.get(number)) {
-            return Ok(Opened::Known(Box::new(known.clone())));
+        if let Some(known) = self.by_key.get(&opening.key).and_then(|number| self.get(*number)) {
+            return Ok(Opened::Known(Box::new(known.record())));
         }
-        if self.by_id.contains_key(&opening.id) {
-            return Err(LedgerError::Conflict("the delivery id is taken".into()));
-        }
-        self.opened += 1;
-        let number = self.opened;
-        self.by_id.insert(opening.id, number);
-        self.by_key.insert(opening.key.clone(), number);
-        let record = DeliveryRecord {
+        let number = self.first + self.deliveries.len() as u64;
+        match self.by_id.entry(opening.id) {
+            Entry::Occupied(_) => return Err(LedgerError::Conflict("the delivery id is taken".into())),
+            Entry::Vacant(free) => free.insert(number),
+        };
+        let key = Arc::new(opening.key);
+        self.by_key.insert(Arc::clone(&key), number);
+        self.deliveries.push_back(Some(Box::new(Stored {
             id: opening.id,
-            key: opening.key,
+            key,
             fingerprint: opening.fingerprint,
             comment: Some(opening.comment),
-            trace_id: opening.trace_id,
+            trace_id: opening.trace_id.into(),
             created_ms: opening.intent.started_ms,
             settled_ms: None,
             attempts: vec![opening.intent],
-        };
-        self.deliveries.insert(number, record);
+        })));
         Ok(Opened::New)
     }
 
-    fn record(&mut self, id: &DeliveryId) -> Result<(u64, &mut DeliveryRecord), LedgerError> {
+    fn record(&mut self, id: &DeliveryId) -> Result<(u64, &mut Stored), LedgerError> {
         let number = *self.by_id.get(id).ok_or(LedgerError::NotFound)?;
-        let record = self.deliveries.get_mut(&number).ok_or(LedgerError::NotFound)?;
-        Ok((number, record))
+        let slot = self.slot(number).and_then(|slot| self.deliveries.get_mut(slot));
+        Ok((number, slot.and_then(Option::as_deref_mut).ok_or(LedgerError::NotFound)?))
     }
 
     fn intend(&mut self, id: &DeliveryId, intent: AttemptRecord) -> Result<(), LedgerError> {
         let (number, record) = self.record(id)?;
         rules::check_intent(&record.attempts, &intent)?;
         record.attempts.push(intent);
-        let before = record.settled_ms.take();
-        self.certain.remove(&(before.unwrap_or_default(), number));
+        if let Some(before) = record.settled_ms.take() {
+            self.certain.remove(&(before, number));
+        }
         Ok(())
     }
 
-    fn settle(&mut self, settling: &Settling) -> Result<Settled, LedgerError> {
-        let (number, record) = self.record(&settling.id)?;
-        let settlement = rules::settle(&record.attempts, settling)?;
+    fn settle(&mut self, settling: Settling) -> Result<Settled, LedgerError> {
+        let number = *self.by_id.get(&settling.id).ok_or(LedgerError::NotFound)?;
+        let slot = self.slot(number).and_then(|slot| self.deliveries.get_mut(slot));
+        let record = slot.and_then(Option::as_deref_mut).ok_or(LedgerError::NotFound)?;
+        let settlement = rules::settle(&record.attempts, &settling)?;
         if let Some(claim) = settlement.claim
-            && !self.claim(number, claim)
+            && !is_claimed(&mut self.places, number, claim)
         {
             return Ok(Settled::ClaimLost);
         }
-        let (_, record) = self.record(&settling.id)?;
-        if let Some(attempt) = record.attempts.iter_mut().find(|a| a.number == settling.attempt) {
-            *attempt = settlement.attempt;
-        }
         let settled_ms = (!settlement.open).then_some(settling.at_ms);
-        let before = std::mem::replace(&mut record.settled_ms, settled_ms);
-        self.certain.remove(&(before.unwrap_or_default(), number));
+        let outcome = settlement.outcome;
+        let attempt = record.attempts.iter_mut().find(|attempt| attempt.number == settling.attempt);
+        rules::note(attempt.ok_or(LedgerError::NotFound)?, settling.end);
+        if let Some(before) = std::mem::replace(&mut record.settled_ms, settled_ms) {
+            self.certain.remove(&(before, number));
+        }
         if let Some(settled_ms) = settled_ms
-            && settlement.outcome != Outcome::Unknown
+            && outcome != Outcome::Unknown
         {
             self.certain.insert((settled_ms, number));
         }
         Ok(Settled::Recorded)
-    }
-
-    /// Whether the claim is this delivery's now.
-    fn claim(&mut self, number: u64, claim: Claim) -> bool {
-        match self.claims.get(&claim) {
-            Some(owner) => *owner == number,
-            None => {
-                self.claims.insert(claim.clone(), number);
-                self.claims_of.entry(number).or_default().push(claim);
-                true
-            }
-        }
     }
 
     fn find(&self, find: &Find) -> Option<DeliveryRecord> {
@@ -131,11 +196,11 @@ impl Store {
             Find::Id(id) => self.by_id.get(id),
             Find::Key(key) => self.by_key.get(key),
         }?;
-        self.deliveries.get(number).cloned()
+        self.get(*number).map(Stored::record)
     }
 
     fn list(&self, filter: &Filter) -> Vec<DeliveryRecord> {
-        let wanted = |record: &&DeliveryRecord| {
+        let wanted = |record: &&Stored| {
             filter.outcome.is_none_or(|outcome| record.outcome() == outcome)
                 && filter.caller.as_ref().is_none_or(|caller| record.key.caller == *caller)
                 && filter
@@ -144,22 +209,23 @@ impl Store {
                     .is_none_or(|(caller, key)| record.key.caller == *caller && record.key.key == *key)
         };
         let limit = filter.limit.min(MAX_LISTED) as usize;
-        self.deliveries.values().rev().filter(wanted).take(limit).cloned().collect()
+        let newest_first = self.deliveries.iter().rev().filter_map(Option::as_deref);
+        newest_first.filter(wanted).take(limit).map(Stored::record).collect()
     }
 
     fn recover(&mut self, at_ms: u64) -> Vec<DeliveryId> {
-        for record in self.deliveries.values_mut() {
+        for record in self.deliveries.iter_mut().flatten() {
             if rules::interrupt(&mut record.attempts) {
                 record.settled_ms = Some(at_ms);
             }
         }
-        let unknown = self.deliveries.values().filter(|record| record.outcome() == Outcome::Unknown);
+        let unknown = self.deliveries.iter().flatten().filter(|record| record.outcome() == Outcome::Unknown);
         unknown.map(|record| record.id).collect()
     }
 
     fn forget(&mut self, id: &DeliveryId) -> Result<(), LedgerError> {
         let (_, record) = self.record(id)?;
-        rules::check_forget(record.is_open())?;
+        rules::check_forget(rules::is_open(&record.attempts))?;
         record.comment = None;
         Ok(())
     }
@@ -180,14 +246,37 @@ impl Store {
     }
 
     fn remove(&mut self, number: u64) {
-        if let Some(record) = self.deliveries.remove(&number) {
+        let slot = self.slot(number).and_then(|slot| self.deliveries.get_mut(slot));
+        if let Some(record) = slot.and_then(Option::take) {
             self.by_id.remove(&record.id);
             self.by_key.remove(&record.key);
+            for claim in rules::claims(&record.attempts) {
+                let place = self.places.iter_mut().find(|place| place.is_of(claim));
+                if let Some(Place { owners, .. }) = place
+                    && owners.get(claim.comment_id) == Some(&number)
+                {
+                    owners.remove(claim.comment_id);
+                }
+            }
         }
-        for claim in self.claims_of.remove(&number).unwrap_or_default() {
-            self.claims.remove(&claim);
+        while let Some(None) = self.deliveries.front() {
+            self.deliveries.pop_front();
+            self.first += 1;
         }
     }
+}
+
+/// Whether the claim is this delivery's now.
+fn is_claimed(places: &mut Vec<Place>, number: u64, claim: Claim<'_>) -> bool {
+    if !places.iter().any(|place| place.is_of(claim)) {
+        let (channel, base_url) = (claim.channel.to_owned(), claim.base_url.to_owned());
+        places.push(Place { channel, base_url, owners: HashMap::new() });
+    }
+    let place = places.iter_mut().find(|place| place.is_of(claim));
+    place.is_some_and(|place| match place.owners.get(claim.comment_id) {
+        Some(owner) => *owner == number,
+        None => place.owners.insert(claim.comment_id.into(), number).is_none(),
+    })
 }
 
 impl Ledger for MemoryLedger {
@@ -200,7 +289,7 @@ impl Ledger for MemoryLedger {
     }
 
     fn settle(&self, settling: Settling) -> Pending<'_, Settled> {
-        self.with(|store| store.settle(&settling))
+        self.with(|store| store.settle(settling))
     }
 
     fn find(&self, find: Find) -> Pending<'_, Option<DeliveryRecord>> {

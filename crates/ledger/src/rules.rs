@@ -9,20 +9,18 @@ use commentd_delivery::sabotage::{Rule, is_on};
 use commentd_delivery::verdict::Effect;
 
 /// A comment at a channel, as something that only one delivery can own.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Claim {
-    pub(crate) channel: String,
-    pub(crate) base_url: String,
-    pub(crate) comment_id: String,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim<'a> {
+    pub(crate) channel: &'a str,
+    pub(crate) base_url: &'a str,
+    pub(crate) comment_id: &'a str,
 }
 
 /// What a settling that the record allows leads to.
 #[derive(Debug)]
-pub(crate) struct Settlement {
-    /// The attempt as it is to be recorded.
-    pub(crate) attempt: AttemptRecord,
+pub(crate) struct Settlement<'a> {
     /// The comment that the verdict proves to be this delivery's.
-    pub(crate) claim: Option<Claim>,
+    pub(crate) claim: Option<Claim<'a>>,
     /// What the delivery then comes to.
     pub(crate) outcome: Outcome,
     /// Whether an attempt is still open then.
@@ -76,23 +74,21 @@ fn check_is_intent(intent: &AttemptRecord) -> Result<(), LedgerError> {
 ///
 /// # Errors
 /// `NotFound` if there is no such attempt, `Conflict` if what it would change is certain.
-pub(crate) fn settle(attempts: &[AttemptRecord], settling: &Settling) -> Result<Settlement, LedgerError> {
-    let before = outcome(attempts);
-    let mut attempts = attempts.to_vec();
-    let open_already = is_open(&attempts);
+pub(crate) fn settle<'a>(
+    attempts: &'a [AttemptRecord],
+    settling: &'a Settling,
+) -> Result<Settlement<'a>, LedgerError> {
     let number = settling.attempt;
-    let attempt =
-        attempts.iter_mut().find(|attempt| attempt.number == number).ok_or(LedgerError::NotFound)?;
-    let claim = match &settling.end {
+    let attempt = attempts.iter().find(|attempt| attempt.number == number).ok_or(LedgerError::NotFound)?;
+    let verdict = match &settling.end {
         End::Verdict(verdict) => {
             if attempt.verdict.is_some() {
                 return conflict(format!("attempt {number} has its verdict already"));
             }
-            attempt.verdict = Some(verdict.clone());
-            claim_of(attempt, verdict)
+            verdict
         }
         End::Resolution(resolution) => {
-            if open_already {
+            if is_open(attempts) {
                 return conflict("an attempt is open; it can be resolved once that has ended");
             }
             if !is_unclear(attempt.settled()) {
@@ -101,28 +97,50 @@ pub(crate) fn settle(attempts: &[AttemptRecord], settling: &Settling) -> Result<
             if is_unclear(Some(&resolution.verdict)) {
                 return conflict("a resolution must make the attempt certain");
             }
-            attempt.resolution = Some(resolution.clone());
-            claim_of(attempt, &resolution.verdict)
+            &resolution.verdict
         }
     };
-    let attempt = attempt.clone();
-    let outcome = outcome(&attempts);
+    let settled = |other: &'a AttemptRecord| match other.number == number {
+        true => Some(verdict),
+        false => other.settled(),
+    };
+    let (before, outcome) = (outcome(attempts), outcome_of(attempts.iter().map(settled)));
     if before.is_final() && outcome != before && is_on(Rule::CertainIsReplayed) {
         return conflict(format!("the delivery's outcome is final: {before}"));
     }
-    Ok(Settlement { attempt, claim, outcome, open: is_open(&attempts) })
+    let open = attempts.iter().any(|other| other.number != number && other.verdict.is_none());
+    Ok(Settlement { claim: claim_of(attempt, verdict), outcome, open })
+}
+
+/// Notes the end of an attempt in its record.
+pub(crate) fn note(attempt: &mut AttemptRecord, end: End) {
+    match end {
+        End::Verdict(verdict) => attempt.verdict = Some(verdict),
+        End::Resolution(resolution) => attempt.resolution = Some(resolution),
+    }
 }
 
 fn is_unclear(verdict: Option<&Verdict>) -> bool {
     verdict.is_some_and(|verdict| verdict.rule().effect == Effect::Unclear)
 }
 
-fn claim_of(attempt: &AttemptRecord, verdict: &Verdict) -> Option<Claim> {
+/// What a delivery with these attempts has claimed.
+pub(crate) fn claims(attempts: &[AttemptRecord]) -> impl Iterator<Item = Claim<'_>> {
+    attempts.iter().flat_map(|attempt| {
+        let resolved = attempt.resolution.as_ref().map(|resolution| &resolution.verdict);
+        [attempt.verdict.as_ref(), resolved]
+            .into_iter()
+            .flatten()
+            .filter_map(|verdict| claim_of(attempt, verdict))
+    })
+}
+
+fn claim_of<'a>(attempt: &'a AttemptRecord, verdict: &'a Verdict) -> Option<Claim<'a>> {
     let claims = verdict.comment_id_is_ours && is_on(Rule::ClaimsAreExclusive);
     (claims && !verdict.comment_id.is_empty()).then(|| Claim {
-        channel: attempt.destination.channel.clone(),
-        base_url: attempt.destination.base_url.clone(),
-        comment_id: verdict.comment_id.clone(),
+        channel: &attempt.destination.channel,
+        base_url: &attempt.destination.base_url,
+        comment_id: &verdict.comment_id,
     })
 }
 

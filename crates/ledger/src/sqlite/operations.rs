@@ -1,13 +1,14 @@
 //! Each operation of the trait as SQL, within the transaction of its group. Each reads and checks before its
 //! first write, so that what the record forbids leaves nothing behind for the others of the group to commit.
 
-use super::rows::{self, Stored, column_ms, select_deliveries};
+use super::rows::{self, Statements, Stored, column_ms, select_deliveries};
 use crate::rules::{self, Claim};
-use crate::{Filter, Find, LedgerError, MAX_LISTED, Opened, Opening, Settled, Settling};
+use crate::{End, Filter, Find, LedgerError, MAX_LISTED, Opened, Opening, Settled, Settling};
 use commentd_contract::Outcome;
 use commentd_delivery::DeliveryId;
-use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, interrupted};
 use rusqlite::{Connection, ToSql, params};
+use std::collections::HashMap;
 
 /// Why an operation isn't carried out.
 #[derive(Debug)]
@@ -38,51 +39,97 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
-pub(super) fn open(connection: &Connection, opening: &Opening) -> Result<Opened, Fault> {
-    rules::check_opening(opening)?;
-    let added = rows::insert_delivery(connection, opening)?;
-    let Some(number) = added else {
-        let known = find(connection, &Find::Key(opening.key.clone()))?
+/// The database as its one writer has it: the statements that every comment needs, compiled once, and what is
+/// under way, so that a settling needn't read what the same process has just written.
+pub(super) struct Book<'c> {
+    pub(super) connection: &'c Connection,
+    statements: Statements<'c>,
+    /// Deliveries with an open attempt, as the transaction has them; not all of them.
+    under_way: HashMap<DeliveryId, Known>,
+}
+
+/// A delivery's number, and its attempts.
+struct Known {
+    number: i64,
+    attempts: Vec<AttemptRecord>,
+}
+
+/// Most deliveries that are kept in mind. Some may never be settled, so that all are let go of at times.
+const MOST_UNDER_WAY: usize = 8192;
+
+impl<'c> Book<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Self {
+        Self { connection, statements: Statements::default(), under_way: HashMap::new() }
+    }
+
+    /// Lets go of what is kept in mind: it isn't what the file says, or may not be.
+    pub(super) fn distrust(&mut self) {
+        self.under_way.clear();
+    }
+
+    fn keep(&mut self, id: DeliveryId, number: i64, attempts: Vec<AttemptRecord>) {
+        if self.under_way.len() >= MOST_UNDER_WAY {
+            self.under_way.clear();
+        }
+        self.under_way.insert(id, Known { number, attempts });
+    }
+
+    fn known(&self, id: &DeliveryId) -> Result<Known, Fault> {
+        let number = rows::number_of(self.connection, id)?.ok_or(LedgerError::NotFound)?;
+        Ok(Known { number, attempts: rows::attempts(self.connection, number)? })
+    }
+}
+
+pub(super) fn open(book: &mut Book<'_>, opening: Opening) -> Result<Opened, Fault> {
+    rules::check_opening(&opening)?;
+    let connection = book.connection;
+    let Some(number) = book.statements.insert_delivery(connection, &opening)? else {
+        let known = find(connection, &Find::Key(opening.key))?
             .ok_or_else(|| Fault::Unreadable("a key is taken and yet not there".into()))?;
         return Ok(Opened::Known(Box::new(known)));
     };
-    rows::insert_attempt(connection, number, &opening.intent)?;
+    book.statements.insert_attempt(connection, number, &opening.intent)?;
+    book.keep(opening.id, number, vec![opening.intent]);
     Ok(Opened::New)
 }
 
-fn required(connection: &Connection, id: &DeliveryId) -> Result<(i64, Vec<AttemptRecord>), Fault> {
-    let number = rows::number_of(connection, id)?.ok_or(LedgerError::NotFound)?;
-    Ok((number, rows::attempts(connection, number)?))
+pub(super) fn intend(book: &mut Book<'_>, id: DeliveryId, intent: AttemptRecord) -> Result<(), Fault> {
+    let Known { number, mut attempts } = book.known(&id)?;
+    rules::check_intent(&attempts, &intent)?;
+    book.statements.insert_attempt(book.connection, number, &intent)?;
+    book.statements.update_delivery(book.connection, number, None, Outcome::Unknown)?;
+    attempts.push(intent);
+    book.keep(id, number, attempts);
+    Ok(())
 }
 
-pub(super) fn intend(connection: &Connection, id: &DeliveryId, intent: &AttemptRecord) -> Result<(), Fault> {
-    let (number, attempts) = required(connection, id)?;
-    rules::check_intent(&attempts, intent)?;
-    rows::insert_attempt(connection, number, intent)?;
-    rows::update_delivery(connection, number, None, Outcome::Unknown)
-}
-
-pub(super) fn settle(connection: &Connection, settling: &Settling) -> Result<Settled, Fault> {
-    let (number, attempts) = required(connection, &settling.id)?;
+pub(super) fn settle(book: &mut Book<'_>, settling: &Settling) -> Result<Settled, Fault> {
+    // Whatever comes of it, from here on the file knows better.
+    let Known { number, attempts } = match book.under_way.remove(&settling.id) {
+        Some(known) => known,
+        None => book.known(&settling.id)?,
+    };
     let settlement = rules::settle(&attempts, settling)?;
-    if let Some(claim) = &settlement.claim
-        && !is_claimed(connection, number, claim)?
+    let (connection, statements) = (book.connection, &mut book.statements);
+    if let Some(claim) = settlement.claim
+        && !is_claimed(connection, statements, number, claim)?
     {
         return Ok(Settled::ClaimLost);
     }
-    rows::update_attempt(connection, number, &settlement.attempt)?;
+    statements.note_end(connection, number, settling.attempt, &settling.end)?;
     let settled_ms = (!settlement.open).then_some(settling.at_ms);
-    rows::update_delivery(connection, number, settled_ms, settlement.outcome)?;
+    statements.update_delivery(connection, number, settled_ms, settlement.outcome)?;
     Ok(Settled::Recorded)
 }
 
 /// Whether the claim is this delivery's now; nothing was written if it isn't.
-fn is_claimed(connection: &Connection, number: i64, claim: &Claim) -> Result<bool, Fault> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO claims (channel, base_url, comment_id, delivery) VALUES (?1, ?2, ?3, ?4) \
-         ON CONFLICT DO NOTHING",
-    )?;
-    if insert.execute(params![claim.channel, claim.base_url, claim.comment_id, number])? > 0 {
+fn is_claimed<'c>(
+    connection: &'c Connection,
+    statements: &mut Statements<'c>,
+    number: i64,
+    claim: Claim<'_>,
+) -> Result<bool, Fault> {
+    if statements.insert_claim(connection, number, claim)? {
         return Ok(true);
     }
     let mut owner = connection.prepare_cached(
@@ -161,25 +208,28 @@ fn readable_stored(found: Vec<Result<Stored, Fault>>) -> Result<Vec<Stored>, Fau
     Ok(kept)
 }
 
-pub(super) fn recover(connection: &Connection, at_ms: u64) -> Result<Vec<DeliveryId>, Fault> {
+pub(super) fn recover(book: &mut Book<'_>, at_ms: u64) -> Result<Vec<DeliveryId>, Fault> {
+    book.distrust();
+    let (connection, statements) = (book.connection, &mut book.statements);
     let found = rows::deliveries(connection, connection.prepare_cached(OPEN)?, &[])?;
-    for Stored { number, record } in &mut readable_stored(found)? {
+    for Stored { number, mut record } in readable_stored(found)? {
+        let open = |attempt: &AttemptRecord| attempt.verdict.is_none().then_some(attempt.number);
+        let open: Vec<u32> = record.attempts.iter().filter_map(open).collect();
         if !rules::interrupt(&mut record.attempts) {
             continue;
         }
-        for attempt in &record.attempts {
-            rows::update_attempt(connection, *number, attempt)?;
+        for attempt in open {
+            statements.note_end(connection, number, attempt, &End::Verdict(interrupted()))?;
         }
-        record.settled_ms = Some(at_ms);
-        rows::update_delivery(connection, *number, record.settled_ms, rules::outcome(&record.attempts))?;
+        statements.update_delivery(connection, number, Some(at_ms), rules::outcome(&record.attempts))?;
     }
     let mut unknown = connection.prepare_cached(UNKNOWN)?;
     let ids = unknown.query_map([], |row| row.get(0).map(DeliveryId::from_bytes))?;
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
-pub(super) fn forget(connection: &Connection, id: &DeliveryId) -> Result<(), Fault> {
-    let (number, attempts) = required(connection, id)?;
+pub(super) fn forget(book: &Book<'_>, id: &DeliveryId) -> Result<(), Fault> {
+    let (connection, Known { number, attempts }) = (book.connection, book.known(id)?);
     rules::check_forget(rules::is_open(&attempts))?;
     connection.prepare_cached("DELETE FROM comments WHERE delivery = ?1")?.execute([number])?;
     Ok(())

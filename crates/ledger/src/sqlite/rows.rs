@@ -1,11 +1,12 @@
 //! Records to columns and back.
 
 use super::operations::Fault;
-use crate::LedgerError;
+use crate::rules::Claim;
+use crate::{End, LedgerError};
 use commentd_contract::{Outcome, ProviderName};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Destination, KeyRef};
 use commentd_delivery::{DeliveryId, Fingerprint};
-use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, Row, ToSql, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, Row, Statement, ToSql, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -33,58 +34,6 @@ pub(super) struct Stored {
 pub(super) fn number_of(connection: &Connection, id: &DeliveryId) -> Result<Option<i64>, Fault> {
     let mut statement = connection.prepare_cached("SELECT number FROM deliveries WHERE id = ?1")?;
     Ok(statement.query_row([id.as_bytes().as_slice()], |row| row.get(0)).optional()?)
-}
-
-/// Adds a delivery, without its attempt; `None` if its key is taken.
-pub(super) fn insert_delivery(
-    connection: &Connection,
-    opening: &crate::Opening,
-) -> Result<Option<i64>, Fault> {
-    let comment = json(&*opening.comment)?;
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO deliveries \
-         (id, caller, key, item, fingerprint, trace_id, created_ms, settled_ms, outcome) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, ?8) \
-         ON CONFLICT (caller, key, item) DO NOTHING",
-    )?;
-    let added = statement.execute(params![
-        opening.id.as_bytes().as_slice(),
-        opening.key.caller,
-        opening.key.key,
-        opening.key.item,
-        opening.fingerprint.0.as_slice(),
-        opening.trace_id,
-        column_ms(opening.intent.started_ms),
-        Outcome::Unknown.as_str(),
-    ]);
-    let added = added.map_err(|error| match error.sqlite_error_code() {
-        // The statement was undone as a whole, and it is the first: nothing was written.
-        Some(ErrorCode::ConstraintViolation) => {
-            Fault::Refused(LedgerError::Conflict("the delivery id is taken".into()))
-        }
-        _ => error.into(),
-    })?;
-    if added == 0 {
-        return Ok(None);
-    }
-    let number = connection.last_insert_rowid();
-    let mut statement =
-        connection.prepare_cached("INSERT INTO comments (delivery, comment) VALUES (?1, ?2)")?;
-    statement.execute(params![number, comment])?;
-    Ok(Some(number))
-}
-
-/// Records what a delivery comes to now; `settled_ms` is `None` while an attempt is open.
-pub(super) fn update_delivery(
-    connection: &Connection,
-    number: i64,
-    settled_ms: Option<u64>,
-    outcome: Outcome,
-) -> Result<(), Fault> {
-    let mut statement =
-        connection.prepare_cached("UPDATE deliveries SET settled_ms = ?2, outcome = ?3 WHERE number = ?1")?;
-    statement.execute(params![number, settled_ms.map(column_ms), outcome.as_str()])?;
-    Ok(())
 }
 
 /// All deliveries that a statement made by [`select_deliveries`] finds. What can't be read is the error of its
@@ -159,44 +108,154 @@ fn attempt(row: &Row<'_>) -> Result<AttemptRecord, Fault> {
     })
 }
 
-/// Adds an attempt that hasn't ended.
-pub(super) fn insert_attempt(
-    connection: &Connection,
-    delivery: i64,
-    attempt: &AttemptRecord,
-) -> Result<(), Fault> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO attempts (delivery, number, provider, channel, base_url, account, manifest_version, marker, \
-         started_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )?;
-    let to = &attempt.destination;
-    statement.execute(params![
-        delivery,
-        attempt.number,
-        to.provider.as_str(),
-        to.channel,
-        to.base_url,
-        to.account,
-        to.manifest_version,
-        attempt.marker,
-        column_ms(attempt.started_ms),
-    ])?;
-    Ok(())
+/// The statements that every comment needs. Finding them by their text each time costs as much as some of them.
+#[derive(Default)]
+pub(super) struct Statements<'c> {
+    insert_delivery: Kept<'c>,
+    insert_comment: Kept<'c>,
+    insert_attempt: Kept<'c>,
+    insert_claim: Kept<'c>,
+    note_verdict: Kept<'c>,
+    update_delivery: Kept<'c>,
 }
 
-/// Records the verdict and the resolution of an attempt.
-pub(super) fn update_attempt(
-    connection: &Connection,
-    delivery: i64,
-    attempt: &AttemptRecord,
-) -> Result<(), Fault> {
-    let mut statement = connection.prepare_cached(
-        "UPDATE attempts SET verdict = ?3, resolution = ?4 WHERE delivery = ?1 AND number = ?2",
-    )?;
-    let verdict = attempt.verdict.as_ref().map(json).transpose()?;
-    let resolution = attempt.resolution.as_ref().map(json).transpose()?;
-    statement.execute(params![delivery, attempt.number, verdict, resolution])?;
-    Ok(())
+/// A statement that is compiled when it is first needed.
+#[derive(Default)]
+struct Kept<'c>(Option<Statement<'c>>);
+
+impl<'c> Kept<'c> {
+    fn get(&mut self, connection: &'c Connection, sql: &str) -> rusqlite::Result<&mut Statement<'c>> {
+        match self.0 {
+            Some(ref mut statement) => Ok(statement),
+            None => Ok(self.0.insert(connection.prepare(sql)?)),
+        }
+    }
+}
+
+impl<'c> Statements<'c> {
+    /// Adds a delivery, without its attempt; `None` if its key is taken.
+    pub(super) fn insert_delivery(
+        &mut self,
+        connection: &'c Connection,
+        opening: &crate::Opening,
+    ) -> Result<Option<i64>, Fault> {
+        let comment = json(&*opening.comment)?;
+        let statement = self.insert_delivery.get(
+            connection,
+            "INSERT INTO deliveries \
+             (id, caller, key, item, fingerprint, trace_id, created_ms, settled_ms, outcome) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, 'unknown') \
+             ON CONFLICT (caller, key, item) DO NOTHING",
+        )?;
+        let added = statement.execute(params![
+            opening.id.as_bytes().as_slice(),
+            opening.key.caller,
+            opening.key.key,
+            opening.key.item,
+            opening.fingerprint.0.as_slice(),
+            opening.trace_id,
+            column_ms(opening.intent.started_ms),
+        ]);
+        let added = added.map_err(|error| match error.sqlite_error_code() {
+            // The statement was undone as a whole, and it is the first: nothing was written.
+            Some(ErrorCode::ConstraintViolation) => {
+                Fault::Refused(LedgerError::Conflict("the delivery id is taken".into()))
+            }
+            _ => error.into(),
+        })?;
+        if added == 0 {
+            return Ok(None);
+        }
+        let number = connection.last_insert_rowid();
+        let statement = self
+            .insert_comment
+            .get(connection, "INSERT INTO comments (delivery, comment) VALUES (?1, ?2)")?;
+        statement.execute(params![number, comment])?;
+        Ok(Some(number))
+    }
+
+    /// Records what a delivery comes to now; `settled_ms` is `None` while an attempt is open.
+    pub(super) fn update_delivery(
+        &mut self,
+        connection: &'c Connection,
+        number: i64,
+        settled_ms: Option<u64>,
+        outcome: Outcome,
+    ) -> Result<(), Fault> {
+        let statement = self
+            .update_delivery
+            .get(connection, "UPDATE deliveries SET settled_ms = ?2, outcome = ?3 WHERE number = ?1")?;
+        statement.execute(params![number, settled_ms.map(column_ms), outcome.as_str()])?;
+        Ok(())
+    }
+
+    /// Adds an attempt that hasn't ended.
+    pub(super) fn insert_attempt(
+        &mut self,
+        connection: &'c Connection,
+        delivery: i64,
+        attempt: &AttemptRecord,
+    ) -> Result<(), Fault> {
+        let statement = self.insert_attempt.get(
+            connection,
+            "INSERT INTO attempts (delivery, number, provider, channel, base_url, account, manifest_version, \
+             marker, started_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?;
+        let to = &attempt.destination;
+        statement.execute(params![
+            delivery,
+            attempt.number,
+            to.provider.as_str(),
+            to.channel,
+            to.base_url,
+            to.account,
+            to.manifest_version,
+            attempt.marker,
+            column_ms(attempt.started_ms),
+        ])?;
+        Ok(())
+    }
+
+    /// Records the verdict or the resolution of an attempt.
+    pub(super) fn note_end(
+        &mut self,
+        connection: &'c Connection,
+        delivery: i64,
+        attempt: u32,
+        end: &End,
+    ) -> Result<(), Fault> {
+        match end {
+            End::Verdict(verdict) => {
+                let statement = self.note_verdict.get(
+                    connection,
+                    "UPDATE attempts SET verdict = ?3 WHERE delivery = ?1 AND number = ?2",
+                )?;
+                statement.execute(params![delivery, attempt, json(verdict)?])?;
+            }
+            End::Resolution(resolution) => {
+                let mut statement = connection.prepare_cached(
+                    "UPDATE attempts SET resolution = ?3 WHERE delivery = ?1 AND number = ?2",
+                )?;
+                statement.execute(params![delivery, attempt, json(resolution)?])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// False if somebody has this claim already.
+    pub(super) fn insert_claim(
+        &mut self,
+        connection: &'c Connection,
+        delivery: i64,
+        claim: Claim<'_>,
+    ) -> Result<bool, Fault> {
+        let statement = self.insert_claim.get(
+            connection,
+            "INSERT INTO claims (channel, base_url, comment_id, delivery) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT DO NOTHING",
+        )?;
+        Ok(statement.execute(params![claim.channel, claim.base_url, claim.comment_id, delivery])? > 0)
+    }
 }
 
 fn json(value: &impl Serialize) -> Result<String, Fault> {

@@ -1,13 +1,13 @@
 //! The one thread that writes: it commits everything that waits in one transaction, then answers all of it.
 
-use super::operations::{self, Fault};
+use super::operations::{self, Book, Fault};
 use super::planned;
 use super::queue::{Operation, Queue, Reply};
 use super::schema::BUSY_TIMEOUT;
 use crate::LedgerError;
 use crate::lock::Lock;
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, Statement};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +19,14 @@ const CHECKPOINT_PAGES: i32 = 2000;
 /// Sends an operation's result, or the failure of its whole group.
 type Answer = Box<dyn FnOnce(Option<&LedgerError>)>;
 
+/// The writer before it works.
 pub(super) struct Writer {
     connection: Connection,
+    desk: Desk,
+}
+
+/// All of a writer but what belongs to the connection.
+struct Desk {
     queue: Arc<Queue>,
     group_limit: usize,
     commits: Arc<AtomicU64>,
@@ -32,6 +38,14 @@ pub(super) struct Writer {
     erasing: bool,
     /// Why nothing is recorded any more.
     broken: Option<String>,
+}
+
+/// The writer at work.
+struct Working<'c> {
+    book: Book<'c>,
+    begin: Statement<'c>,
+    commit: Statement<'c>,
+    desk: Desk,
 }
 
 impl Writer {
@@ -49,21 +63,13 @@ impl Writer {
             counter.store(pages, Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self {
-            connection,
-            queue,
-            group_limit,
-            commits,
-            log_pages,
-            log_kept: 0,
-            erasing: false,
-            broken: None,
-        })
+        let desk = Desk { queue, group_limit, commits, log_pages, log_kept: 0, erasing: false, broken: None };
+        Ok(Self { connection, desk })
     }
 
     /// Works until the queue is closed and empty, then closes the database, releases the lock, and says so.
     pub(super) fn run(self, lock: &Mutex<Option<Lock>>) {
-        let queue = Arc::clone(&self.queue);
+        let queue = Arc::clone(&self.desk.queue);
         let ended = catch_unwind(AssertUnwindSafe(|| self.work()))
             .unwrap_or_else(|_| Err(LedgerError::Failed("its writer panicked".into())));
         if let Err(error) = &ended {
@@ -75,15 +81,28 @@ impl Writer {
         }
     }
 
-    fn work(mut self) -> Result<(), LedgerError> {
-        while let Some(group) = self.queue.take(self.group_limit) {
-            self.commit_group(group);
+    fn work(self) -> Result<(), LedgerError> {
+        let Self { connection, desk } = self;
+        let failed = |error: rusqlite::Error| LedgerError::Failed(error.to_string());
+        let mut working = Working {
+            book: Book::new(&connection),
+            begin: connection.prepare("BEGIN IMMEDIATE").map_err(failed)?,
+            commit: connection.prepare("COMMIT").map_err(failed)?,
+            desk,
+        };
+        while let Some(group) = working.desk.queue.take(working.desk.group_limit) {
+            working.commit_group(group);
         }
-        self.checkpoint(CheckpointMode::TRUNCATE);
-        let closed = self.connection.close().map_err(|(_, error)| LedgerError::Failed(error.to_string()));
-        self.broken.map_or(closed, |reason| Err(LedgerError::Failed(reason)))
+        working.checkpoint(CheckpointMode::TRUNCATE);
+        let broken = working.desk.broken.take();
+        // The statements are the connection's.
+        drop(working);
+        let closed = connection.close().map_err(|(_, error)| failed(error));
+        broken.map_or(closed, |reason| Err(LedgerError::Failed(reason)))
     }
+}
 
+impl Working<'_> {
     /// Carries out these operations in one transaction. If any of them fails in the store, or the commit does,
     /// none of them is recorded and all of them fail; what the record forbids fails alone, before it has written
     /// anything. What only reads comes after the commit, so that it neither shares a failure nor sees what is
@@ -91,21 +110,25 @@ impl Writer {
     fn commit_group(&mut self, group: Vec<Operation>) {
         let (group, reading): (Vec<_>, Vec<_>) = group.into_iter().partition(Operation::records);
         let erases = group.iter().any(|operation| matches!(operation, Operation::Forget(..)));
-        let records = self.broken.is_none() && !group.is_empty();
-        let before = self.connection.total_changes();
-        let mut failure = if records { self.execute("BEGIN IMMEDIATE").err() } else { None };
+        let records = self.desk.broken.is_none() && !group.is_empty();
+        let connection = self.book.connection;
+        let before = connection.total_changes();
+        let mut failure = if records { self.begin() } else { None };
         let mut answers = Vec::with_capacity(group.len());
         for operation in group {
             answers.push(self.carry_out(operation, records, &mut failure));
         }
         if records {
-            failure = failure.or_else(|| self.execute("COMMIT").err());
+            failure = failure.or_else(|| self.commit());
             self.leave_transaction();
         }
-        let recorded = self.connection.total_changes() != before;
+        if failure.is_some() {
+            self.book.distrust();
+        }
+        let recorded = connection.total_changes() != before;
         if records && recorded && failure.is_none() {
-            let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
-            planned::committed(&self.connection, commits);
+            let commits = self.desk.commits.fetch_add(1, Ordering::Relaxed) + 1;
+            planned::committed(connection, commits);
         }
         for answer in answers {
             answer(failure.as_ref());
@@ -117,15 +140,20 @@ impl Writer {
         self.tend_log(erases && failure.is_none());
     }
 
-    fn execute(&mut self, sql: &str) -> Result<(), LedgerError> {
-        let result = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
-        result.map(|_| ()).map_err(|error| self.store_failed(&error))
+    fn begin(&mut self) -> Option<LedgerError> {
+        let error = self.begin.execute([]).err()?;
+        Some(self.store_failed(&error))
+    }
+
+    fn commit(&mut self) -> Option<LedgerError> {
+        let error = self.commit.execute([]).err()?;
+        Some(self.store_failed(&error))
     }
 
     /// After a commit there is nothing to leave; after some errors SQLite has left it already.
     fn leave_transaction(&mut self) {
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        if !self.book.connection.is_autocommit()
+            && let Err(error) = self.book.connection.execute_batch("ROLLBACK")
         {
             self.break_off(&error.to_string());
         }
@@ -139,17 +167,23 @@ impl Writer {
     ) -> Answer {
         let mut turn = Turn { records: operation.records(), grouped, failure, writer: self };
         match operation {
-            Operation::Open(opening, reply) => turn.take(reply, |c| operations::open(c, &opening)),
-            Operation::Intend(id, intent, reply) => turn.take(reply, |c| operations::intend(c, &id, &intent)),
-            Operation::Settle(settling, reply) => turn.take(reply, |c| operations::settle(c, &settling)),
-            Operation::Find(find, reply) => turn.take(reply, |c| operations::find(c, &find)),
-            Operation::List(filter, reply) => turn.take(reply, |c| operations::list(c, &filter)),
-            Operation::Recover(at_ms, reply) => turn.take(reply, |c| operations::recover(c, at_ms)),
-            Operation::Forget(id, reply) => turn.take(reply, |c| operations::forget(c, &id)),
-            Operation::Sweep { before_ms, most, reply } => {
-                turn.take(reply, |c| operations::sweep(c, before_ms, most))
+            Operation::Open(opening, reply) => turn.take(reply, |book| operations::open(book, *opening)),
+            Operation::Intend(id, intent, reply) => {
+                turn.take(reply, |book| operations::intend(book, id, *intent))
             }
-            Operation::Check(reply) => turn.take(reply, operations::check),
+            Operation::Settle(settling, reply) => {
+                turn.take(reply, |book| operations::settle(book, &settling))
+            }
+            Operation::Find(find, reply) => turn.take(reply, |book| operations::find(book.connection, &find)),
+            Operation::List(filter, reply) => {
+                turn.take(reply, |book| operations::list(book.connection, &filter))
+            }
+            Operation::Recover(at_ms, reply) => turn.take(reply, |book| operations::recover(book, at_ms)),
+            Operation::Forget(id, reply) => turn.take(reply, |book| operations::forget(book, &id)),
+            Operation::Sweep { before_ms, most, reply } => {
+                turn.take(reply, |book| operations::sweep(book.connection, before_ms, most))
+            }
+            Operation::Check(reply) => turn.take(reply, |book| operations::check(book.connection)),
             #[cfg(test)]
             Operation::Hold(began, word, reply) => turn.take(reply, |_| {
                 let _ = began.send(());
@@ -169,7 +203,7 @@ impl Writer {
     }
 
     fn break_off(&mut self, reason: &str) -> LedgerError {
-        let reason = self.broken.get_or_insert_with(|| {
+        let reason = self.desk.broken.get_or_insert_with(|| {
             tracing::error!("the ledger failed: {reason}; nothing is recorded until commentd is restarted");
             format!("{reason}; nothing is recorded until commentd is restarted")
         });
@@ -179,33 +213,33 @@ impl Writer {
     /// Copies a log that has grown into the database, after everyone was answered. What was forgotten stands in
     /// the log until that is emptied.
     fn tend_log(&mut self, erased: bool) {
-        let pages = self.log_pages.load(Ordering::Relaxed);
-        if pages < self.log_kept {
-            self.log_kept = 0;
+        let pages = self.desk.log_pages.load(Ordering::Relaxed);
+        if pages < self.desk.log_kept {
+            self.desk.log_kept = 0;
         }
-        self.erasing |= erased;
-        if erased || pages.saturating_sub(self.log_kept) >= CHECKPOINT_PAGES {
-            let mode = if self.erasing { CheckpointMode::TRUNCATE } else { CheckpointMode::PASSIVE };
+        self.desk.erasing |= erased;
+        if erased || pages.saturating_sub(self.desk.log_kept) >= CHECKPOINT_PAGES {
+            let mode = if self.desk.erasing { CheckpointMode::TRUNCATE } else { CheckpointMode::PASSIVE };
             self.checkpoint(mode);
         }
     }
 
     fn checkpoint(&mut self, mode: CheckpointMode) {
-        if self.broken.is_some() {
+        if self.desk.broken.is_some() {
             return;
         }
         // Whoever reads the file must not hold up those who write to it.
-        let _ = self.connection.busy_timeout(Duration::ZERO);
-        let result = self.connection.wal_checkpoint_v2(Some("main"), mode);
-        let _ = self.connection.busy_timeout(BUSY_TIMEOUT);
+        let _ = self.book.connection.busy_timeout(Duration::ZERO);
+        let result = self.book.connection.wal_checkpoint_v2(Some("main"), mode);
+        let _ = self.book.connection.busy_timeout(BUSY_TIMEOUT);
         match result {
             Ok((pages, copied)) => {
-                self.erasing &= !matches!(mode, CheckpointMode::TRUNCATE);
-                self.log_kept = if copied < pages { pages } else { 0 };
-                self.log_pages.store(self.log_kept, Ordering::Relaxed);
+                self.desk.erasing &= !matches!(mode, CheckpointMode::TRUNCATE);
+                self.desk.log_kept = if copied < pages { pages } else { 0 };
+                self.desk.log_pages.store(self.desk.log_kept, Ordering::Relaxed);
             }
             Err(error) => {
-                self.log_kept = self.log_pages.load(Ordering::Relaxed);
+                self.desk.log_kept = self.desk.log_pages.load(Ordering::Relaxed);
                 if passes(&error) {
                     tracing::debug!("the ledger's log can't be emptied now: {error}");
                 } else {
@@ -238,18 +272,18 @@ fn passes(error: &rusqlite::Error) -> bool {
 }
 
 /// One operation's turn within its group.
-struct Turn<'a> {
+struct Turn<'a, 'c> {
     records: bool,
     grouped: bool,
     failure: &'a mut Option<LedgerError>,
-    writer: &'a mut Writer,
+    writer: &'a mut Working<'c>,
 }
 
-impl Turn<'_> {
+impl Turn<'_, '_> {
     fn take<T: 'static>(
         &mut self,
         reply: Reply<T>,
-        operation: impl FnOnce(&Connection) -> Result<T, Fault>,
+        operation: impl FnOnce(&mut Book<'_>) -> Result<T, Fault>,
     ) -> Answer {
         let result = self.result(operation);
         Box::new(move |failure| {
@@ -260,16 +294,16 @@ impl Turn<'_> {
 
     fn result<T>(
         &mut self,
-        operation: impl FnOnce(&Connection) -> Result<T, Fault>,
+        operation: impl FnOnce(&mut Book<'_>) -> Result<T, Fault>,
     ) -> Result<T, LedgerError> {
         if let Some(failure) = self.failure {
             return Err(failure.clone());
         }
-        if let Some(reason) = self.writer.broken.as_ref().filter(|_| self.records) {
+        if let Some(reason) = self.writer.desk.broken.as_ref().filter(|_| self.records) {
             return Err(LedgerError::Failed(reason.clone()));
         }
-        let connection = &self.writer.connection;
-        let failed = match catch_unwind(AssertUnwindSafe(|| operation(connection))) {
+        let book = &mut self.writer.book;
+        let failed = match catch_unwind(AssertUnwindSafe(|| operation(book))) {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(Fault::Refused(error))) => return Err(error),
             Ok(Err(Fault::Unreadable(reason))) => return Err(LedgerError::Failed(reason)),
