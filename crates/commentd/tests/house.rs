@@ -42,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "commentd-sidecar",
         ],
     ),
+    ("commentd-benches", &["commentd-contract", "commentd-delivery", "commentd-ledger"]),
     ("commentd-fuzz", &["commentd-contract", "commentd-delivery", "commentd-providers"]),
     (
         "commentd-simulation",
@@ -186,6 +187,7 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
 fn files_are_short_enough_to_hold_in_the_head() {
     let mut found = Vec::new();
     files(&root().join("crates"), &mut found);
+    files(&root().join("benches"), &mut found);
     files(&root().join("fuzz"), &mut found);
     for path in found.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
         let lines = std::fs::read_to_string(path).unwrap().lines().count();

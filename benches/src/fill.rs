@@ -1,0 +1,97 @@
+//! Fills a ledger with deliveries that are over.
+
+use crate::Kind;
+use commentd_ledger::{Ledger, LedgerError, Opened, Settled, SqliteLedger, SqliteOptions, Stamp};
+use std::path::Path;
+
+/// Deliveries that share a transaction. Random keys touch a page each; the more of them share a commit, the fewer
+/// times each page is written.
+pub const GROUP: u64 = 50_000;
+
+/// How a ledger was filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filled {
+    /// Deliveries that were added.
+    pub rows: u64,
+    /// Transactions that took.
+    pub commits: u64,
+}
+
+/// Adds `rows` deliveries to the ledger in this file, which it creates if need be, and closes it. They were settled one
+/// after another, evenly over the time from `from_ms` to `to_ms` (wall time, milliseconds since 1970). `told` hears
+/// after each transaction how many there are.
+///
+/// They go the way of all deliveries, through the ledger's own trait. Only the group is larger than a sidecar's.
+///
+/// # Errors
+/// In words, when the ledger can't be opened or doesn't take them.
+pub async fn fill(
+    path: &Path,
+    kind: &Kind,
+    rows: u64,
+    (from_ms, to_ms): (u64, u64),
+    mut told: impl FnMut(u64),
+) -> Result<Filled, String> {
+    // An opening and a settling each.
+    let limit = usize::try_from(GROUP.saturating_mul(2)).unwrap_or(usize::MAX);
+    let options = SqliteOptions { create_parent: false, queue_limit: limit, group_limit: limit };
+    let ledger = SqliteLedger::open(path, Stamp::Live, &options).map_err(|error| error.to_string())?;
+    let span_ms = to_ms.saturating_sub(from_ms);
+    let mut first = 0;
+    while first < rows {
+        let end = rows.min(first.saturating_add(GROUP));
+        let at_ms = |n: u64| {
+            let share = u128::from(span_ms) * u128::from(n) / u128::from(rows);
+            from_ms.saturating_add(u64::try_from(share).unwrap_or(span_ms))
+        };
+        // Asked for together, so that they are one group; the order of the calls is that of the records.
+        let asked: Vec<_> = (first..end)
+            .map(|n| {
+                let at_ms = at_ms(n);
+                (ledger.open(kind.opening(n, at_ms)), ledger.settle(kind.settling(n, at_ms)))
+            })
+            .collect();
+        for (opened, settled) in asked {
+            let failed = |error: LedgerError| error.to_string();
+            if opened.await.map_err(failed)? != Opened::New {
+                return Err("the ledger has these deliveries already; take another --seed".into());
+            }
+            if settled.await.map_err(failed)? != Settled::Recorded {
+                return Err("the ledger has these comment ids already; take another --seed".into());
+            }
+        }
+        first = end;
+        told(first);
+    }
+    let commits = ledger.commits();
+    ledger.close().await.map_err(|error| error.to_string())?;
+    Ok(Filled { rows, commits })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use commentd_contract::Outcome;
+    use commentd_ledger::{Filter, Find};
+
+    #[tokio::test]
+    async fn what_it_fills_in_is_settled_and_may_be_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        let kind = Kind::default();
+        let mut heard = Vec::new();
+        let filled = fill(&path, &kind, 300, (1000, 4000), |rows| heard.push(rows)).await.unwrap();
+        assert_eq!((filled.rows, heard), (300, vec![300]));
+
+        let ledger = SqliteLedger::open(&path, Stamp::Live, &SqliteOptions::default()).unwrap();
+        let record = ledger.find(Find::Id(kind.id(299))).await.unwrap().unwrap();
+        assert_eq!((record.outcome(), record.settled_ms), (Outcome::Delivered, Some(3990)));
+        assert_eq!(ledger.recover(9999).await.unwrap(), []);
+        assert_eq!(ledger.list(Filter { limit: 1000, ..Filter::default() }).await.unwrap().len(), 300);
+        assert_eq!(ledger.sweep(2500, 1000).await.unwrap(), 150);
+        drop(ledger);
+
+        let again = fill(&path, &kind, 300, (1000, 4000), |_| {}).await;
+        assert!(again.unwrap_err().contains("--seed"));
+    }
+}
