@@ -21,8 +21,9 @@ use tokio::net::TcpListener;
 
 /// Between two sweeps of the ledger.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// Deliveries that one sweep removes at most, so that it never holds up a delivery for long.
-const SWEEP_AT_MOST: u32 = 200;
+/// Deliveries that one turn of a sweep removes at most. What is to be recorded waits for a turn to end, and in a large
+/// ledger each delivery has its key and its id on pages of their own.
+const SWEEP_AT_MOST: u32 = 32;
 
 /// What a sidecar is made of.
 pub struct Parts {
@@ -151,7 +152,8 @@ impl Sidecar {
     }
 }
 
-/// Removes what has been settled for longer than the retention, a little at a time.
+/// Removes what has been settled for longer than the retention, a little at a time. Between two turns it rests for as
+/// long as one took, so that deliveries have the ledger for at least half of the time.
 async fn sweep(dispatcher: Dispatcher, retention: Duration) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -160,14 +162,110 @@ async fn sweep(dispatcher: Dispatcher, retention: Duration) {
         let retention_ms = commentd_delivery::time::whole_ms(retention);
         let before_ms = dispatcher.clock().unix_ms().saturating_sub(retention_ms);
         loop {
+            let began = dispatcher.clock().now();
             match dispatcher.ledger().sweep(before_ms, SWEEP_AT_MOST).await {
-                Ok(removed) if removed >= SWEEP_AT_MOST => tokio::task::yield_now().await,
+                Ok(removed) if removed >= SWEEP_AT_MOST => {
+                    tokio::time::sleep(dispatcher.clock().now() - began).await;
+                }
                 Ok(_) => break,
                 Err(error) => {
                     tracing::warn!(%error, "the ledger could not be swept");
                     break;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
+    use commentd_delivery::{DeliveryId, Moment};
+    use commentd_ledger::{
+        Description, Filter, Find, MemoryLedger, Opened, Opening, Pending, Settled, Settling, Stamp,
+    };
+    use std::sync::Mutex;
+
+    const TURN: Duration = Duration::from_millis(10);
+
+    /// Has so many deliveries that are due, and takes its time for a sweep.
+    struct Due {
+        clock: SystemClock,
+        left: Mutex<u32>,
+        turns: Mutex<Vec<(Moment, Moment, u32)>>,
+        rest: MemoryLedger,
+    }
+
+    impl Ledger for Due {
+        fn sweep(&self, _before_ms: u64, most: u32) -> Pending<'_, u32> {
+            Box::pin(async move {
+                let began = self.clock.now();
+                tokio::time::sleep(TURN).await;
+                let mut left = self.left.lock().unwrap();
+                let removed = most.min(*left);
+                *left -= removed;
+                self.turns.lock().unwrap().push((began, self.clock.now(), removed));
+                Ok(removed)
+            })
+        }
+
+        fn open(&self, opening: Opening) -> Pending<'_, Opened> {
+            self.rest.open(opening)
+        }
+        fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> Pending<'_, ()> {
+            self.rest.intend(id, intent)
+        }
+        fn settle(&self, settling: Settling) -> Pending<'_, Settled> {
+            self.rest.settle(settling)
+        }
+        fn find(&self, find: Find) -> Pending<'_, Option<DeliveryRecord>> {
+            self.rest.find(find)
+        }
+        fn list(&self, filter: Filter) -> Pending<'_, Vec<DeliveryRecord>> {
+            self.rest.list(filter)
+        }
+        fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryId>> {
+            self.rest.recover(at_ms)
+        }
+        fn forget(&self, id: DeliveryId) -> Pending<'_, ()> {
+            self.rest.forget(id)
+        }
+        fn check(&self) -> Pending<'_, ()> {
+            self.rest.check()
+        }
+        fn describe(&self) -> Description {
+            self.rest.describe()
+        }
+        fn close(&self) -> Pending<'_, ()> {
+            self.rest.close()
+        }
+    }
+
+    /// A backlog of some hours was swept in one go after a start, and every delivery meanwhile waited for it: half of
+    /// them for more than 20 ms, where one takes 1 ms.
+    #[tokio::test(start_paused = true)]
+    async fn a_long_sweep_leaves_the_ledger_to_deliveries_for_half_of_the_time() {
+        let clock = SystemClock::start();
+        let rest = MemoryLedger::new(Stamp::Rehearsal);
+        let ledger = Arc::new(Due { clock, left: Mutex::new(200), turns: Mutex::default(), rest });
+        let bounds = Bounds { in_flight: 1, lookups_per_second: 1 };
+        let dispatcher = Dispatcher::new(
+            Vec::new(),
+            Arc::clone(&ledger) as Arc<dyn Ledger>,
+            clock,
+            Arc::new(SystemIds),
+            bounds,
+        );
+        let sweeping = tokio::spawn(sweep(dispatcher, Duration::ZERO));
+        tokio::time::sleep(SWEEP_EVERY / 2).await;
+        sweeping.abort();
+
+        let turns = ledger.turns.lock().unwrap();
+        assert_eq!(turns.iter().map(|(_, _, removed)| removed).sum::<u32>(), 200, "all is swept: {turns:?}");
+        assert!(turns.iter().all(|(.., removed)| *removed <= 50), "a little at a time: {turns:?}");
+        for pair in turns.windows(2) {
+            assert!(pair[1].0 - pair[0].1 >= TURN, "it rests between two turns: {turns:?}");
         }
     }
 }
