@@ -9,6 +9,7 @@ use commentd_contract::{Addressing, ProviderName, VerdictKind};
 use commentd_delivery::record::{AttemptRecord, Destination, KeyRef};
 use commentd_delivery::{Comment, DeliveryId, Verdict};
 use commentd_ledger::{End, Opening, Settling};
+use std::sync::Arc;
 
 /// What all deliveries of a run have in common.
 #[derive(Clone, Debug)]
@@ -61,11 +62,11 @@ impl Kind {
             id,
             key: KeyRef { caller: String::new(), key: format!("{:032x}", random.u128(..)), item: 0 },
             fingerprint: comment.fingerprint(1),
-            comment,
+            comment: Arc::new(comment),
             trace_id: format!("{:032x}", random.u128(..)),
             intent: AttemptRecord {
                 number: 1,
-                destination,
+                destination: Arc::new(destination),
                 marker: String::new(),
                 started_ms: at_ms,
                 verdict: None,
