@@ -53,7 +53,7 @@ fn comment(part: impl Fn(usize) -> String) -> Comment {
 }
 
 fn rendered(channel: &Channel, comment: &Comment) -> Option<HttpRequest> {
-    let scope = channel.scope(comment, DeliveryId::from_bytes([7; 16]), 1_800_000_000_000);
+    let scope = channel.scope(comment.clone(), DeliveryId::from_bytes([7; 16]), 1_800_000_000_000);
     channel.render(&scope).ok()
 }
 

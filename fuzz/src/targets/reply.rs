@@ -5,8 +5,7 @@ use super::channel;
 use crate::parts;
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Comment, DeliveryId, Verdict};
-use commentd_providers::manifest::{Channel, Reply, Scope};
-use std::collections::BTreeMap;
+use commentd_providers::manifest::{Channel, Headers, Reply, Scope};
 
 pub(super) const WORDS: &[&str] = &[
     "\"id\":\"12\"",
@@ -38,18 +37,18 @@ pub(super) fn feed(input: &[u8]) -> Result<(), String> {
     let parts = parts(input);
     let Some(channel) = channel(parts.first()) else { return Ok(()) };
     let status = parts.get(1).and_then(|text| text.trim().parse().ok()).unwrap_or(200);
-    let headers: BTreeMap<String, String> = parts
+    let headers: Headers = parts
         .get(2)
         .into_iter()
         .flat_map(|text| text.lines())
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let body = parts.get(3..).unwrap_or_default().join("\n%%\n").into_bytes();
+    let body = parts.get(3..).unwrap_or_default().join("\n%%\n").into();
     let reply = Reply { status, headers, body };
     let id = DeliveryId::from_bytes([7; 16]);
     let comment = Comment { content: "hi".into(), ..Comment::default() };
-    let scope = channel.scope(&comment, id, 1_800_000_000_000);
+    let scope = channel.scope(comment, id, 1_800_000_000_000);
     judged(channel, &reply, &scope, id).map_err(|what| format!("channel {}: {what}", channel.name()))?;
     if let Some(mut scan) = channel.look(&scope, "12") {
         let _ = scan.request();
@@ -68,7 +67,7 @@ fn judged(channel: &Channel, reply: &Reply, scope: &Scope, id: DeliveryId) -> Re
     let is_json = serde_json::from_slice::<serde_json::Value>(&reply.body).is_ok();
     if !is_json && effect(&verdict) == Effect::None {
         // Then a predicate said so by status and headers alone, and says the same of any other unreadable body.
-        let other = Reply { body: b"<html>".to_vec(), ..reply.clone() };
+        let other = Reply { body: b"<html>".as_slice().into(), ..reply.clone() };
         let said = channel.judge(&other, scope).kind;
         if said != verdict.kind {
             return Err(format!("an unreadable body reads as {}", verdict.kind));

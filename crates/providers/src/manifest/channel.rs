@@ -4,6 +4,7 @@ use super::auth::{Auth, CompiledAuth};
 use super::judge::{self, Reply, VerdictRule};
 use super::language::Expr;
 use super::lookup::{CompiledLookup, Scan};
+use super::names::{Names, Scope};
 use super::pace::Pace;
 use super::place;
 use super::probe::{Ability, CompiledProbe};
@@ -12,10 +13,10 @@ use super::settings::{Settings, environment_name};
 use super::written::Written;
 use commentd_delivery::lookup::LookupAbility;
 use commentd_delivery::{Comment, DeliveryId, Verdict};
-use minijinja::value::Serde;
 use minijinja::{Value, context};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The only format there is.
@@ -282,42 +283,6 @@ impl Compiled {
     }
 }
 
-/// What expressions see of one delivery: settings, comment, delivery id, marker, time.
-#[derive(Clone)]
-pub struct Scope {
-    value: Value,
-    unix_ms: u64,
-}
-
-impl fmt::Debug for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // By hand, because it has secrets in the clear.
-        f.debug_struct("Scope").field("unix_ms", &self.unix_ms).finish_non_exhaustive()
-    }
-}
-
-impl Scope {
-    pub(super) fn value(&self) -> Value {
-        self.value.clone()
-    }
-
-    /// The same with these values beside, or instead.
-    pub(super) fn with(&self, values: Value) -> Scope {
-        Scope { value: context! { ..values, ..self.value() }, unix_ms: self.unix_ms }
-    }
-
-    /// The same where the caller gets its answer in so many milliseconds.
-    #[must_use]
-    pub fn with_left_ms(&self, left_ms: u64) -> Scope {
-        self.with(context! { left_ms => left_ms })
-    }
-
-    /// The wall time that expressions see, in milliseconds since 1970.
-    pub fn unix_ms(&self) -> u64 {
-        self.unix_ms
-    }
-}
-
 /// A channel: a manifest with its settings.
 #[derive(Clone)]
 pub struct Channel {
@@ -427,7 +392,7 @@ impl Channel {
     }
 
     fn probe_scope(&self, unix_ms: u64) -> Scope {
-        self.scope(&Comment::default(), DeliveryId::from_bytes([0; 16]), unix_ms)
+        self.scope(Comment::default(), DeliveryId::from_bytes([0; 16]), unix_ms)
     }
 
     /// Replaces the channel's secrets in a text that people will see.
@@ -437,41 +402,30 @@ impl Channel {
 
     /// What carries this delivery's id through the channel; empty for nothing.
     pub fn marker(&self, id: DeliveryId) -> String {
+        let Some(marker) = &self.compiled.marker else { return String::new() };
         let scope = context! { settings => self.exposed.clone(), delivery_id => id.to_string() };
-        let marker = self.compiled.marker.as_ref().map(|marker| marker.text(&scope));
-        marker.and_then(Result::ok).unwrap_or_default()
+        marker.text(&scope).unwrap_or_default()
     }
 
     /// The scope of one delivery. `unix_ms` is wall time in milliseconds since 1970.
-    pub fn scope(&self, comment: &Comment, id: DeliveryId, unix_ms: u64) -> Scope {
-        self.scope_with(&self.exposed, comment, id, unix_ms)
+    pub fn scope(&self, comment: impl Into<Arc<Comment>>, id: DeliveryId, unix_ms: u64) -> Scope {
+        self.scope_with(&self.exposed, comment.into(), id, unix_ms)
     }
 
     /// The same with secrets as `***`, for showing.
-    pub fn redacted_scope(&self, comment: &Comment, id: DeliveryId, unix_ms: u64) -> Scope {
-        self.scope_with(&self.redacted, comment, id, unix_ms)
+    pub fn redacted_scope(&self, comment: impl Into<Arc<Comment>>, id: DeliveryId, unix_ms: u64) -> Scope {
+        self.scope_with(&self.redacted, comment.into(), id, unix_ms)
     }
 
-    fn scope_with(&self, settings: &Value, comment: &Comment, id: DeliveryId, unix_ms: u64) -> Scope {
-        let marker = self.marker(id);
-        let to = &comment.addressing;
-        let value = context! {
-            settings => settings.clone(),
-            content => comment.content.as_str(),
-            sns_id => to.sns_id.as_str(),
-            author => to.author.as_str(),
-            content_hash => to.content_hash.as_str(),
-            reply_to => to.reply_to.as_str(),
-            wxid => to.wxid.as_str(),
-            vars => Value::from(Serde(&to.vars)),
-            delivery_id => id.to_string(),
-            marker => if marker.is_empty() { Value::from(()) } else { Value::from(marker) },
-            now_ms => unix_ms,
-            now_s => unix_ms / 1000,
-            nonce => format!("{:016x}", id.seed() ^ unix_ms),
-            left_ms => (),
-        };
-        Scope { value, unix_ms }
+    fn scope_with(&self, settings: &Value, comment: Arc<Comment>, id: DeliveryId, unix_ms: u64) -> Scope {
+        Scope::new(Names {
+            settings: settings.clone(),
+            comment,
+            id,
+            marker: self.marker(id),
+            unix_ms,
+            left_ms: None,
+        })
     }
 
     /// The request that carries the comment.
@@ -479,7 +433,7 @@ impl Channel {
     /// # Errors
     /// When an expression fails on this comment: this channel can't carry it.
     pub fn render(&self, scope: &Scope) -> Result<HttpRequest, RenderError> {
-        self.compiled.send.render(&scope.value)
+        self.compiled.send.render(&scope.value())
     }
 
     /// What the reply to it means.
@@ -495,7 +449,7 @@ impl Channel {
     /// there is none. `None` if the channel has no lookup, or one that this delivery can't be known by.
     pub fn look(&self, scope: &Scope, receipt: &str) -> Option<Scan<'_>> {
         let lookup = self.compiled.lookup.as_ref()?;
-        let marked = scope.value.get_attr("marker").is_ok_and(|marker| marker.is_true());
+        let marked = scope.is_marked();
         let can_be_known = marked || lookup.has_slot() || !receipt.is_empty();
         can_be_known.then(|| Scan::new(lookup, scope, marked, receipt))
     }

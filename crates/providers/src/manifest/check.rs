@@ -1,8 +1,9 @@
 //! A manifest proves itself by its own examples.
 
-use super::channel::{Manifest, Scope};
+use super::channel::Manifest;
 use super::judge::Reply;
 use super::lookup::Sighting;
+use super::names::Scope;
 use super::written::{WrittenExample, WrittenReply};
 use commentd_contract::Addressing;
 use commentd_delivery::verdict::{Effect, rule};
@@ -77,7 +78,7 @@ fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
             ..Addressing::default()
         },
     };
-    let scope = channel.scope(&comment, id, 1_767_225_600_000);
+    let scope = channel.scope(comment, id, 1_767_225_600_000);
     match (&example.verdict, &example.finds) {
         (Some(_), None) if !example.then.is_empty() || example.receipt.is_some() => {
             Err("`then` and `receipt` are about lookups; they need `finds`".into())
@@ -94,7 +95,7 @@ fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
 
 fn captured(written: &WrittenReply) -> Reply {
     let headers = written.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
-    Reply { status: written.status, headers: headers.collect(), body: written.body.clone().into_bytes() }
+    Reply { status: written.status, headers: headers.collect(), body: written.body.clone().into() }
 }
 
 fn judged(

@@ -1,27 +1,70 @@
 //! What a reply means: verdict predicates, echo, receipt.
 
-use super::channel::{Compiled, Scope};
+use super::channel::Compiled;
 use super::language::Expr;
+use super::names::{ReplyNames, Scope};
 use super::written::WrittenVerdict;
+use bytes::Bytes;
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::Verdict;
 use commentd_delivery::verdict::{Effect, code_of, rule};
-use minijinja::value::Serde;
-use minijinja::{Value, context};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use minijinja::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Most of the channel's own words that are kept, in characters.
 const MOST_WORDS: usize = 500;
 
-/// A reply that was read whole.
+/// A reply that was read whole. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
-    /// Header names in lower case, and values.
-    pub headers: BTreeMap<String, String>,
+    /// The headers.
+    pub headers: Headers,
     /// The body.
-    pub body: Vec<u8>,
+    pub body: Bytes,
+}
+
+/// The headers of a reply. Of one that comes more than once, the last counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Arc<HeaderMap>);
+
+impl Headers {
+    /// The value under this name in lower case, what isn't UTF-8 in it replaced.
+    pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        let value = self.0.get_all(name).iter().next_back()?;
+        Some(String::from_utf8_lossy(value.as_bytes()))
+    }
+
+    /// All of them, names in lower case.
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        let pair = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        self.0.iter().map(pair).collect()
+    }
+}
+
+impl From<HeaderMap> for Headers {
+    fn from(headers: HeaderMap) -> Self {
+        Self(Arc::new(headers))
+    }
+}
+
+/// What can't be a header is left out.
+impl FromIterator<(String, String)> for Headers {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(pairs: T) -> Self {
+        let header = |(name, value): (String, String)| {
+            Some((
+                HeaderName::from_bytes(name.as_bytes()).ok()?,
+                HeaderValue::from_bytes(value.as_bytes()).ok()?,
+            ))
+        };
+        Self(Arc::new(pairs.into_iter().filter_map(header).collect()))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -85,7 +128,11 @@ impl VerdictRule {
                 if value.is_none() {
                     return Ok(None);
                 }
-                Ok(map.get(&value.to_string()).copied().or(*otherwise))
+                let judged = match value.as_str() {
+                    Some(text) => map.get(text),
+                    None => map.get(&value.to_string()),
+                };
+                Ok(judged.copied().or(*otherwise))
             }
         }
     }
@@ -110,17 +157,7 @@ impl Reply {
 
     /// The same beside any values.
     pub(super) fn values(&self, values: &Value) -> Value {
-        let body = match serde_json::from_slice::<serde_json::Value>(&self.body) {
-            Ok(body) => Value::from(Serde(&body)),
-            Err(_) => Value::from(()),
-        };
-        context! {
-            status => self.status,
-            headers => Value::from(Serde(&self.headers)),
-            body => body,
-            text => self.text(),
-            ..values.clone()
-        }
+        Value::from_object(ReplyNames::new(self.clone(), values.clone()))
     }
 }
 
@@ -228,7 +265,7 @@ fn message_of(kind: VerdictKind, status: u16, words: &str) -> String {
 
 /// `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), or what the manifest reads from the reply.
 fn retry_after_ms(compiled: &Compiled, reply: &Reply, values: &Value, unix_ms: u64) -> Option<u64> {
-    let by_header = reply.headers.get("retry-after").and_then(|value| hint_ms(value, unix_ms));
+    let by_header = reply.headers.get("retry-after").and_then(|value| hint_ms(&value, unix_ms));
     by_header.or_else(|| hint_ms(&compiled.retry_after_s.as_ref()?.text(values).ok()?, unix_ms))
 }
 

@@ -7,6 +7,7 @@
 //! - `text|plain`: the text without what looks like HTML tags, for showing a server's words to people
 //! - `omit`: leaves out the leaf whose value it is
 
+use super::names::ReplyNames;
 use minijinja::value::{Object, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, Value};
 use std::sync::{Arc, LazyLock};
@@ -52,6 +53,8 @@ enum Shape {
     Path(Vec<String>),
     /// A name or, where it isn't true, `none` or `omit`: `wxid or omit`.
     PathOr(Vec<String>, Value),
+    /// `at('data.id')`.
+    At(Vec<String>),
     /// Anything else.
     Other,
 }
@@ -73,6 +76,10 @@ impl Shape {
         if let Some(path) = path(source) {
             return Shape::Path(path);
         }
+        let inner = source.strip_prefix("at('").and_then(|rest| rest.strip_suffix("')"));
+        if let Some(inner) = inner.filter(|inner| !inner.contains(['\'', '\\'])) {
+            return Shape::At(inner.split('.').map(str::to_owned).collect());
+        }
         match source.split_once(" or ").map(|(first, second)| (path(first), second.trim())) {
             Some((Some(path), "none")) => Shape::PathOr(path, Value::from(())),
             Some((Some(path), "omit")) => Shape::PathOr(path, Value::from_object(Omit)),
@@ -89,6 +96,7 @@ impl Shape {
                 let value = follow(scope, path)?;
                 Some(if value.is_true() { value } else { other.clone() })
             }
+            Shape::At(path) => Some(scope.downcast_object_ref::<ReplyNames>()?.at(path)),
             Shape::Other => None,
         }
     }
@@ -350,6 +358,34 @@ mod tests {
             let plain =
                 |value: &Option<Value>| value.as_ref().map(|value| (is_omitted(value), format!("{value:?}")));
             assert_eq!(plain(&given), plain(&machine), "{source}");
+        }
+    }
+
+    #[test]
+    fn at_gives_what_the_machine_gives() {
+        let bodies = [
+            r#"{"ok":true,"n":null,"id":14287710653886042616,"f":1.5,"a":[{"b":"x"},[7]],"o":{"0":"zero"},"t":"ä"}"#,
+            r#"[{"ok":false},"1"]"#,
+            "\"text\"",
+            "7",
+            "null",
+            "no json",
+            "",
+        ];
+        for (body, path) in bodies.iter().flat_map(|body| {
+            [
+                "ok", "n", "n.x", "id", "f", "a", "a.0.b", "a.0.b.c", "a.1.0", "a.2", "a.x", "a.-1", "o.0",
+                "t", "0", "0.ok", "1", "",
+            ]
+            .map(|path| (*body, path))
+        }) {
+            let reply = crate::manifest::Reply { status: 200, body: body.into(), ..Default::default() };
+            let scope = reply.values(&context! { content => "hi" });
+            let expr = Expr::compile(&format!("at('{path}')")).unwrap();
+            assert!(matches!(*expr.shape, Shape::At(_)));
+            let json = |value: Value| serde_json::to_string(&value).unwrap();
+            let machine = expr.compiled.eval(&scope).unwrap();
+            assert_eq!(json(expr.eval(&scope).unwrap()), json(machine), "{path} of {body}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! How a channel is asked whether a comment is there: page by page, by marker, receipt or slot.
 
-use super::channel::Scope;
 use super::judge::{Reply, shortened, verdict_kind};
 use super::language::Expr;
+use super::names::Scope;
 use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
 use super::written::{WrittenLookup, WrittenState};
 use commentd_contract::VerdictKind;

@@ -1,8 +1,8 @@
 //! Whether the channel would take comments from us at all.
 
-use super::channel::Scope;
 use super::judge::Reply;
 use super::language::Expr;
+use super::names::Scope;
 use super::request::{HttpRequest, RenderError, RequestTemplate};
 use super::written::WrittenProbe;
 

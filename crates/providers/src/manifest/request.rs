@@ -13,6 +13,9 @@ pub(super) const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').r
 /// The same, but for the slashes of a setting that is a path.
 const PATH: &AsciiSet = &PART.remove(b'/');
 
+/// Room for most bodies, in bytes.
+const TYPICAL_BODY: usize = 512;
+
 /// A request, ready to be sent.
 #[derive(Clone, Debug)]
 pub struct HttpRequest {
@@ -81,7 +84,17 @@ pub(super) enum Leaf {
 enum Tree {
     Leaf(Leaf),
     Array(Vec<Tree>),
-    Object(Vec<(String, Tree)>),
+    Object(Vec<Entry>),
+}
+
+/// One entry of an object.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// Its name in JSON with the colon, where it is the first that is written.
+    start: Vec<u8>,
+    /// The same with the comma before it.
+    later: Vec<u8>,
+    tree: Tree,
 }
 
 impl Leaf {
@@ -109,6 +122,22 @@ impl Leaf {
                     .map_err(|error| format!("`{}` gives no JSON value: {error}", expr.source()))
             }
         }
+    }
+
+    /// Writes it as JSON; false, with nothing written, where the leaf is left out.
+    fn write(&self, scope: &Value, json: &mut Vec<u8>) -> Result<bool, String> {
+        match self {
+            Leaf::Fixed(value) => serde_json::to_writer(json, value).map_err(|error| error.to_string())?,
+            Leaf::Expr(expr) => {
+                let value = expr.eval(scope)?;
+                if is_omitted(&value) {
+                    return Ok(false);
+                }
+                serde_json::to_writer(json, &value)
+                    .map_err(|error| format!("`{}` gives no JSON value: {error}", expr.source()))?;
+            }
+        }
+        Ok(true)
     }
 
     /// As a text for a header or a query; `None` where it is none or left out.
@@ -211,10 +240,14 @@ impl Body {
     fn render(&self, scope: &Value) -> Result<(Option<&'static str>, Bytes), String> {
         match self {
             Body::None => Ok((None, Bytes::new())),
-            Body::Json(tree) => Ok(match tree.render(scope)? {
-                None => (None, Bytes::new()),
-                Some(json) => (Some("application/json"), Bytes::from(json.to_string())),
-            }),
+            Body::Json(tree) => {
+                let mut json = Vec::with_capacity(TYPICAL_BODY);
+                Ok(if tree.write(scope, &mut json)? {
+                    (Some("application/json"), Bytes::from(json))
+                } else {
+                    (None, Bytes::new())
+                })
+            }
             Body::Form(parts) => {
                 let mut form = url::form_urlencoded::Serializer::new(String::new());
                 for (name, leaf) in parts {
@@ -234,7 +267,10 @@ impl Tree {
             toml::Value::Table(table) => {
                 let mut entries = Vec::with_capacity(table.len());
                 for (name, value) in table {
-                    entries.push((name.clone(), Tree::compile(value, &format!("{place}.{name}"))?));
+                    let start = format!("{}:", serde_json::Value::from(name.as_str()));
+                    let later = format!(",{start}").into_bytes();
+                    let tree = Tree::compile(value, &format!("{place}.{name}"))?;
+                    entries.push(Entry { start: start.into_bytes(), later, tree });
                 }
                 Tree::Object(entries)
             }
@@ -246,27 +282,41 @@ impl Tree {
         })
     }
 
-    fn render(&self, scope: &Value) -> Result<Option<serde_json::Value>, String> {
-        Ok(match self {
-            Tree::Leaf(leaf) => leaf.eval(scope)?,
+    /// Writes it as JSON; false, with nothing written, where it is left out.
+    fn write(&self, scope: &Value, json: &mut Vec<u8>) -> Result<bool, String> {
+        match self {
+            Tree::Leaf(leaf) => return leaf.write(scope, json),
             Tree::Array(items) => {
-                let mut rendered = Vec::with_capacity(items.len());
+                json.push(b'[');
+                let mut is_first = true;
                 for item in items {
-                    rendered.extend(item.render(scope)?);
+                    is_first &= !written_after(if is_first { b"" } else { b"," }, item, scope, json)?;
                 }
-                Some(rendered.into())
+                json.push(b']');
             }
             Tree::Object(entries) => {
-                let mut rendered = serde_json::Map::with_capacity(entries.len());
-                for (name, tree) in entries {
-                    if let Some(value) = tree.render(scope)? {
-                        rendered.insert(name.clone(), value);
-                    }
+                json.push(b'{');
+                let mut is_first = true;
+                for entry in entries {
+                    let start = if is_first { &entry.start } else { &entry.later };
+                    is_first &= !written_after(start, &entry.tree, scope, json)?;
                 }
-                Some(rendered.into())
+                json.push(b'}');
             }
-        })
+        }
+        Ok(true)
     }
+}
+
+/// Writes a part after what must stand before it; false, with neither written, where the part is left out.
+fn written_after(before: &[u8], part: &Tree, scope: &Value, json: &mut Vec<u8>) -> Result<bool, String> {
+    let length = json.len();
+    json.extend_from_slice(before);
+    let is_written = part.write(scope, json)?;
+    if !is_written {
+        json.truncate(length);
+    }
+    Ok(is_written)
 }
 
 fn path(written: &str) -> Result<Vec<PathPart>, String> {

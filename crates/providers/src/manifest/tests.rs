@@ -76,7 +76,7 @@ fn a_form_is_encoded_and_whole_numbers_lose_nothing() {
         let channel = manifest.channel(&BTreeMap::new()).unwrap();
         let mut comment = comment("a&b=ü c");
         comment.addressing.sns_id = "14287710653886042616".into();
-        channel.render(&channel.scope(&comment, DeliveryId::from_bytes([0; 16]), 0)).unwrap()
+        channel.render(&channel.scope(comment, DeliveryId::from_bytes([0; 16]), 0)).unwrap()
     };
     let form = sent("[send.form]\ntext = \"content\"\nid = \"sns_id|int\"\nnothing = \"none\"");
     assert_eq!(form.content_type, Some("application/x-www-form-urlencoded"));
@@ -114,9 +114,9 @@ fn secrets_are_not_shown() {
     let settings = BTreeMap::from([("authorization".to_owned(), toml::Value::from("Bearer s3cret"))]);
     let channel = generic.channel(&settings).unwrap();
     let id = DeliveryId::from_bytes([0; 16]);
-    let shown = channel.render(&channel.redacted_scope(&comment("a"), id, 0)).unwrap();
+    let shown = channel.render(&channel.redacted_scope(comment("a"), id, 0)).unwrap();
     assert_eq!(shown.headers[0].1.to_str().unwrap(), "***");
-    let sent = channel.render(&channel.scope(&comment("a"), id, 0)).unwrap();
+    let sent = channel.render(&channel.scope(comment("a"), id, 0)).unwrap();
     assert_eq!(sent.headers[0].1.to_str().unwrap(), "Bearer s3cret");
     assert_eq!(channel.redact("echo: Bearer s3cret"), "echo: ***");
     assert_eq!(channel.redact("bad token s3cret"), "bad token ***");

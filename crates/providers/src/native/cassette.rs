@@ -258,18 +258,18 @@ impl<'a> Recording<'a> {
         if let Some(token) = token {
             body = crate::manifest::settings::redacted(body, token.secret.expose_secret());
         }
-        let headers = reply.headers.iter().map(|(name, value)| {
+        let headers = reply.headers.to_map().into_iter().map(|(name, value)| {
             let secret = SECRET_HEADERS.contains(&name.as_str());
             let value =
-                if secret { crate::manifest::settings::REDACTED.into() } else { (self.redact)(value) };
-            Pair { name: name.clone(), value }
+                if secret { crate::manifest::settings::REDACTED.into() } else { (self.redact)(&value) };
+            Pair { name, value }
         });
         Response {
             status: reply.status,
             headers: headers.collect(),
             content: Content {
                 size: reply.body.len() as i64,
-                mime_type: reply.headers.get("content-type").cloned().unwrap_or_default(),
+                mime_type: reply.headers.get("content-type").unwrap_or_default().into_owned(),
                 text: body,
             },
             body_size: reply.body.len() as i64,
@@ -371,7 +371,7 @@ impl Player {
                 .iter()
                 .map(|pair| (pair.name.clone(), own(&pair.value)))
                 .collect(),
-            body: own(&entry.response.content.text).into_bytes(),
+            body: own(&entry.response.content.text).into(),
         })
     }
 

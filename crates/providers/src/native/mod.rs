@@ -126,7 +126,7 @@ impl NativeHttp {
         let mut comment = Comment::default();
         comment.addressing.sns_id = sns_id.to_owned();
         let id = NOBODY;
-        let scope = self.channel.scope(&comment, id, self.wire.clock.unix_ms());
+        let scope = self.channel.scope(comment, id, self.wire.clock.unix_ms());
         self.read(&scope, id).await
     }
 
@@ -213,7 +213,7 @@ impl NativeHttp {
 
     fn scope(&self, job: &Job) -> Scope {
         let left_ms = whole_ms(job.deadline.since(self.now()));
-        self.channel.scope(&job.comment, job.id, self.wire.clock.unix_ms()).with_left_ms(left_ms)
+        self.channel.scope(Arc::clone(&job.comment), job.id, self.wire.clock.unix_ms()).with_left_ms(left_ms)
     }
 
     /// What can be said about this comment before anything is sent.
@@ -240,8 +240,13 @@ impl NativeHttp {
         let (verdict, reply) = self.try_once(job, gate).await;
         let reply = reply.map(|reply| Reply {
             status: reply.status,
-            headers: reply.headers.into_iter().map(|(name, value)| (name, self.redact(&value))).collect(),
-            body: self.redact(&String::from_utf8_lossy(&reply.body)).into_bytes(),
+            headers: reply
+                .headers
+                .to_map()
+                .into_iter()
+                .map(|(name, value)| (name, self.redact(&value)))
+                .collect(),
+            body: self.redact(&String::from_utf8_lossy(&reply.body)).into(),
         });
         (verdict.after_ms(whole_ms(self.now() - began)), reply)
     }
@@ -310,7 +315,7 @@ impl NativeHttp {
         }
         let (content, words) = without_run_words(&job.comment.content);
         let comment = Comment { content, addressing: job.comment.addressing.clone() };
-        let scope = self.channel.redacted_scope(&comment, NOBODY, 0).with_left_ms(0);
+        let scope = self.channel.redacted_scope(comment, NOBODY, 0).with_left_ms(0);
         let like = self.channel.render(&scope).map_or_else(|error| error.0, |request| like(&request));
         Part { purpose, like, id, words, token }
     }
@@ -536,7 +541,7 @@ impl Provider for NativeHttp {
 
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
         self.prepare(job, &self.scope(job))?;
-        let scope = self.channel.redacted_scope(&job.comment, job.id, self.wire.clock.unix_ms());
+        let scope = self.channel.redacted_scope(Arc::clone(&job.comment), job.id, self.wire.clock.unix_ms());
         let scope = scope.with_left_ms(whole_ms(job.deadline.since(self.now())));
         let mut request = self.prepare(job, &scope)?;
         self.senders.apply_redacted(&mut request);

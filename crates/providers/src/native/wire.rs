@@ -154,10 +154,7 @@ impl Wire {
         let (head, body) = connection.send(request).await?.into_parts();
         let bytes = connection.read(body, MAX_REPLY_BYTES).await?;
         self.idle.put(connection, self.clock.now());
-        let headers = head.headers.iter().map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        });
-        Ok(Reply { status: head.status.as_u16(), headers: headers.collect(), body: bytes })
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers.into(), body: bytes.into() })
     }
 
     fn outgoing(

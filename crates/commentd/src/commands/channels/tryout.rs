@@ -119,7 +119,7 @@ fn show_request(rendered: &Rendered) {
 
 fn show_reply(reply: &Reply) {
     console::say(&format!("\nreply: HTTP {}", reply.status));
-    for (name, value) in &reply.headers {
+    for (name, value) in reply.headers.to_map() {
         console::say(&format!("  {name}: {value}"));
     }
     let body = match serde_json::from_slice::<serde_json::Value>(&reply.body) {

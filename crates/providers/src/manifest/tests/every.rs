@@ -64,7 +64,7 @@ fn render(
         ..Addressing::default()
     };
     let comment = Comment { content: content.into(), addressing };
-    channel.render(&channel.scope(&comment, DeliveryId::from_bytes([7; 16]), 0))
+    channel.render(&channel.scope(comment, DeliveryId::from_bytes([7; 16]), 0))
 }
 
 /// A body with its texts and numbers taken out: what is left is its structure.

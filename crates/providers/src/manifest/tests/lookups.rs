@@ -126,12 +126,12 @@ fn channel(manifest: &str, settings: &[(&str, toml::Value)]) -> Channel {
 }
 
 fn reply(body: &serde_json::Value) -> Reply {
-    Reply { status: 200, body: body.to_string().into_bytes(), ..Reply::default() }
+    Reply { status: 200, body: body.to_string().into(), ..Reply::default() }
 }
 
 /// What the channel shows of this comment in these pages; panics if it asks for another number of pages.
 fn sight(channel: &Channel, comment: &Comment, receipt: &str, pages: &[serde_json::Value]) -> Sighting {
-    let scope = channel.scope(comment, ID, 0);
+    let scope = channel.scope(comment.clone(), ID, 0);
     let mut scan = channel.look(&scope, receipt).expect("it can be looked up");
     for (index, page) in pages.iter().enumerate() {
         scan.request().unwrap();
@@ -180,7 +180,7 @@ fn pages_are_read_until_it_is_found_or_there_are_none_left() {
     let ours = page(3, &[(5, MARKER, "a")]);
     assert_eq!(sight(&channel, &comment("a"), "", &[other(), ours]), found("5"));
     // The request of a page names it.
-    let scope = channel.scope(&comment("a"), ID, 0);
+    let scope = channel.scope(comment("a"), ID, 0);
     let mut scan = channel.look(&scope, "").unwrap();
     assert!(scan.request().unwrap().path_and_query.contains("page=1&"));
     assert_eq!(scan.sight(&reply(&other())), Ok(None));
@@ -199,7 +199,7 @@ fn a_scan_that_ends_early_proves_nothing() {
     assert_eq!(sight(&channel, &comment("a"), "", &[cut]), Sighting::NotFound { complete: false });
     let endless = LIST.replace("next = \"(page or 1) + 1 if", "next = \"page or 1 if");
     let endless = self::channel(&endless, &[]);
-    let scope = endless.scope(&comment("a"), ID, 0);
+    let scope = endless.scope(comment("a"), ID, 0);
     let mut scan = endless.look(&scope, "").unwrap();
     assert_eq!(scan.sight(&reply(&page(9, &[]))), Ok(None));
     assert!(scan.sight(&reply(&page(9, &[]))).unwrap_err().contains("lookup.next"));
@@ -215,15 +215,15 @@ fn a_receipt_finds_and_its_absence_proves_nothing() {
     // A reply has shown it: it was stored, whatever became of it.
     assert_eq!(sight(&channel(LIST, &[]), &comment("x"), "13", &[items]), gone);
     // Without marker, receipt and slot there is nothing to ask for.
-    assert!(unmarked.look(&unmarked.scope(&comment("x"), ID, 0), "").is_none());
+    assert!(unmarked.look(&unmarked.scope(comment("x"), ID, 0), "").is_none());
 }
 
 #[test]
 fn a_reply_that_nobody_can_judge_leaves_a_receipt_only_if_its_echo_is_ours() {
     let judge = |manifest: &str, status: u16, body: &str| {
         let channel = channel(manifest, &[]);
-        let scope = channel.scope(&comment("hi"), ID, 0);
-        let body = body.as_bytes().to_vec();
+        let scope = channel.scope(comment("hi"), ID, 0);
+        let body = body.as_bytes().to_vec().into();
         let verdict = channel.judge(&Reply { status, body, ..Reply::default() }, &scope);
         assert_eq!(verdict.kind, VerdictKind::Unknown, "{verdict:?}");
         (verdict.comment_id, verdict.comment_id_is_ours)
@@ -266,14 +266,15 @@ fn a_slot_answers_both_ways() {
     assert_eq!(sight(&[page(9, &[(7, Some("hi"))])]), found("7"));
     assert_eq!(sight(&[page(3, &[(5, None)]), page(3, &[(7, None)])]), absent);
     // Who fills a slot owns it.
-    let verdict = channel.judge(&reply(&serde_json::json!({"errcode": 0})), &channel.scope(&ours, ID, 0));
+    let verdict =
+        channel.judge(&reply(&serde_json::json!({"errcode": 0})), &channel.scope(ours.clone(), ID, 0));
     assert_eq!((verdict.comment_id.as_str(), verdict.comment_id_is_ours), ("7", true));
 }
 
 #[test]
 fn a_whole_target_is_read_page_by_page() {
     let list = channel(LIST, &[]);
-    let scope = list.scope(&comment(""), ID, 0);
+    let scope = list.scope(comment(""), ID, 0);
     let mut scan = list.read_back(&scope).unwrap();
     assert!(!scan.request().unwrap().path_and_query.contains("search"), "no marker is asked for");
     let mut items = Vec::new();
@@ -296,7 +297,7 @@ fn a_lookup_may_read_with_other_credentials_and_then_see_more() {
     assert!(!plain.lookup_ability().unwrap().sees_every_state);
     let moderating = channel(LIST, &[("moderator_token", "Bearer m".into())]);
     assert!(moderating.lookup_ability().unwrap().sees_every_state);
-    let scope = moderating.scope(&comment("a"), ID, 0);
+    let scope = moderating.scope(comment("a"), ID, 0);
     let reading = moderating.look(&scope, "").unwrap().request().unwrap();
     assert_eq!(reading.headers[0].1, "Bearer m");
     assert_eq!(moderating.render(&scope).unwrap().headers[0].1, "poster");

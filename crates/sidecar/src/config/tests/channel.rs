@@ -5,7 +5,7 @@ use commentd_providers::manifest::HttpRequest;
 use std::fs;
 
 fn request(choice: &ChannelChoice) -> HttpRequest {
-    let scope = choice.channel.scope(&Comment::default(), DeliveryId::from_bytes([0; 16]), 0);
+    let scope = choice.channel.scope(Comment::default(), DeliveryId::from_bytes([0; 16]), 0);
     choice.channel.render(&scope).unwrap()
 }
 

@@ -1,0 +1,170 @@
+//! The names that expressions see, looked up when an expression asks: most requests and replies need only a few.
+
+use super::judge::Reply;
+use commentd_delivery::{Comment, DeliveryId};
+use minijinja::value::{Object, Serde};
+use minijinja::{Value, context};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+/// What expressions see of one delivery: settings, comment, delivery id, marker, time.
+#[derive(Clone)]
+pub struct Scope {
+    names: Arc<Names>,
+    /// Values beside the names, or instead of them.
+    over: Option<Value>,
+}
+
+/// The names of one delivery.
+#[derive(Clone)]
+pub(super) struct Names {
+    pub(super) settings: Value,
+    pub(super) comment: Arc<Comment>,
+    pub(super) id: DeliveryId,
+    /// Empty if the channel carries none.
+    pub(super) marker: String,
+    /// Wall time, in milliseconds since 1970.
+    pub(super) unix_ms: u64,
+    /// How long the caller still waits; `None` where nobody does.
+    pub(super) left_ms: Option<u64>,
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // By hand, because it has secrets in the clear.
+        f.debug_struct("Names").field("id", &self.id).field("unix_ms", &self.unix_ms).finish_non_exhaustive()
+    }
+}
+
+impl Object for Names {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, name: &str) -> Option<Value> {
+        let to = &self.comment.addressing;
+        Some(match name {
+            "settings" => self.settings.clone(),
+            "content" => Value::from(self.comment.content.as_str()),
+            "sns_id" => Value::from(to.sns_id.as_str()),
+            "author" => Value::from(to.author.as_str()),
+            "content_hash" => Value::from(to.content_hash.as_str()),
+            "reply_to" => Value::from(to.reply_to.as_str()),
+            "wxid" => Value::from(to.wxid.as_str()),
+            "vars" => Value::from(Serde(&to.vars)),
+            "delivery_id" => Value::from(self.id.to_string()),
+            "marker" if self.marker.is_empty() => Value::from(()),
+            "marker" => Value::from(self.marker.as_str()),
+            "now_ms" => Value::from(self.unix_ms),
+            "now_s" => Value::from(self.unix_ms / 1000),
+            "nonce" => Value::from(format!("{:016x}", self.id.seed() ^ self.unix_ms)),
+            "left_ms" => self.left_ms.map_or_else(|| Value::from(()), Value::from),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Scope").field(&self.names).finish()
+    }
+}
+
+impl Scope {
+    pub(super) fn new(names: Names) -> Self {
+        Self { names: Arc::new(names), over: None }
+    }
+
+    pub(super) fn value(&self) -> Value {
+        let names = Value::from_dyn_object(Arc::clone(&self.names));
+        match &self.over {
+            None => names,
+            Some(over) => context! { ..over.clone(), ..names },
+        }
+    }
+
+    /// The same with these values beside, or instead.
+    pub(super) fn with(&self, values: Value) -> Scope {
+        let over = match &self.over {
+            None => values,
+            Some(over) => context! { ..values, ..over.clone() },
+        };
+        Scope { names: Arc::clone(&self.names), over: Some(over) }
+    }
+
+    /// The same where the caller gets its answer in so many milliseconds.
+    #[must_use]
+    pub fn with_left_ms(mut self, left_ms: u64) -> Scope {
+        Arc::make_mut(&mut self.names).left_ms = Some(left_ms);
+        self
+    }
+
+    /// Whether the channel carries a marker of this delivery.
+    pub(super) fn is_marked(&self) -> bool {
+        !self.names.marker.is_empty()
+    }
+
+    /// The wall time that expressions see, in milliseconds since 1970.
+    pub fn unix_ms(&self) -> u64 {
+        self.names.unix_ms
+    }
+}
+
+/// The names of a reply, and those that its request could use.
+pub(super) struct ReplyNames {
+    reply: Reply,
+    under: Value,
+    /// The body, read as JSON once it is asked for; `None` if it isn't JSON.
+    json: OnceLock<Option<serde_json::Value>>,
+    body: OnceLock<Value>,
+}
+
+impl fmt::Debug for ReplyNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplyNames").field("status", &self.reply.status).finish_non_exhaustive()
+    }
+}
+
+impl ReplyNames {
+    pub(super) fn new(reply: Reply, under: Value) -> Self {
+        Self { reply, under, json: OnceLock::new(), body: OnceLock::new() }
+    }
+
+    fn json(&self) -> Option<&serde_json::Value> {
+        self.json.get_or_init(|| serde_json::from_slice(&self.reply.body).ok()).as_ref()
+    }
+
+    /// What `at` gives, without making a value of all the rest.
+    pub(super) fn at(&self, path: &[String]) -> Value {
+        let mut value = self.json();
+        for part in path {
+            value = match value {
+                Some(serde_json::Value::Array(items)) => {
+                    part.parse().ok().and_then(|at: usize| items.get(at))
+                }
+                Some(serde_json::Value::Object(entries)) => entries.get(part),
+                _ => None,
+            };
+        }
+        value.map_or_else(|| Value::from(()), |value| Value::from(Serde(value)))
+    }
+}
+
+impl Object for ReplyNames {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, name: &str) -> Option<Value> {
+        Some(match name {
+            "status" => Value::from(self.reply.status),
+            "headers" => Value::from(Serde(&self.reply.headers.to_map())),
+            "body" => {
+                let whole = || self.json().map_or_else(|| Value::from(()), |json| Value::from(Serde(json)));
+                self.body.get_or_init(whole).clone()
+            }
+            "text" => Value::from(self.reply.text()),
+            other => return self.under.get_attr(other).ok().filter(|value| !value.is_undefined()),
+        })
+    }
+}
