@@ -1,11 +1,10 @@
 //! Connections, and the drain at the end. Listener and shutdown are handed in.
 
 use crate::dispatch::Dispatcher;
-use axum::Router;
+use crate::http::Front;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -34,7 +33,7 @@ pub enum Drained {
 /// Serves until `shutdown` is ready, then stops accepting, waits for what is in flight, and closes the ledger.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    front: Front,
     dispatcher: Dispatcher,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
@@ -48,7 +47,7 @@ pub async fn serve(
             accepted = accept(&listener, &lanes) => accepted,
         };
         match accepted {
-            Some((stream, lane)) => spawn(stream, router.clone(), &connections, lane),
+            Some((stream, lane)) => spawn(stream, front.clone(), &connections, lane),
             None => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
@@ -77,14 +76,14 @@ async fn accept(listener: &TcpListener, lanes: &Arc<Semaphore>) -> Option<(TcpSt
     }
 }
 
-fn spawn(stream: TcpStream, router: Router, connections: &GracefulShutdown, lane: Lane) {
+fn spawn(stream: TcpStream, front: Front, connections: &GracefulShutdown, lane: Lane) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), front);
     let connection = connections.watch(connection);
     tokio::spawn(async move {
         // A client that hangs up is no fault of ours; its deliveries know what to do.

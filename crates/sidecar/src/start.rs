@@ -4,10 +4,9 @@
 
 use crate::clock::SystemClock;
 use crate::dispatch::{Bounds, Dispatcher};
-use crate::http::{self, Surface};
+use crate::http::{self, Front, Surface};
 use crate::ids::SystemIds;
 use crate::server::{self, Drained};
-use axum::Router;
 use commentd_delivery::Clock;
 use commentd_ledger::{Ledger, LedgerError, OpenError, SqliteLedger};
 use commentd_providers::Provider;
@@ -103,7 +102,7 @@ impl std::error::Error for StartError {}
 pub struct Sidecar {
     listener: TcpListener,
     address: SocketAddr,
-    router: Router,
+    front: Front,
     dispatcher: Dispatcher,
     retention: Duration,
     unknown: usize,
@@ -129,8 +128,8 @@ impl Sidecar {
         }
         let unknown = dispatcher.recover().await.map_err(StartError::Recovery)?;
         dispatcher.watch();
-        let router = http::router(dispatcher.clone(), parts.surface);
-        Ok(Self { listener, address, router, dispatcher, retention: parts.retention, unknown })
+        let front = http::front(dispatcher.clone(), parts.surface);
+        Ok(Self { listener, address, front, dispatcher, retention: parts.retention, unknown })
     }
 
     /// Where it listens.
@@ -146,7 +145,7 @@ impl Sidecar {
     /// Serves until `shutdown` is ready, then drains.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let sweeping = tokio::spawn(sweep(self.dispatcher.clone(), self.retention));
-        let drained = server::serve(self.listener, self.router, self.dispatcher, shutdown).await;
+        let drained = server::serve(self.listener, self.front, self.dispatcher, shutdown).await;
         sweeping.abort();
         drained
     }

@@ -7,7 +7,7 @@
 //! - `text|plain`: the text without what looks like HTML tags, for showing a server's words to people
 //! - `omit`: leaves out the leaf whose value it is
 
-use super::names::ReplyNames;
+use super::names::{Names, ReplyNames};
 use minijinja::value::{Object, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, Value};
 use std::sync::{Arc, LazyLock};
@@ -161,6 +161,17 @@ impl Expr {
             return Err(format!("`{}` is undefined", self.source));
         }
         Ok(value)
+    }
+
+    /// What it evaluates to, where that is one of the delivery's own texts; `None` says nothing.
+    pub(super) fn known_text<'a>(&self, scope: &'a Value) -> Option<&'a str> {
+        match &*self.shape {
+            Shape::Path(path) => match path.as_slice() {
+                [name] => scope.downcast_object_ref::<Names>()?.text(name),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Evaluates a predicate.

@@ -9,6 +9,7 @@
 mod auth;
 mod channel;
 pub mod check;
+mod json_path;
 mod judge;
 pub mod language;
 mod lookup;

@@ -1,5 +1,6 @@
 //! The names that expressions see, looked up when an expression asks: most requests and replies need only a few.
 
+use super::json_path;
 use super::judge::Reply;
 use commentd_delivery::{Comment, DeliveryId};
 use minijinja::value::{Object, Serde};
@@ -36,22 +37,34 @@ impl fmt::Debug for Names {
     }
 }
 
+impl Names {
+    /// The names that are always texts.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        let to = &self.comment.addressing;
+        Some(match name {
+            "content" => &self.comment.content,
+            "sns_id" => &to.sns_id,
+            "author" => &to.author,
+            "content_hash" => &to.content_hash,
+            "reply_to" => &to.reply_to,
+            "wxid" => &to.wxid,
+            _ => return None,
+        })
+    }
+}
+
 impl Object for Names {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         self.get_value_by_str(key.as_str()?)
     }
 
     fn get_value_by_str(self: &Arc<Self>, name: &str) -> Option<Value> {
-        let to = &self.comment.addressing;
+        if let Some(text) = self.text(name) {
+            return Some(Value::from(text));
+        }
         Some(match name {
             "settings" => self.settings.clone(),
-            "content" => Value::from(self.comment.content.as_str()),
-            "sns_id" => Value::from(to.sns_id.as_str()),
-            "author" => Value::from(to.author.as_str()),
-            "content_hash" => Value::from(to.content_hash.as_str()),
-            "reply_to" => Value::from(to.reply_to.as_str()),
-            "wxid" => Value::from(to.wxid.as_str()),
-            "vars" => Value::from(Serde(&to.vars)),
+            "vars" => Value::from(Serde(&self.comment.addressing.vars)),
             "delivery_id" => Value::from(self.id.to_string()),
             "marker" if self.marker.is_empty() => Value::from(()),
             "marker" => Value::from(self.marker.as_str()),
@@ -114,8 +127,7 @@ impl Scope {
 pub(super) struct ReplyNames {
     reply: Reply,
     under: Value,
-    /// The body, read as JSON once it is asked for; `None` if it isn't JSON.
-    json: OnceLock<Option<serde_json::Value>>,
+    /// The body, read as JSON once all of it is asked for; none if it isn't JSON.
     body: OnceLock<Value>,
 }
 
@@ -127,26 +139,18 @@ impl fmt::Debug for ReplyNames {
 
 impl ReplyNames {
     pub(super) fn new(reply: Reply, under: Value) -> Self {
-        Self { reply, under, json: OnceLock::new(), body: OnceLock::new() }
-    }
-
-    fn json(&self) -> Option<&serde_json::Value> {
-        self.json.get_or_init(|| serde_json::from_slice(&self.reply.body).ok()).as_ref()
+        Self { reply, under, body: OnceLock::new() }
     }
 
     /// What `at` gives, without making a value of all the rest.
     pub(super) fn at(&self, path: &[String]) -> Value {
-        let mut value = self.json();
-        for part in path {
-            value = match value {
-                Some(serde_json::Value::Array(items)) => {
-                    part.parse().ok().and_then(|at: usize| items.get(at))
-                }
-                Some(serde_json::Value::Object(entries)) => entries.get(part),
-                _ => None,
-            };
-        }
-        value.map_or_else(|| Value::from(()), |value| Value::from(Serde(value)))
+        let found = json_path::at(&self.reply.body, path);
+        found.map_or_else(|| Value::from(()), |value| Value::from(Serde(&value)))
+    }
+
+    fn body(&self) -> Value {
+        let body = serde_json::from_slice::<serde_json::Value>(&self.reply.body);
+        body.map_or_else(|_| Value::from(()), |body| Value::from(Serde(&body)))
     }
 }
 
@@ -159,10 +163,7 @@ impl Object for ReplyNames {
         Some(match name {
             "status" => Value::from(self.reply.status),
             "headers" => Value::from(Serde(&self.reply.headers.to_map())),
-            "body" => {
-                let whole = || self.json().map_or_else(|| Value::from(()), |json| Value::from(Serde(json)));
-                self.body.get_or_init(whole).clone()
-            }
+            "body" => self.body.get_or_init(|| self.body()).clone(),
             "text" => Value::from(self.reply.text()),
             other => return self.under.get_attr(other).ok().filter(|value| !value.is_undefined()),
         })

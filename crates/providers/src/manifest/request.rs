@@ -129,6 +129,11 @@ impl Leaf {
         match self {
             Leaf::Fixed(value) => serde_json::to_writer(json, value).map_err(|error| error.to_string())?,
             Leaf::Expr(expr) => {
+                if let Some(text) = expr.known_text(scope) {
+                    return serde_json::to_writer(json, text)
+                        .map(|()| true)
+                        .map_err(|error| error.to_string());
+                }
                 let value = expr.eval(scope)?;
                 if is_omitted(&value) {
                     return Ok(false);

@@ -445,15 +445,17 @@ fn is_unauthorized(verdict: &Verdict) -> bool {
 /// (RFC 9651), and `traceparent` (W3C Trace Context) where the trace id has its form.
 fn identity(job: &Job) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::with_capacity(2);
-    if let Ok(value) = HeaderValue::from_str(&format!("\"{}\"", job.id)) {
-        headers.push((HeaderName::from_static("idempotency-key"), value));
-    }
+    let mut add = |name: &'static str, value: String| {
+        // These have nothing but digits, dashes and quotes.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.push((HeaderName::from_static(name), value));
+        }
+    };
+    add("idempotency-key", ["\"", &job.id.to_string(), "\""].concat());
     let is_trace = job.trace_id.len() == 32 && job.trace_id.bytes().all(|b| b.is_ascii_hexdigit());
     if is_trace {
         let parent = job.id.seed() ^ u64::from(job.attempt);
-        if let Ok(value) = HeaderValue::from_str(&format!("00-{}-{parent:016x}-01", job.trace_id)) {
-            headers.push((HeaderName::from_static("traceparent"), value));
-        }
+        add("traceparent", format!("00-{}-{parent:016x}-01", job.trace_id));
     }
     headers
 }

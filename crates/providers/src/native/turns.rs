@@ -55,6 +55,9 @@ impl Turns {
         now: Moment,
         latest: Moment,
     ) -> Result<Turn<'_>, TooLate> {
+        if self.rules.is_empty() {
+            return Ok(Turn { turns: self, target: None, start: now, used: false });
+        }
         // One after the other in the order of the rules, so that two callers never wait for each other.
         let mut counted: Vec<(&Rule, Option<String>, MutexGuard<'_, _>)> =
             Vec::with_capacity(self.rules.len());

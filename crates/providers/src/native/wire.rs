@@ -9,6 +9,7 @@ use super::{Failure, Side};
 use crate::manifest::{HttpRequest, Reply};
 use bytes::Bytes;
 use commentd_delivery::{Clock, Gate};
+use http::Uri;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use http_body_util::Full;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(super) struct Wire {
     pub(super) base: BaseUrl,
     pub(super) timeout: Duration,
     pub(super) clock: Arc<dyn Clock>,
+    host: HeaderValue,
     idle: Idle,
     tls: Option<Tls>,
     dialer: Arc<dyn Dial>,
@@ -31,13 +33,16 @@ pub(super) struct Wire {
 
 impl Wire {
     /// # Errors
-    /// When the address needs TLS and the system has no root certificates.
+    /// When the address can't be named in a request, or needs TLS and the system has no root certificates.
     pub(super) fn new(base: BaseUrl, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        let host = HeaderValue::from_str(base.authority())
+            .map_err(|_| format!("{} can't be named in a request", base.shown()))?;
         let tls = if base.is_tls() { Some(Tls::with_system_roots()?) } else { None };
         Ok(Self {
             base,
             timeout,
             clock,
+            host,
             idle: Idle::default(),
             tls,
             dialer: Arc::new(Tcp),
@@ -70,6 +75,7 @@ impl Wire {
             base: self.base.clone(),
             timeout: self.timeout,
             clock: Arc::clone(&self.clock),
+            host: self.host.clone(),
             idle: Idle::default(),
             tls: self.tls.clone(),
             dialer: Arc::clone(&self.dialer),
@@ -162,16 +168,17 @@ impl Wire {
         request: &HttpRequest,
         more: Vec<(HeaderName, HeaderValue)>,
     ) -> Result<http::Request<Full<Bytes>>, Failure> {
-        let target = self.base.join(&request.path_and_query);
-        let mut outgoing = http::Request::builder()
-            .method(request.method.clone())
-            .uri(target)
-            .header(HOST, self.base.authority())
-            .header(USER_AGENT, concat!("commentd/", env!("CARGO_PKG_VERSION")))
-            .header(ACCEPT, "application/json")
-            .body(Full::new(request.body.clone()))
-            .map_err(|error| Failure::before_gate(&format!("the request can't be made: {error}")))?;
+        let target = Uri::try_from(self.base.join(&request.path_and_query));
+        let target =
+            target.map_err(|error| Failure::before_gate(&format!("the request can't be made: {error}")))?;
+        let mut outgoing = http::Request::new(Full::new(request.body.clone()));
+        *outgoing.method_mut() = request.method.clone();
+        *outgoing.uri_mut() = target;
         let headers = outgoing.headers_mut();
+        headers.reserve(6 + more.len() + request.headers.len());
+        headers.insert(HOST, self.host.clone());
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("commentd/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(kind) = request.content_type {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         }

@@ -4,6 +4,7 @@
 //! what its machine asks for (`run`); callers with the same key share it (`flights`).
 
 mod admission;
+mod aloft;
 mod background;
 pub mod deliveries;
 mod flights;
@@ -17,6 +18,7 @@ mod under_way;
 mod watch;
 
 use crate::clock::SystemClock;
+use aloft::Aloft;
 use commentd_contract::Outcome;
 use commentd_contract::provider::ProviderView;
 use commentd_delivery::id::Ids;
@@ -29,7 +31,6 @@ use links::Links;
 use progress::Progress;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -165,7 +166,10 @@ impl Dispatcher {
         loop {
             match self.inner.flights.join(&order.key, fingerprint) {
                 Seat::Reused => return Delivered::KeyReused,
-                Seat::Pilot(flight, commands) => return self.fly(flight, commands, order).await,
+                Seat::Pilot(flight, commands) => {
+                    let flying = run::fly(Arc::clone(&self.inner), Arc::clone(&flight), commands, order);
+                    return Aloft::new(flight, flying, &self.inner.tasks).await;
+                }
                 Seat::Passenger(flight) => {
                     if let Some(delivered) = self.ride(&flight, order.deadline).await {
                         return delivered;
@@ -173,20 +177,6 @@ impl Dispatcher {
                 }
             }
         }
-    }
-
-    /// Runs the delivery in a task of its own, which outlives a caller that hangs up.
-    async fn fly(
-        &self,
-        flight: Arc<Flight>,
-        commands: mpsc::UnboundedReceiver<Command>,
-        order: Order,
-    ) -> Delivered {
-        let mut caller = Caller { commands: Some(flight.commands.clone()) };
-        self.inner.tasks.spawn(run::fly(Arc::clone(&self.inner), Arc::clone(&flight), commands, order));
-        let progress = flight.progress.wait_for(|progress| progress.answer.is_some()).await;
-        caller.commands = None;
-        progress.answer.unwrap_or(Delivered::Broken)
     }
 
     /// Waits for somebody else's flight of the same comment; `None` if it came to nothing and may be tried
@@ -277,20 +267,6 @@ impl Delivered {
         match self {
             Delivered::Told(told) => Delivered::Told(Arc::new(told.replay())),
             other => other.clone(),
-        }
-    }
-}
-
-/// Tells the flight when the caller that started it is gone.
-struct Caller {
-    commands: Option<mpsc::UnboundedSender<Command>>,
-}
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        if let Some(commands) = self.commands.take() {
-            // A flight that is over needs no telling.
-            let _ = commands.send(Command::CallerGone);
         }
     }
 }

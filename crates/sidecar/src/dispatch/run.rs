@@ -95,7 +95,8 @@ pub(super) async fn fly(
             return flight.progress.send_modify(|progress| progress.answer = Some(delivered));
         }
     };
-    let span = tracing::info_span!("delivery", trace_id = %order.trace_id, id = %id);
+    // A span for each delivery costs as much as its machine, so what is logged above debug names its ids itself.
+    let span = tracing::debug_span!("delivery", trace_id = %order.trace_id, id = %id);
     let mut run = Run::new(inner, flight, id, order.key, order.trace_id, Arc::new(order.comment));
     run.deadline = order.deadline;
     run.room = Some(order.room);
@@ -129,7 +130,7 @@ pub(super) async fn look_up(
     let flights = Arc::clone(&inner);
     let _landing =
         Landing { flights: &flights.flights, key: record.key.clone(), flight: Arc::clone(&flight) };
-    let span = tracing::info_span!("lookup", trace_id = %record.trace_id, id = %record.id);
+    let span = tracing::debug_span!("lookup", trace_id = %record.trace_id, id = %record.id);
     let mut run = Run::new(inner, flight, record.id, record.key.clone(), record.trace_id.clone(), comment);
     run.seat = Some(seat);
     run.adopt(&record, false);
@@ -338,7 +339,7 @@ impl Run {
             Back::Intended(Ok(())) => self.intent_is_durable(),
             Back::Opened(Err(error)) if !self.key_is_clear => {
                 // A ledger that can't record may still be able to read.
-                tracing::error!(%error, "the intent can't be recorded; the key may be known");
+                tracing::error!(id = %self.id, trace_id = %self.trace_id, %error, "the intent can't be recorded; the key may be known");
                 let ledger = Arc::clone(&self.inner.ledger);
                 let key = Find::Key(self.key.clone());
                 self.under_way.ledger = Some(Box::pin(async move { Back::Found(ledger.find(key).await) }));
@@ -350,7 +351,7 @@ impl Run {
                 Event::IntentFailed
             }
             Back::Opened(Err(error)) | Back::Intended(Err(error)) => {
-                tracing::error!(%error, "the intent can't be recorded, so nothing is sent");
+                tracing::error!(id = %self.id, trace_id = %self.trace_id, %error, "the intent can't be recorded, so nothing is sent");
                 Event::IntentFailed
             }
             Back::Settled(result) => match self.settled(result) {
@@ -400,7 +401,7 @@ impl Run {
                 Some(Event::Settled)
             }
             Ok(Settled::ClaimLost) => {
-                tracing::warn!("the channel names a comment that another delivery has claimed");
+                tracing::warn!(id = %self.id, trace_id = %self.trace_id, "the channel names a comment that another delivery has claimed");
                 Some(Event::ClaimLost)
             }
             // A full disk or a full queue may pass. The caller doesn't wait: its answer comes at the deadline.
@@ -410,11 +411,11 @@ impl Run {
                 None
             }
             Err(LedgerError::Conflict(reason)) => {
-                tracing::info!(%reason, "the record was settled by somebody else");
+                tracing::info!(id = %self.id, trace_id = %self.trace_id, %reason, "the record was settled by somebody else");
                 Some(Event::SettlingFailed)
             }
             Err(error) => {
-                tracing::error!(%error, "the result can't be recorded; it is unknown until a lookup settles it");
+                tracing::error!(id = %self.id, trace_id = %self.trace_id, %error, "the result can't be recorded; it is unknown until a lookup settles it");
                 Some(Event::SettlingFailed)
             }
         }

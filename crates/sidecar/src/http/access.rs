@@ -3,13 +3,10 @@
 //! A web page must not be able to post through loopback: a foreign `Origin` is refused, and so is a `Host` that
 //! is a name we don't know, because a name can be made to point here (DNS rebinding) and an address can't.
 
-use super::{App, Refusal};
+use super::Refusal;
 use crate::config::{Caller, Credential};
-use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret;
@@ -35,7 +32,7 @@ impl Access {
         Self { callers, allowed_hosts }
     }
 
-    fn check(&self, path: &str, headers: &HeaderMap) -> Result<CallerName, Refusal> {
+    pub(super) fn check(&self, path: &str, headers: &HeaderMap) -> Result<CallerName, Refusal> {
         if headers.get_all(HOST).iter().count() > 1 {
             return Err(Refusal::Forbidden("Host is there more than once".into()));
         }
@@ -113,17 +110,6 @@ fn matches(credential: &Credential, presented: &Presented) -> bool {
             bool::from(token.expose_secret().as_bytes().ct_eq(presented.as_bytes()))
         }
         _ => false,
-    }
-}
-
-/// Stands before every route.
-pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    match app.access.check(request.uri().path(), request.headers()) {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
-        Err(refusal) => refusal.into_response(),
     }
 }
 

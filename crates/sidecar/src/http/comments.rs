@@ -1,14 +1,11 @@
 //! `POST /api/comment` and `POST /api/comment/batch`.
 
 use super::access::CallerName;
-use super::{App, Refusal, Surface};
+use super::{App, Refusal, Surface, json};
 use crate::dispatch::{Delivered, Order, Room, Told};
-use axum::Json;
-use axum::body::Body;
-use axum::extract::{Extension, Request, State};
 use axum::http::header::{CONTENT_TYPE, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
 use bytes::Bytes;
 use commentd_contract::limits::MAX_BODY_BYTES;
 use commentd_contract::{
@@ -21,6 +18,8 @@ use commentd_delivery::{Clock, Comment, Moment};
 use commentd_providers::Job;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,11 +40,7 @@ struct Receipt {
     batch_len: usize,
 }
 
-pub(super) async fn single(
-    State(app): State<App>,
-    Extension(caller): Extension<CallerName>,
-    request: Request,
-) -> Response {
+pub(super) async fn single(app: App, caller: CallerName, request: Request<Incoming>) -> Response {
     let at = app.dispatcher.clock().now();
     let (headers, body) = match read(request).await {
         Ok(read) => read,
@@ -74,17 +69,13 @@ pub(super) async fn single(
                 task_id,
                 data: item.single,
             };
-            (StatusCode::OK, Json(reply)).into_response()
+            json(StatusCode::OK, &reply)
         }
         Err(refusal) => refusal.respond(task_id, since(&app, at)),
     }
 }
 
-pub(super) async fn batch(
-    State(app): State<App>,
-    Extension(caller): Extension<CallerName>,
-    request: Request,
-) -> Response {
+pub(super) async fn batch(app: App, caller: CallerName, request: Request<Incoming>) -> Response {
     let at = app.dispatcher.clock().now();
     let (headers, body) = match read(request).await {
         Ok(read) => read,
@@ -119,7 +110,7 @@ pub(super) async fn batch(
     results.sort_unstable_by_key(|(index, _)| *index);
     let results = results.into_iter().map(|(_, item)| item).collect();
     let reply = receipt.batch_reply(results);
-    (StatusCode::OK, Json(reply)).into_response()
+    json(StatusCode::OK, &reply)
 }
 
 fn overloaded() -> Refusal {
@@ -140,11 +131,15 @@ fn stand_ins(headers: &HeaderMap) -> StandIns<'_> {
 }
 
 /// The body, read within its limits.
-pub(super) async fn read(request: Request) -> Result<(HeaderMap, Bytes), Refusal> {
+pub(super) async fn read<B>(request: Request<B>) -> Result<(HeaderMap, Bytes), Refusal>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
     check_one_key(&head.headers)?;
-    let reading = Limited::new(Body::new(body), MAX_BODY_BYTES).collect();
+    let reading = Limited::new(body, MAX_BODY_BYTES).collect();
     match tokio::time::timeout(BODY_TIMEOUT, reading).await {
         Ok(Ok(collected)) => Ok((head.headers, collected.to_bytes())),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {

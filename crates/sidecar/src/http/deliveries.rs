@@ -4,13 +4,13 @@
 //! nobody has, everybody sees all.
 
 use super::access::CallerName;
-use super::{App, Refusal, comments};
+use super::{App, Refusal, comments, json};
 use crate::dispatch::deliveries::Refused;
 use crate::dispatch::shown;
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use commentd_contract::deliveries::{DeliveryList, ResolveRequest};
 use commentd_contract::{Outcome, Reply};
 use commentd_delivery::record::DeliveryRecord;
@@ -64,7 +64,7 @@ impl Asked {
     fn answer(&self, data: Result<impl Serialize, Refusal>) -> Response {
         let latency_ms = whole_ms(self.app.dispatcher.clock().now() - self.at);
         match data {
-            Ok(data) => Json(Reply::ok(String::new(), latency_ms, data)).into_response(),
+            Ok(data) => json(StatusCode::OK, &Reply::ok(String::new(), latency_ms, data)),
             Err(refusal) => refusal.respond(String::new(), latency_ms),
         }
     }

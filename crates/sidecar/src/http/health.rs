@@ -1,9 +1,10 @@
 //! What the sidecar says about itself.
 
-use super::App;
 use super::access::CallerName;
-use axum::Json;
+use super::{App, json};
 use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::response::Response;
 use commentd_contract::{ProviderName, Reply};
 use commentd_ledger::Description;
 use serde::Serialize;
@@ -42,17 +43,14 @@ pub(super) struct Health {
     caller: Option<String>,
 }
 
-pub(super) async fn health(
-    State(app): State<App>,
-    Extension(caller): Extension<CallerName>,
-) -> Json<Reply<Health>> {
+pub(super) async fn health(State(app): State<App>, Extension(caller): Extension<CallerName>) -> Response {
     let known = app.surface.callers.is_empty() || !caller.0.is_empty();
     let health = Health {
         facts: app.surface.facts.clone(),
         in_flight: app.dispatcher.in_flight(),
         caller: known.then_some(caller.0),
     };
-    Json(Reply::ok(String::new(), 0, health))
+    json(StatusCode::OK, &Reply::ok(String::new(), 0, health))
 }
 
 pub(super) async fn live() -> &'static str {

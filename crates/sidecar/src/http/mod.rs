@@ -3,6 +3,7 @@
 mod access;
 mod comments;
 mod deliveries;
+mod front;
 mod health;
 mod providers;
 mod refusal;
@@ -11,13 +12,22 @@ use crate::config::Caller;
 use crate::dispatch::Dispatcher;
 use access::Access;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
+use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use front::Front;
 pub use health::Facts;
 pub use refusal::Refusal;
+
+/// Room for most replies to a single comment, in bytes.
+const TYPICAL_REPLY: usize = 1024;
 
 /// What the surface needs to know beside the dispatcher.
 #[derive(Clone, Debug)]
@@ -47,13 +57,11 @@ struct App {
     access: Arc<Access>,
 }
 
-/// The routes over this dispatcher.
-pub fn router(dispatcher: Dispatcher, surface: Surface) -> Router {
+/// The surface over this dispatcher.
+pub fn front(dispatcher: Dispatcher, surface: Surface) -> Front {
     let access = Arc::new(Access::new(surface.callers.clone(), surface.allowed_hosts.clone()));
     let app = App { dispatcher, surface: Arc::new(surface), access };
-    Router::new()
-        .route("/api/comment", post(comments::single))
-        .route("/api/comment/batch", post(comments::batch))
+    let others = Router::new()
         .route("/api/deliveries", get(deliveries::list))
         .route("/api/deliveries/{id}", get(deliveries::show))
         .route("/api/deliveries/{id}/resolve", post(deliveries::resolve))
@@ -62,10 +70,19 @@ pub fn router(dispatcher: Dispatcher, surface: Surface) -> Router {
         .route("/live", get(health::live))
         .route("/ready", get(providers::ready))
         .route("/api/providers", get(providers::providers))
-        .fallback(refusal::no_such_path)
-        .method_not_allowed_fallback(refusal::no_such_method)
-        .layer(axum::middleware::from_fn_with_state(app.clone(), access::guard))
-        // Bodies are read by hand, with a limit and a reply of the contract's shape.
-        .layer(DefaultBodyLimit::disable())
-        .with_state(app)
+        .fallback(refusal::not_served)
+        .method_not_allowed_fallback(refusal::not_served)
+        .with_state(app.clone());
+    Front { app, others: TowerToHyperService::new(others) }
+}
+
+/// A reply as JSON.
+fn json(status: StatusCode, reply: &impl Serialize) -> Response {
+    let mut body = Vec::with_capacity(TYPICAL_REPLY);
+    if let Err(error) = serde_json::to_writer(&mut body, reply) {
+        tracing::error!(%error, "a reply can't be written as JSON");
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    (status, headers, Bytes::from(body)).into_response()
 }

@@ -1,10 +1,9 @@
 //! `GET /api/providers`, and `/ready`.
 
-use super::App;
-use axum::Json;
+use super::{App, json};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use commentd_contract::provider::{BreakerState, ProviderView, ProvidersData, ReadyData};
 use commentd_contract::{Code, Reply};
 use std::time::Duration;
@@ -12,9 +11,9 @@ use std::time::Duration;
 /// A ledger that needs longer than this to say that it can record can't record in time either.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) async fn providers(State(app): State<App>) -> Json<Reply<ProvidersData>> {
+pub(super) async fn providers(State(app): State<App>) -> Response {
     let data = ProvidersData { providers: app.dispatcher.providers() };
-    Json(Reply::ok(String::new(), 0, data))
+    json(StatusCode::OK, &Reply::ok(String::new(), 0, data))
 }
 
 /// 200 if comments can be recorded and some provider can carry them, else 503 with what stands in the way.
@@ -45,7 +44,7 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
         error_message: reasons.join("; "),
         ..Reply::ok(String::new(), 0, ReadyData { ready, reasons })
     };
-    (status, Json(reply)).into_response()
+    json(status, &reply)
 }
 
 /// Why a provider takes no comment now.

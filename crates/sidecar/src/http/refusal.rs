@@ -1,6 +1,6 @@
 //! Requests that are answered without a delivery: the one place where a refusal gets its status.
 
-use axum::Json;
+use super::json;
 use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -106,7 +106,7 @@ impl Refusal {
             }
             _ => {}
         }
-        (self.status(), headers, Json(reply)).into_response()
+        (headers, json(self.status(), &reply)).into_response()
     }
 }
 
@@ -147,15 +147,20 @@ fn matches(pattern: &str, path: &str) -> bool {
         && parts.next().is_none()
 }
 
-pub(super) async fn no_such_path(uri: Uri) -> Response {
+pub(super) async fn not_served(method: Method, uri: Uri) -> Response {
+    match PATHS.iter().find(|(path, _)| matches(path, uri.path())) {
+        None => no_such_path(&uri),
+        Some((_, allowed)) => no_such_method(&method, &uri, allowed),
+    }
+}
+
+fn no_such_path(uri: &Uri) -> Response {
     let paths: Vec<&str> = PATHS.iter().map(|(path, _)| *path).collect();
     let message = format!("there is no {}; there are {}", uri.path(), paths.join(", "));
     Refusal::NoSuchPath(message).into_response()
 }
 
-pub(super) async fn no_such_method(method: Method, uri: Uri) -> Response {
-    let allowed =
-        PATHS.iter().find(|(path, _)| matches(path, uri.path())).map_or("GET, POST", |(_, method)| *method);
+fn no_such_method(method: &Method, uri: &Uri, allowed: &'static str) -> Response {
     let message = format!("{} takes {allowed}, not {method}", uri.path());
     let mut response = Refusal::NoSuchMethod(message).into_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));

@@ -1,0 +1,78 @@
+//! A flight in the hands of the request that started it.
+
+use super::Delivered;
+use super::flights::{Command, Flight};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// Flies a delivery in its caller's own task, until the caller has its answer: no thread has to wake another for
+/// it. What is still to be done then, or when the caller hangs up, is done by a task of its own.
+pub(super) struct Aloft {
+    flight: Arc<Flight>,
+    /// `None` once it has landed, or somebody else sees to it.
+    flying: Option<BoxFuture<'static, ()>>,
+    tasks: TaskTracker,
+    /// The drain waits for it as it waits for a task.
+    _counted: TaskTrackerToken,
+}
+
+impl Aloft {
+    /// A panic of the flight ends the flight, and not its caller.
+    pub(super) fn new(
+        flight: Arc<Flight>,
+        flying: impl Future<Output = ()> + Send + 'static,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let flying = AssertUnwindSafe(flying).catch_unwind().map(drop).boxed();
+        Self { flight, flying: Some(flying), _counted: tasks.token(), tasks: tasks.clone() }
+    }
+
+    fn hand_over(&mut self) {
+        let Some(flying) = self.flying.take() else { return };
+        // Without a runtime the process is ending; what this leaves open, the next start finds in the ledger.
+        if Handle::try_current().is_ok() {
+            self.tasks.spawn(flying);
+        }
+    }
+}
+
+impl Future for Aloft {
+    type Output = Delivered;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Delivered> {
+        let has_landed = match &mut self.flying {
+            None => true,
+            Some(flying) => flying.as_mut().poll(cx).is_ready(),
+        };
+        if has_landed {
+            self.flying = None;
+        }
+        let answer = self.flight.progress.borrow().answer.clone();
+        match answer {
+            Some(answer) => {
+                self.hand_over();
+                Poll::Ready(answer)
+            }
+            None if has_landed => Poll::Ready(Delivered::Broken),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Aloft {
+    fn drop(&mut self) {
+        if self.flying.is_some() {
+            // A flight that is over needs no telling.
+            let _ = self.flight.commands.send(Command::CallerGone);
+            self.hand_over();
+        }
+    }
+}
