@@ -1,16 +1,21 @@
 //! Connections, and the drain at the end. Listener and shutdown are handed in.
 
+mod workers;
+
 use crate::dispatch::Dispatcher;
 use crate::http::Front;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+
+pub(crate) use workers::Workers;
 
 /// A client that takes longer than this for its request's head is hung up on.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,10 +36,11 @@ pub enum Drained {
 }
 
 /// Serves until `shutdown` is ready, then stops accepting, waits for what is in flight, and closes the ledger.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     front: Front,
     dispatcher: Dispatcher,
+    workers: Workers,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
     let connections = GracefulShutdown::new();
@@ -47,7 +53,11 @@ pub async fn serve(
             accepted = accept(&listener, &lanes) => accepted,
         };
         match accepted {
-            Some((stream, lane)) => spawn(stream, front.clone(), &connections, lane),
+            Some((stream, lane)) => {
+                if let Err(error) = spawn(stream, front.clone(), &connections, &workers, lane) {
+                    tracing::warn!(%error, "a connection could not be served");
+                }
+            }
             None => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
@@ -76,20 +86,34 @@ async fn accept(listener: &TcpListener, lanes: &Arc<Semaphore>) -> Option<(TcpSt
     }
 }
 
-fn spawn(stream: TcpStream, front: Front, connections: &GracefulShutdown, lane: Lane) {
+fn spawn(
+    stream: TcpStream,
+    front: Front,
+    connections: &GracefulShutdown,
+    workers: &Workers,
+    lane: Lane,
+) -> io::Result<()> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
+    let Some(runtime) = workers.next() else { return Err(io::Error::other("there is no thread for it")) };
+    let stream = stream.into_std()?;
+    let stream = {
+        // Whoever makes it here is told of its bytes.
+        let _here = runtime.enter();
+        TcpStream::from_std(stream)?
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), front);
     let connection = connections.watch(connection);
-    tokio::spawn(async move {
+    runtime.spawn(async move {
         // A client that hangs up is no fault of ours; its deliveries know what to do.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection ended early");
         }
         drop(lane);
     });
+    Ok(())
 }

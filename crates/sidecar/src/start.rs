@@ -6,7 +6,7 @@ use crate::clock::SystemClock;
 use crate::dispatch::{Bounds, Dispatcher};
 use crate::http::{self, Front, Surface};
 use crate::ids::SystemIds;
-use crate::server::{self, Drained};
+use crate::server::{self, Drained, Workers};
 use commentd_delivery::Clock;
 use commentd_ledger::{Ledger, LedgerError, OpenError, SqliteLedger};
 use commentd_providers::Provider;
@@ -71,6 +71,8 @@ pub enum StartError {
     Ledger(OpenError),
     /// The ledger can't be read.
     Recovery(LedgerError),
+    /// The system gives no threads to serve connections on.
+    Threads(io::Error),
     /// The address can't be bound.
     Bind {
         /// The address.
@@ -85,6 +87,9 @@ impl fmt::Display for StartError {
         match self {
             StartError::Ledger(error) => error.fmt(f),
             StartError::Recovery(error) => write!(f, "--ledger: {error}"),
+            StartError::Threads(error) => {
+                write!(f, "can't start the threads that serve connections: {error}")
+            }
             StartError::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
                 "--port: {address} is taken by another program; stop it, or choose another port (0 takes a free one)"
@@ -103,6 +108,7 @@ pub struct Sidecar {
     listener: TcpListener,
     address: SocketAddr,
     front: Front,
+    workers: Workers,
     dispatcher: Dispatcher,
     retention: Duration,
     unknown: usize,
@@ -129,7 +135,8 @@ impl Sidecar {
         let unknown = dispatcher.recover().await.map_err(StartError::Recovery)?;
         dispatcher.watch();
         let front = http::front(dispatcher.clone(), parts.surface);
-        Ok(Self { listener, address, front, dispatcher, retention: parts.retention, unknown })
+        let workers = Workers::start().map_err(StartError::Threads)?;
+        Ok(Self { listener, address, front, workers, dispatcher, retention: parts.retention, unknown })
     }
 
     /// Where it listens.
@@ -145,7 +152,7 @@ impl Sidecar {
     /// Serves until `shutdown` is ready, then drains.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let sweeping = tokio::spawn(sweep(self.dispatcher.clone(), self.retention));
-        let drained = server::serve(self.listener, self.front, self.dispatcher, shutdown).await;
+        let drained = server::serve(self.listener, self.front, self.dispatcher, self.workers, shutdown).await;
         sweeping.abort();
         drained
     }

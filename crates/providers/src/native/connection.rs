@@ -13,19 +13,21 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use std::collections::HashMap;
 use std::future::Future;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
+use tokio::runtime::{self, Handle};
 
 use commentd_delivery::Moment;
 
 /// Idle connections are dropped after this: shorter than the keep-alive of the servers we know (gunicorn's
 /// two seconds is the shortest), so that we rarely write into a connection that its server is closing.
 const IDLE: Duration = Duration::from_millis(1500);
-/// Most idle connections that are kept.
+/// Most idle connections that are kept for each runtime.
 const MOST_IDLE: usize = 256;
 
 type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
@@ -134,10 +136,18 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Idle connections to one channel, the youngest on top.
+/// Idle connections to one channel, by the runtime that hears of their bytes: on another one, each of these would
+/// have to be told across threads.
 #[derive(Default)]
 pub(super) struct Idle {
-    connections: Mutex<Vec<(Moment, Connection)>>,
+    stacks: Mutex<HashMap<Option<runtime::Id>, Stack>>,
+}
+
+/// Idle connections, the youngest on top, each with when it became idle.
+type Stack = Vec<(Moment, Connection)>;
+
+fn here() -> Option<runtime::Id> {
+    Handle::try_current().ok().map(|handle| handle.id())
 }
 
 impl Idle {
@@ -146,22 +156,19 @@ impl Idle {
         if connection.over || connection.sender.is_closed() {
             return;
         }
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.retain(|(since, _)| now.since(*since) < IDLE);
-        if connections.len() < MOST_IDLE {
-            connections.push((now, connection));
+        let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let stack = stacks.entry(here()).or_default();
+        let old = stack.iter().take_while(|(since, _)| now.since(*since) >= IDLE).count();
+        stack.drain(..old);
+        if stack.len() < MOST_IDLE {
+            stack.push((now, connection));
         }
     }
 
     /// Takes the youngest one that still looks alive.
     pub(super) async fn take(&self, now: Moment) -> Option<Connection> {
         loop {
-            let (since, mut connection) =
-                self.connections.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-            if now.since(since) >= IDLE {
-                self.connections.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                return None;
-            }
+            let mut connection = self.pop(now)?;
             // Bounded: a connection that can't say at once whether it is ready isn't idle.
             let ready = std::future::poll_fn(|cx| {
                 let usable = pin!(connection.is_usable());
@@ -172,5 +179,16 @@ impl Idle {
                 return Some(connection);
             }
         }
+    }
+
+    fn pop(&self, now: Moment) -> Option<Connection> {
+        let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let stack = stacks.get_mut(&here())?;
+        let (since, connection) = stack.pop()?;
+        if now.since(since) >= IDLE {
+            stack.clear();
+            return None;
+        }
+        Some(connection)
     }
 }
