@@ -10,7 +10,7 @@ use bytes::Bytes;
 use commentd_contract::limits::MAX_BODY_BYTES;
 use commentd_contract::{
     Addressing, BatchData, BatchRequest, Code, CommentRequest, Intake, ItemResult, Outcome, ProviderName,
-    Reply, SingleData, StandIns,
+    Reply, RequestError, SingleData, StandIns,
 };
 use commentd_delivery::record::KeyRef;
 use commentd_delivery::time::whole_ms;
@@ -42,13 +42,9 @@ struct Receipt {
 
 pub(super) async fn single(app: App, caller: CallerName, request: Request<Incoming>) -> Response {
     let at = app.dispatcher.clock().now();
-    let (headers, body) = match read(request).await {
-        Ok(read) => read,
-        Err(refusal) => return refusal.respond(String::new(), since(&app, at)),
-    };
-    let request = match CommentRequest::parse(&body, stand_ins(&headers)) {
+    let request = match read(request).await.and_then(|read| parsed(read, CommentRequest::parse)) {
         Ok(request) => request,
-        Err(error) => return Refusal::from(error).respond(String::new(), since(&app, at)),
+        Err(refusal) => return refusal.respond(String::new(), since(&app, at)),
     };
     let task_id = request.intake.task_id.clone();
     let receipt = match receive(app.clone(), at, caller, request.intake, 1) {
@@ -77,13 +73,9 @@ pub(super) async fn single(app: App, caller: CallerName, request: Request<Incomi
 
 pub(super) async fn batch(app: App, caller: CallerName, request: Request<Incoming>) -> Response {
     let at = app.dispatcher.clock().now();
-    let (headers, body) = match read(request).await {
-        Ok(read) => read,
-        Err(refusal) => return refusal.respond(String::new(), since(&app, at)),
-    };
-    let request = match BatchRequest::parse(&body, stand_ins(&headers)) {
+    let request = match read(request).await.and_then(|read| parsed(read, BatchRequest::parse)) {
         Ok(request) => request,
-        Err(error) => return Refusal::from(error).respond(String::new(), since(&app, at)),
+        Err(refusal) => return refusal.respond(String::new(), since(&app, at)),
     };
     let task_id = request.intake.task_id.clone();
     let receipt = match receive(app.clone(), at, caller, request.intake, request.comments.len()) {
@@ -121,6 +113,14 @@ fn overloaded() -> Refusal {
 
 fn since(app: &App, at: Moment) -> u64 {
     whole_ms(app.dispatcher.clock().now() - at)
+}
+
+/// What the request says. What it was read from is given back here, and not kept until the answer.
+fn parsed<T>(
+    (headers, body): (HeaderMap, Bytes),
+    parse: impl FnOnce(&[u8], StandIns<'_>) -> Result<T, RequestError>,
+) -> Result<T, Refusal> {
+    Ok(parse(&body, stand_ins(&headers))?)
 }
 
 fn stand_ins(headers: &HeaderMap) -> StandIns<'_> {
