@@ -192,11 +192,17 @@ fn a_kept_connection_that_closes_when_the_second_comment_comes_leaves_that_one_u
         talk.first_bytes();
     });
     let rig = Rig::before(&server.url());
-    assert_outcome(&rig.post(&comment("first", "k1", 20_000)), "delivered", 0);
-    assert_outcome(&rig.post(&comment("second", "k2", 20_000)), "unknown", 51);
-    let again = rig.post(&comment("second", "k2", 20_000));
-    assert_outcome(&again, "unknown", 51);
-    assert_eq!(at(&again, "data.replayed"), true, "{again:#}");
+    // One after the other in one request: those share a thread, and with it the kept connection.
+    let both = json!({"comments": ["first", "second"], "sns_id": "t", "idempotency_key": "k", "deadline_ms": 20_000});
+    let reply = rig.sidecar.client().post("/api/comment/batch", &both).json();
+    let told = |reply: &Value, item: usize| {
+        let item = &at(reply, "data.results")[item];
+        (item["outcome"].clone(), item["error_code"].clone(), item["replayed"].clone())
+    };
+    assert_eq!(told(&reply, 0), (json!("delivered"), json!(0), json!(false)), "{reply:#}");
+    assert_eq!(told(&reply, 1), (json!("unknown"), json!(51), json!(false)), "{reply:#}");
+    let again = rig.sidecar.client().post("/api/comment/batch", &both).json();
+    assert_eq!(told(&again, 1), (json!("unknown"), json!(51), json!(true)), "{again:#}");
     let seen = server.seen();
     assert_eq!(seen.connections, 1, "the second went over the kept connection, and nowhere else");
     assert!(seen.bytes.ends_with(b"POST"), "its first bytes did arrive");

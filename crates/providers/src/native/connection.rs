@@ -18,7 +18,7 @@ use std::future::Future;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::{self, Handle};
 
@@ -67,25 +67,32 @@ impl Connection {
     async fn drive<T>(driver: &mut Pin<Box<Driver>>, over: &mut bool, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|cx| {
-            // The driver may have to run after the work made progress, and the other way round; waking is its
-            // own affair, so one pass of each is enough as long as the work is asked last.
-            if !*over && driver.as_mut().poll(cx).is_ready() {
-                *over = true;
+            // The work gives the driver something to do, and the driver the work. What is left after one pass of
+            // each wakes this task again.
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(done);
             }
-            let done = work.as_mut().poll(cx);
-            if done.is_pending() && !*over && driver.as_mut().poll(cx).is_ready() {
-                *over = true;
-                return work.as_mut().poll(cx);
-            }
-            done
+            Self::poll_driver(driver, over, cx);
+            work.as_mut().poll(cx)
         })
         .await
     }
 
+    fn poll_driver(driver: &mut Pin<Box<Driver>>, over: &mut bool, cx: &mut Context<'_>) {
+        if !*over && driver.as_mut().poll(cx).is_ready() {
+            *over = true;
+        }
+    }
+
     /// Whether the connection can take a request; false if the server has closed it.
     pub(super) async fn is_usable(&mut self) -> bool {
-        let sender = &mut self.sender;
-        Self::drive(&mut self.driver, &mut self.over, poll_fn(|cx| sender.poll_ready(cx))).await.is_ok()
+        poll_fn(|cx| {
+            // First the driver: it hears of a server that has closed.
+            Self::poll_driver(&mut self.driver, &mut self.over, cx);
+            self.sender.poll_ready(cx)
+        })
+        .await
+        .is_ok()
             && !self.over
     }
 

@@ -120,13 +120,16 @@ impl Wire {
             return player.play(&part, &self.redact, gate);
         }
         let pooled = if fresh { None } else { self.idle.take(self.clock.now()).await };
-        let mut connection = match pooled {
+        let connection = match pooled {
             Some(connection) => connection,
-            None => self.connect().await?,
+            None => {
+                let mut connection = self.connect().await?;
+                if !connection.is_usable().await {
+                    return Err(Failure::before_gate("the connection was closed before it could be used"));
+                }
+                connection
+            }
         };
-        if !connection.is_usable().await {
-            return Err(Failure::before_gate("the connection was closed before it could be used"));
-        }
         if !gate.pass() {
             return Err(Failure::before_gate("cancelled before it was sent"));
         }
