@@ -76,3 +76,77 @@ impl Drop for Aloft {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::flights::{Flights, Seat};
+    use commentd_delivery::record::KeyRef;
+    use commentd_delivery::{Comment, Fingerprint};
+    use tokio::sync::mpsc::UnboundedReceiver;
+    use tokio::sync::oneshot;
+
+    fn started() -> (Arc<Flight>, UnboundedReceiver<Command>) {
+        let key = KeyRef { caller: String::new(), key: "k".into(), item: 0 };
+        let fingerprint: Fingerprint = Comment::default().fingerprint(1);
+        match Flights::default().join(&key, fingerprint) {
+            Seat::Pilot(flight, commands) => (flight, commands),
+            _ => panic!("nobody else flies"),
+        }
+    }
+
+    fn answer(flight: &Flight) {
+        flight.progress.send_modify(|progress| progress.answer = Some(Delivered::NotRecorded("said".into())));
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_hangs_up_is_reported_and_the_flight_goes_on_without_it() {
+        let (flight, mut commands) = started();
+        let (landed, lands) = oneshot::channel();
+        let tasks = TaskTracker::new();
+        let mut aloft = Box::pin(Aloft::new(
+            flight,
+            async move {
+                assert_eq!(commands.recv().await, Some(Command::CallerGone));
+                landed.send(()).unwrap();
+            },
+            &tasks,
+        ));
+        assert!((&mut aloft).now_or_never().is_none());
+        drop(aloft);
+        lands.await.expect("it goes on");
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_left_after_the_answer_is_done_and_the_drain_waits_for_it() {
+        let (flight, mut commands) = started();
+        let tasks = TaskTracker::new();
+        tasks.close();
+        let (go_on, goes_on) = oneshot::channel::<()>();
+        let flying = {
+            let flight = Arc::clone(&flight);
+            async move {
+                answer(&flight);
+                let _ = goes_on.await;
+            }
+        };
+        let delivered = Aloft::new(flight, flying, &tasks).await;
+        assert!(matches!(delivered, Delivered::NotRecorded(said) if said == "said"));
+        assert!(commands.try_recv().is_err(), "a caller with an answer isn't gone");
+        let mut drained = Box::pin(tasks.wait());
+        assert!((&mut drained).now_or_never().is_none());
+        go_on.send(()).unwrap();
+        drained.await;
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_panics_leaves_its_caller_alone() {
+        let (flight, _commands) = started();
+        let tasks = TaskTracker::new();
+        let delivered = Aloft::new(flight, async { panic!("on purpose") }, &tasks).await;
+        assert!(matches!(delivered, Delivered::Broken));
+        assert!(tasks.is_empty());
+    }
+}

@@ -1,7 +1,7 @@
 //! Drives one delivery machine for each delivery in flight.
 //!
-//! [`Dispatcher::deliver`] is all that the HTTP surface knows. Behind it, a flight is a task that carries out
-//! what its machine asks for (`run`); callers with the same key share it (`flights`).
+//! [`Dispatcher::deliver`] is all that the HTTP surface knows. Behind it, a flight carries out what its machine asks for
+//! (`run`), in its caller's task at first (`aloft`); callers with the same key share it (`flights`).
 
 mod admission;
 mod aloft;
