@@ -14,6 +14,7 @@ use commentd_providers::manifest::{Channel, Reply, built_in};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 const UNIX_MS: u64 = 1_800_000_000_000;
@@ -151,22 +152,22 @@ fn generic() -> Channel {
 }
 
 fn manifest(bench: &mut Criterion) {
-    let (channel, comment, id) = (generic(), sample(), DeliveryId::from_bytes([7; 16]));
+    let (channel, comment, id) = (generic(), Arc::new(sample()), DeliveryId::from_bytes([7; 16]));
     bench.bench_function("generic manifest: render a request", |b| {
         b.iter(|| {
-            let scope = channel.scope(black_box(&comment), id, UNIX_MS);
+            let scope = channel.scope(Arc::clone(black_box(&comment)), id, UNIX_MS);
             channel.render(&scope).expect("it can be rendered")
         });
     });
-    let scope = channel.scope(&comment, id, UNIX_MS);
+    let scope = channel.scope(comment, id, UNIX_MS);
     let body = serde_json::json!({
         "v": 1, "ok": true, "error_code": 0, "error_message": "", "latency_ms": 35, "task_id": id.to_string(),
         "data": { "provider": "mock", "method": "mock", "outcome": "delivered", "comment_id": "", "attempts": [] },
     });
     let reply = Reply {
         status: 200,
-        headers: BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]),
-        body: body.to_string().into_bytes(),
+        headers: [("content-type".to_owned(), "application/json".to_owned())].into_iter().collect(),
+        body: body.to_string().into(),
     };
     assert_eq!(channel.judge(&reply, &scope).kind, VerdictKind::Delivered);
     bench.bench_function("generic manifest: judge a reply", |b| {
