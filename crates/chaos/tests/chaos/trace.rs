@@ -159,8 +159,8 @@ impl Disk {
     }
 }
 
-/// The attempts on a page: a marker of 32 hexadecimal digits, its start (6 bytes), and once it has ended a verdict,
-/// and maybe a resolution, as JSON.
+/// The attempts on a page: a marker of 32 hexadecimal digits, for all but a delivery's first attempt its start (6
+/// bytes), and once it has ended a verdict, and maybe a resolution, as JSON.
 fn attempts(page: &[u8]) -> Page {
     let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
     let mut found = Vec::new();
@@ -175,7 +175,8 @@ fn attempts(page: &[u8]) -> Page {
         at += digits;
         let marker = String::from_utf8(page[at - 32..at].to_vec()).unwrap();
         let mut ends = Vec::new();
-        let mut rest = page.get(at + 6..).unwrap_or_default();
+        let start = if page.get(at) == Some(&b'{') { 0 } else { 6 };
+        let mut rest = page.get(at + start..).unwrap_or_default();
         while rest.first() == Some(&b'{') {
             let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<Value>();
             let Some(Ok(value)) = values.next() else { break };

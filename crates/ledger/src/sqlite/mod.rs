@@ -6,15 +6,19 @@
 //! - `queue`: what waits for the writer, bounded
 //! - `writer`: group commit, and what a failure means for what comes later
 //! - `operations`: each operation as SQL
-//! - `rows`: records to columns and back
+//! - `statements`: what is written for every comment
+//! - `rows`: records as they are read
+//! - `names`: finding a delivery by its id or key, at a cost that doesn't grow with the file
 
 mod error;
 mod file;
+mod names;
 mod operations;
 mod planned;
 mod queue;
 mod rows;
 mod schema;
+mod statements;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -27,6 +31,7 @@ use crate::{
 };
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
+use names::Names;
 use queue::{Operation, Queue, Reply};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -102,8 +107,10 @@ impl SqliteLedger {
         let queue = Arc::new(Queue::new(options.queue_limit));
         let lock = Arc::new(Mutex::new(Some(lock)));
         let commits = Arc::new(AtomicU64::new(0));
-        let writer = Writer::new(connection, Arc::clone(&queue), options.group_limit, Arc::clone(&commits))
-            .map_err(|source| OpenError::store(&path, source))?;
+        let names = Names::load(&connection).map_err(|source| OpenError::store(&path, source))?;
+        let writer =
+            Writer::new(connection, names, Arc::clone(&queue), options.group_limit, Arc::clone(&commits))
+                .map_err(|source| OpenError::store(&path, source))?;
         let held = Arc::clone(&lock);
         let thread = std::thread::Builder::new()
             .name("ledger".into())

@@ -1,12 +1,14 @@
 //! Each operation of the trait as SQL, within the transaction of its group. Each reads and checks before its
 //! first write, so that what the record forbids leaves nothing behind for the others of the group to commit.
 
-use super::rows::{self, Statements, Stored, column_ms, select_deliveries};
+use super::names::{self, Names};
+use super::rows::{self, Stored, column_ms, select_deliveries};
+use super::statements::{Statements, insert_attempt};
 use crate::rules::{self, Claim};
 use crate::{End, Filter, Find, LedgerError, MAX_LISTED, Opened, Opening, Settled, Settling};
 use commentd_contract::Outcome;
 use commentd_delivery::DeliveryId;
-use commentd_delivery::record::{AttemptRecord, DeliveryRecord, interrupted};
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, interrupted};
 use rusqlite::{Connection, ToSql, params};
 use std::collections::HashMap;
 
@@ -39,10 +41,13 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
-/// The database as its one writer has it: the statements that every comment needs, compiled once, and what is
-/// under way, so that a settling needn't read what the same process has just written.
+/// The database as its one writer has it: the statements that every comment needs, compiled once; the names that
+/// the file's table lacks; and what is under way, so that a settling needn't read what the same process has just
+/// written.
 pub(super) struct Book<'c> {
     pub(super) connection: &'c Connection,
+    names: Names,
+    naming: names::Statements<'c>,
     statements: Statements<'c>,
     /// Deliveries with an open attempt, as the transaction has them; not all of them.
     under_way: HashMap<DeliveryId, Known>,
@@ -58,12 +63,24 @@ struct Known {
 const MOST_UNDER_WAY: usize = 8192;
 
 impl<'c> Book<'c> {
-    pub(super) fn new(connection: &'c Connection) -> Self {
-        Self { connection, statements: Statements::default(), under_way: HashMap::new() }
+    pub(super) fn new(connection: &'c Connection, names: Names) -> Self {
+        let (naming, statements) = (names::Statements::default(), Statements::default());
+        Self { connection, names, naming, statements, under_way: HashMap::new() }
     }
 
-    /// Lets go of what is kept in mind: it isn't what the file says, or may not be.
-    pub(super) fn distrust(&mut self) {
+    /// What is left to do before a transaction is committed.
+    pub(super) fn finish(&mut self) -> rusqlite::Result<()> {
+        self.names.ripen(self.connection, &mut self.naming)
+    }
+
+    /// The transaction is committed.
+    pub(super) fn committed(&mut self) {
+        self.names.committed();
+    }
+
+    /// The transaction is undone, and with it what is kept in mind of it.
+    pub(super) fn undone(&mut self) {
+        self.names.undone();
         self.under_way.clear();
     }
 
@@ -74,21 +91,35 @@ impl<'c> Book<'c> {
         self.under_way.insert(id, Known { number, attempts });
     }
 
-    fn known(&self, id: &DeliveryId) -> Result<Known, Fault> {
-        let number = rows::number_of(self.connection, id)?.ok_or(LedgerError::NotFound)?;
-        Ok(Known { number, attempts: rows::attempts(self.connection, number)? })
+    /// The numbers of the deliveries that may go by this name, the newest first.
+    fn named(&mut self, hash: i64) -> Result<Vec<i64>, Fault> {
+        self.names.find(self.connection, &mut self.naming, hash)
+    }
+
+    fn known(&mut self, id: &DeliveryId) -> Result<Known, Fault> {
+        for number in self.named(names::of_id(id.as_bytes()))? {
+            if let Some(attempts) = rows::attempts(self.connection, number, Some(id))? {
+                return Ok(Known { number, attempts });
+            }
+        }
+        Err(LedgerError::NotFound.into())
     }
 }
 
 pub(super) fn open(book: &mut Book<'_>, opening: Opening) -> Result<Opened, Fault> {
     rules::check_opening(&opening)?;
-    let connection = book.connection;
-    let Some(number) = book.statements.insert_delivery(connection, &opening)? else {
-        let known = find(connection, &Find::Key(opening.key))?
-            .ok_or_else(|| Fault::Unreadable("a key is taken and yet not there".into()))?;
+    if let Some(known) = find_key(book, &opening.key)? {
         return Ok(Opened::Known(Box::new(known)));
-    };
-    book.statements.insert_attempt(connection, number, &opening.intent)?;
+    }
+    // An id is 128 random bits, so the latest are enough to tell that something goes wrong with them.
+    for number in book.names.recent(names::of_id(opening.id.as_bytes())) {
+        if rows::attempts(book.connection, number, Some(&opening.id))?.is_some() {
+            return Err(LedgerError::Conflict("the delivery id is taken".into()).into());
+        }
+    }
+    let number = book.names.next_number();
+    book.statements.insert_delivery(book.connection, number, &opening)?;
+    book.names.add(number, &opening.id, &opening.key);
     book.keep(opening.id, number, vec![opening.intent]);
     Ok(Opened::New)
 }
@@ -96,8 +127,7 @@ pub(super) fn open(book: &mut Book<'_>, opening: Opening) -> Result<Opened, Faul
 pub(super) fn intend(book: &mut Book<'_>, id: DeliveryId, intent: AttemptRecord) -> Result<(), Fault> {
     let Known { number, mut attempts } = book.known(&id)?;
     rules::check_intent(&attempts, &intent)?;
-    book.statements.insert_attempt(book.connection, number, &intent)?;
-    book.statements.update_delivery(book.connection, number, None, Outcome::Unknown)?;
+    insert_attempt(book.connection, number, &intent)?;
     attempts.push(intent);
     book.keep(id, number, attempts);
     Ok(())
@@ -116,9 +146,8 @@ pub(super) fn settle(book: &mut Book<'_>, settling: &Settling) -> Result<Settled
     {
         return Ok(Settled::ClaimLost);
     }
-    statements.note_end(connection, number, settling.attempt, &settling.end)?;
     let settled_ms = (!settlement.open).then_some(settling.at_ms);
-    statements.update_delivery(connection, number, settled_ms, settlement.outcome)?;
+    statements.end(connection, number, settling.attempt, &settling.end, settled_ms, settlement.outcome)?;
     Ok(Settled::Recorded)
 }
 
@@ -140,54 +169,92 @@ fn is_claimed<'c>(
     Ok(owner == number)
 }
 
-pub(super) fn find(connection: &Connection, find: &Find) -> Result<Option<DeliveryRecord>, Fault> {
-    let found = match find {
+pub(super) fn find(book: &mut Book<'_>, find: &Find) -> Result<Option<DeliveryRecord>, Fault> {
+    match find {
+        Find::Key(key) => find_key(book, key),
         Find::Id(id) => {
-            let statement = connection.prepare_cached(FIND_ID)?;
-            rows::deliveries(connection, statement, &[&id.as_bytes().as_slice()])
+            let numbers = book.named(names::of_id(id.as_bytes()))?;
+            find_among(book.connection, &numbers, FIND_ID, &[&id.as_bytes().as_slice()])
         }
-        Find::Key(key) => {
-            let statement = connection.prepare_cached(FIND_KEY)?;
-            rows::deliveries(connection, statement, &[&key.caller, &key.key, &key.item])
-        }
-    }?;
-    found.into_iter().next().map(|stored| stored.map(|stored| stored.record)).transpose()
+    }
 }
 
-const FIND_ID: &str = select_deliveries!("WHERE id = ?1");
-const FIND_KEY: &str = select_deliveries!("WHERE caller = ?1 AND key = ?2 AND item = ?3");
+fn find_key(book: &mut Book<'_>, key: &KeyRef) -> Result<Option<DeliveryRecord>, Fault> {
+    let numbers = book.named(names::of_key(&key.caller, &key.key, key.item))?;
+    find_among(book.connection, &numbers, FIND_KEY, &[&key.caller, &key.key, &key.item])
+}
+
+/// The first of these that a statement finds, whose first parameter is the number.
+fn find_among(
+    connection: &Connection,
+    numbers: &[i64],
+    sql: &str,
+    parameters: &[&dyn ToSql],
+) -> Result<Option<DeliveryRecord>, Fault> {
+    for number in numbers {
+        let with_number: Vec<&dyn ToSql> = [number as &dyn ToSql].iter().chain(parameters).copied().collect();
+        let found = rows::deliveries(connection, connection.prepare_cached(sql)?, &with_number)?;
+        if let Some(stored) = found.into_iter().next() {
+            return stored.map(|stored| Some(stored.record));
+        }
+    }
+    Ok(None)
+}
+
+const FIND_ID: &str = select_deliveries!("WHERE number = ?1 AND id = ?2");
+const FIND_KEY: &str = select_deliveries!("WHERE number = ?1 AND caller = ?2 AND key = ?3 AND item = ?4");
+const FIND_OF_BATCH: &str = select_deliveries!("WHERE number = ?1 AND caller = ?2 AND key = ?3");
 const LIST: &str = select_deliveries!("ORDER BY number DESC LIMIT ?1");
 const LIST_OUTCOME: &str = select_deliveries!("WHERE outcome = ?2 ORDER BY number DESC LIMIT ?1");
 const LIST_CALLER: &str = select_deliveries!("WHERE caller = ?2 ORDER BY number DESC LIMIT ?1");
-// A plus keeps SQLite from another index: here, from all of a caller's for the few that are unknown; below, from
-// everything with the outcome for the few items of a key.
+// A plus keeps SQLite from another index, with all of a caller's for the few that are unknown.
 const LIST_CALLER_OUTCOME: &str =
     select_deliveries!("WHERE outcome = ?2 AND +caller = ?3 ORDER BY number DESC LIMIT ?1");
-const LIST_KEY: &str = select_deliveries!("WHERE caller = ?2 AND key = ?3 ORDER BY +number DESC LIMIT ?1");
-const LIST_KEY_OUTCOME: &str =
-    select_deliveries!("WHERE caller = ?2 AND key = ?3 AND +outcome = ?4 ORDER BY +number DESC LIMIT ?1");
 const OPEN: &str = select_deliveries!("WHERE outcome = 'unknown' AND settled_ms IS NULL ORDER BY number");
 const UNKNOWN: &str = "SELECT id FROM deliveries WHERE outcome = 'unknown' ORDER BY number";
 const SWEEPABLE: &str = "SELECT number FROM deliveries \
      WHERE settled_ms IS NOT NULL AND outcome <> 'unknown' AND settled_ms < ?1 ORDER BY settled_ms LIMIT ?2";
 
-pub(super) fn list(connection: &Connection, filter: &Filter) -> Result<Vec<DeliveryRecord>, Fault> {
+pub(super) fn list(book: &mut Book<'_>, filter: &Filter) -> Result<Vec<DeliveryRecord>, Fault> {
     let limit = filter.limit.min(MAX_LISTED);
-    let outcome = filter.outcome.map(Outcome::as_str);
-    if let (Some(only), Some((caller, _))) = (&filter.caller, &filter.key)
-        && only != caller
-    {
-        return Ok(Vec::new());
+    if let Some((caller, key)) = &filter.key {
+        if filter.caller.as_ref().is_some_and(|only| only != caller) {
+            return Ok(Vec::new());
+        }
+        return list_key(book, caller, key, filter.outcome, limit);
     }
-    let (sql, parameters): (_, Vec<&dyn ToSql>) = match (&filter.key, &filter.caller, &outcome) {
-        (None, None, None) => (LIST, vec![&limit]),
-        (None, None, Some(outcome)) => (LIST_OUTCOME, vec![&limit, outcome]),
-        (None, Some(caller), None) => (LIST_CALLER, vec![&limit, caller]),
-        (None, Some(caller), Some(outcome)) => (LIST_CALLER_OUTCOME, vec![&limit, outcome, caller]),
-        (Some((caller, key)), _, None) => (LIST_KEY, vec![&limit, caller, key]),
-        (Some((caller, key)), _, Some(outcome)) => (LIST_KEY_OUTCOME, vec![&limit, caller, key, outcome]),
+    let connection = book.connection;
+    let outcome = filter.outcome.map(Outcome::as_str);
+    let (sql, parameters): (_, Vec<&dyn ToSql>) = match (&filter.caller, &outcome) {
+        (None, None) => (LIST, vec![&limit]),
+        (None, Some(outcome)) => (LIST_OUTCOME, vec![&limit, outcome]),
+        (Some(caller), None) => (LIST_CALLER, vec![&limit, caller]),
+        (Some(caller), Some(outcome)) => (LIST_CALLER_OUTCOME, vec![&limit, outcome, caller]),
     };
     readable(rows::deliveries(connection, connection.prepare_cached(sql)?, &parameters)?)
+}
+
+fn list_key(
+    book: &mut Book<'_>,
+    caller: &str,
+    key: &str,
+    outcome: Option<Outcome>,
+    limit: u32,
+) -> Result<Vec<DeliveryRecord>, Fault> {
+    let mut numbers = book.named(names::of_batch(caller, key))?;
+    numbers.extend(book.named(names::of_key(caller, key, 0))?);
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    numbers.dedup();
+    let (connection, mut listed) = (book.connection, Vec::new());
+    for number in numbers {
+        let statement = connection.prepare_cached(FIND_OF_BATCH)?;
+        for record in readable(rows::deliveries(connection, statement, &[&number, &caller, &key])?)? {
+            if listed.len() < limit as usize && outcome.is_none_or(|outcome| record.outcome() == outcome) {
+                listed.push(record);
+            }
+        }
+    }
+    Ok(listed)
 }
 
 /// Those that can be read. One damaged record must not hide the others, nor keep the sidecar from starting; its
@@ -209,40 +276,52 @@ fn readable_stored(found: Vec<Result<Stored, Fault>>) -> Result<Vec<Stored>, Fau
 }
 
 pub(super) fn recover(book: &mut Book<'_>, at_ms: u64) -> Result<Vec<DeliveryId>, Fault> {
-    book.distrust();
+    book.under_way.clear();
     let (connection, statements) = (book.connection, &mut book.statements);
     let found = rows::deliveries(connection, connection.prepare_cached(OPEN)?, &[])?;
     for Stored { number, mut record } in readable_stored(found)? {
         let open = |attempt: &AttemptRecord| attempt.verdict.is_none().then_some(attempt.number);
         let open: Vec<u32> = record.attempts.iter().filter_map(open).collect();
-        if !rules::interrupt(&mut record.attempts) {
-            continue;
-        }
+        rules::interrupt(&mut record.attempts);
+        let outcome = rules::outcome(&record.attempts);
         for attempt in open {
-            statements.note_end(connection, number, attempt, &End::Verdict(interrupted()))?;
+            statements.end(
+                connection,
+                number,
+                attempt,
+                &End::Verdict(interrupted()),
+                Some(at_ms),
+                outcome,
+            )?;
         }
-        statements.update_delivery(connection, number, Some(at_ms), rules::outcome(&record.attempts))?;
     }
     let mut unknown = connection.prepare_cached(UNKNOWN)?;
     let ids = unknown.query_map([], |row| row.get(0).map(DeliveryId::from_bytes))?;
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
-pub(super) fn forget(book: &Book<'_>, id: &DeliveryId) -> Result<(), Fault> {
-    let (connection, Known { number, attempts }) = (book.connection, book.known(id)?);
+pub(super) fn forget(book: &mut Book<'_>, id: &DeliveryId) -> Result<(), Fault> {
+    let Known { number, attempts } = book.known(id)?;
     rules::check_forget(rules::is_open(&attempts))?;
-    connection.prepare_cached("DELETE FROM comments WHERE delivery = ?1")?.execute([number])?;
+    book.connection.prepare_cached("DELETE FROM comments WHERE delivery = ?1")?.execute([number])?;
     Ok(())
 }
 
-pub(super) fn sweep(connection: &Connection, before_ms: u64, most: u32) -> Result<u32, Fault> {
+pub(super) fn sweep(book: &mut Book<'_>, before_ms: u64, most: u32) -> Result<u32, Fault> {
+    let connection = book.connection;
     let mut statement = connection.prepare_cached(SWEEPABLE)?;
     let numbers: Vec<i64> = statement
         .query_map(params![column_ms(before_ms), most], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for number in &numbers {
+        match rows::attempts(connection, *number, None) {
+            Ok(attempts) => remove_claims(connection, *number, &attempts.unwrap_or_default())?,
+            // Whatever it had claimed stays claimed: nobody else will be told that it is theirs.
+            Err(Fault::Unreadable(reason)) => tracing::error!("the claims of a delivery stay: {reason}"),
+            Err(fault) => return Err(fault),
+        }
+        book.names.remove(connection, *number)?;
         for sql in [
-            "DELETE FROM claims WHERE delivery = ?1",
             "DELETE FROM attempts WHERE delivery = ?1",
             "DELETE FROM comments WHERE delivery = ?1",
             "DELETE FROM deliveries WHERE number = ?1",
@@ -251,6 +330,16 @@ pub(super) fn sweep(connection: &Connection, before_ms: u64, most: u32) -> Resul
         }
     }
     Ok(u32::try_from(numbers.len()).unwrap_or(u32::MAX))
+}
+
+fn remove_claims(connection: &Connection, number: i64, attempts: &[AttemptRecord]) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(
+        "DELETE FROM claims WHERE channel = ?1 AND base_url = ?2 AND comment_id = ?3 AND delivery = ?4",
+    )?;
+    for claim in rules::claims(attempts) {
+        statement.execute(params![claim.channel, claim.base_url, claim.comment_id, number])?;
+    }
+    Ok(())
 }
 
 /// Counts, so that there is something to write: SQLite leaves a page alone that stays as it is.
@@ -274,17 +363,18 @@ mod tests {
         super::super::file::create(&path).unwrap();
         let connection = super::super::schema::open(&path, crate::Stamp::Live).unwrap();
         for (sql, index) in [
-            (FIND_ID, "USING INDEX sqlite_autoindex_deliveries_1"),
-            (FIND_KEY, "USING INDEX sqlite_autoindex_deliveries_2"),
+            (FIND_ID, "USING INTEGER PRIMARY KEY (rowid=?)"),
+            (FIND_KEY, "USING INTEGER PRIMARY KEY (rowid=?)"),
+            (FIND_OF_BATCH, "USING INTEGER PRIMARY KEY (rowid=?)"),
+            (names::FIND, "USING PRIMARY KEY (hash=?)"),
+            (names::DELETE, "USING PRIMARY KEY (hash=? AND delivery=?)"),
+            (names::NOT_MOVED, "USING INTEGER PRIMARY KEY (rowid>?)"),
             (LIST_OUTCOME, "USING INDEX deliveries_by_outcome"),
             (LIST_CALLER, "USING INDEX deliveries_by_caller"),
             (LIST_CALLER_OUTCOME, "USING INDEX deliveries_by_outcome"),
-            (LIST_KEY, "USING INDEX sqlite_autoindex_deliveries_2"),
-            (LIST_KEY_OUTCOME, "USING INDEX sqlite_autoindex_deliveries_2"),
             (OPEN, "USING INDEX deliveries_by_outcome"),
             (UNKNOWN, "USING INDEX deliveries_by_outcome"),
             (SWEEPABLE, "deliveries_by_settling"),
-            ("DELETE FROM claims WHERE delivery = ?1", "claims_by_delivery"),
         ] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let nothing = vec![rusqlite::types::Null; statement.parameter_count()];
@@ -294,8 +384,7 @@ mod tests {
                 .collect::<Result<_, _>>()
                 .unwrap();
             assert!(plan[0].starts_with("SEARCH") && plan[0].contains(index), "{sql}: {plan:?}");
-            let sorts = plan.iter().any(|line| line.contains("TEMP B-TREE"));
-            assert!(!sorts || sql.contains("+number"), "{sql}: {plan:?}");
+            assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{sql}: {plan:?}");
         }
     }
 }

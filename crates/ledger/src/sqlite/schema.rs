@@ -1,6 +1,7 @@
 //! What stands in the file: pragmas, identity, tables, and how an older file is brought up to date.
 
 use super::error::OpenError;
+use super::names;
 use crate::Stamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -12,7 +13,7 @@ const APPLICATION_ID: i32 = 0x636d_7464;
 
 /// Step `n` (from 0) brings a file from version `n` to `n + 1`; a new file takes all of them. A step that was
 /// released never changes: what comes later is a further step.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 /// `deliveries.number` counts openings, so that neighbours in time are neighbours on disk. `outcome` is what the
 /// attempts come to; with `settled_ms` NULL an attempt is open, and the outcome therefore unknown. The index over
@@ -69,6 +70,63 @@ CREATE INDEX claims_by_delivery ON claims (delivery);
 /// The ledger's own id, by which a client tells whether it speaks to the ledger that knows its keys.
 const VERSION_2: &str = "INSERT INTO meta VALUES ('id', lower(hex(randomblob(16))));";
 
+/// What a delivery goes by is found in `names`, by a hash; `meta` tells up to which delivery that is complete, and
+/// `names.rs` why it lags. The first attempt, which is mostly the only one, stands with its delivery, whose
+/// `created_ms` is when it began: one row written at its opening, and one at its end. What a delivery has claimed
+/// follows from its verdicts.
+const VERSION_3: &str = "
+DROP INDEX deliveries_by_outcome;
+DROP INDEX deliveries_by_caller;
+DROP INDEX deliveries_by_settling;
+DROP INDEX claims_by_delivery;
+ALTER TABLE deliveries RENAME TO old_deliveries;
+
+CREATE TABLE deliveries (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    caller TEXT NOT NULL,
+    key TEXT NOT NULL,
+    item INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    trace_id TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    settled_ms INTEGER,
+    outcome TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    account TEXT NOT NULL,
+    manifest_version INTEGER NOT NULL,
+    marker TEXT NOT NULL,
+    verdict TEXT,
+    resolution TEXT
+) STRICT;
+INSERT INTO deliveries
+    SELECT old.number, id, caller, key, item, fingerprint, trace_id, created_ms, settled_ms, outcome,
+        coalesce(provider, ''), coalesce(channel, ''), coalesce(base_url, ''), coalesce(account, ''),
+        coalesce(manifest_version, 0), coalesce(marker, ''), verdict, resolution
+    FROM old_deliveries AS old LEFT JOIN attempts ON attempts.delivery = old.number AND attempts.number = 1
+    ORDER BY old.number;
+DROP TABLE old_deliveries;
+DELETE FROM attempts WHERE number = 1;
+CREATE INDEX deliveries_by_outcome ON deliveries (outcome);
+CREATE INDEX deliveries_by_caller ON deliveries (caller);
+CREATE INDEX deliveries_by_settling ON deliveries (settled_ms)
+    WHERE settled_ms IS NOT NULL AND outcome <> 'unknown';
+
+CREATE TABLE names (
+    hash INTEGER NOT NULL,
+    delivery INTEGER NOT NULL,
+    PRIMARY KEY (hash, delivery)
+) STRICT, WITHOUT ROWID;
+INSERT OR IGNORE INTO names
+    SELECT name_of_id(id), number FROM deliveries
+    UNION ALL SELECT name_of_key(caller, key, item), number FROM deliveries
+    UNION ALL SELECT name_of_batch(caller, key, 0), number FROM deliveries WHERE item > 0
+    ORDER BY 1, 2;
+INSERT INTO meta SELECT 'named', CAST(coalesce(max(number), 0) AS TEXT) FROM deliveries;
+";
+
 /// How long another program's lock on the database (a backup, say) is waited for.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Room for every statement that the writer uses.
@@ -96,6 +154,12 @@ fn open_with(path: &Path, stamp: Stamp, steps: &[&str]) -> Result<Connection, Op
     connection.execute_batch(PRAGMAS).map_err(store)?;
     upgrade(&connection, version, stamp, steps).map_err(store)?;
     Ok(connection)
+}
+
+/// A file as an older release would have left it.
+#[cfg(test)]
+pub(super) fn open_version(path: &Path, stamp: Stamp, version: usize) -> Result<Connection, OpenError> {
+    open_with(path, stamp, &STEPS[..version])
 }
 
 /// The id that the ledger was given at birth, or when it was brought up to version 2.
@@ -158,6 +222,7 @@ fn upgrade(connection: &Connection, version: u32, stamp: Stamp, steps: &[&str]) 
     if missing.is_empty() {
         return Ok(());
     }
+    names::teach(connection)?;
     // Dropped without a commit, as on any error below, it rolls back.
     let transaction = connection.unchecked_transaction()?;
     for step in missing {

@@ -1,5 +1,6 @@
 //! The one thread that writes: it commits everything that waits in one transaction, then answers all of it.
 
+use super::names::Names;
 use super::operations::{self, Book, Fault};
 use super::planned;
 use super::queue::{Operation, Queue, Reply};
@@ -22,6 +23,7 @@ type Answer = Box<dyn FnOnce(Option<&LedgerError>)>;
 /// The writer before it works.
 pub(super) struct Writer {
     connection: Connection,
+    names: Names,
     desk: Desk,
 }
 
@@ -51,6 +53,7 @@ struct Working<'c> {
 impl Writer {
     pub(super) fn new(
         mut connection: Connection,
+        names: Names,
         queue: Arc<Queue>,
         group_limit: usize,
         commits: Arc<AtomicU64>,
@@ -64,7 +67,7 @@ impl Writer {
             Ok(())
         }))?;
         let desk = Desk { queue, group_limit, commits, log_pages, log_kept: 0, erasing: false, broken: None };
-        Ok(Self { connection, desk })
+        Ok(Self { connection, names, desk })
     }
 
     /// Works until the queue is closed and empty, then closes the database, releases the lock, and says so.
@@ -82,10 +85,10 @@ impl Writer {
     }
 
     fn work(self) -> Result<(), LedgerError> {
-        let Self { connection, desk } = self;
+        let Self { connection, names, desk } = self;
         let failed = |error: rusqlite::Error| LedgerError::Failed(error.to_string());
         let mut working = Working {
-            book: Book::new(&connection),
+            book: Book::new(&connection, names),
             begin: connection.prepare("BEGIN IMMEDIATE").map_err(failed)?,
             commit: connection.prepare("COMMIT").map_err(failed)?,
             desk,
@@ -119,11 +122,12 @@ impl Working<'_> {
             answers.push(self.carry_out(operation, records, &mut failure));
         }
         if records {
-            failure = failure.or_else(|| self.commit());
+            failure = failure.or_else(|| self.finish()).or_else(|| self.commit());
             self.leave_transaction();
         }
-        if failure.is_some() {
-            self.book.distrust();
+        match &failure {
+            Some(_) => self.book.undone(),
+            None => self.book.committed(),
         }
         let recorded = connection.total_changes() != before;
         if records && recorded && failure.is_none() {
@@ -142,6 +146,11 @@ impl Working<'_> {
 
     fn begin(&mut self) -> Option<LedgerError> {
         let error = self.begin.execute([]).err()?;
+        Some(self.store_failed(&error))
+    }
+
+    fn finish(&mut self) -> Option<LedgerError> {
+        let error = self.book.finish().err()?;
         Some(self.store_failed(&error))
     }
 
@@ -174,14 +183,12 @@ impl Working<'_> {
             Operation::Settle(settling, reply) => {
                 turn.take(reply, |book| operations::settle(book, &settling))
             }
-            Operation::Find(find, reply) => turn.take(reply, |book| operations::find(book.connection, &find)),
-            Operation::List(filter, reply) => {
-                turn.take(reply, |book| operations::list(book.connection, &filter))
-            }
+            Operation::Find(find, reply) => turn.take(reply, |book| operations::find(book, &find)),
+            Operation::List(filter, reply) => turn.take(reply, |book| operations::list(book, &filter)),
             Operation::Recover(at_ms, reply) => turn.take(reply, |book| operations::recover(book, at_ms)),
             Operation::Forget(id, reply) => turn.take(reply, |book| operations::forget(book, &id)),
             Operation::Sweep { before_ms, most, reply } => {
-                turn.take(reply, |book| operations::sweep(book.connection, before_ms, most))
+                turn.take(reply, |book| operations::sweep(book, before_ms, most))
             }
             Operation::Check(reply) => turn.take(reply, |book| operations::check(book.connection)),
             #[cfg(test)]

@@ -7,8 +7,8 @@ use crate::{Find, Ledger, LedgerError, Opened, Settled, Stamp};
 use commentd_contract::VerdictKind;
 
 const EMPTY_SHELLS: &str = "SELECT (SELECT count(*) FROM attempts WHERE delivery NOT IN (SELECT number FROM deliveries)) \
-     + (SELECT count(*) FROM deliveries WHERE number NOT IN (SELECT delivery FROM attempts) \
-     OR number NOT IN (SELECT delivery FROM comments))";
+     + (SELECT count(*) FROM comments WHERE delivery NOT IN (SELECT number FROM deliveries)) \
+     + (SELECT count(*) FROM deliveries WHERE number NOT IN (SELECT delivery FROM comments))";
 
 #[tokio::test]
 async fn a_full_disk_fails_what_it_can_not_hold_and_may_recover() {
@@ -105,7 +105,7 @@ async fn a_damaged_record_fails_alone_and_keeps_its_key() {
     let file = rusqlite::Connection::open(&path).unwrap();
     file.execute_batch(
         "UPDATE comments SET comment = '{' WHERE delivery = 1;
-         UPDATE attempts SET provider = 'pigeon' WHERE delivery = 2;
+         UPDATE deliveries SET provider = 'pigeon' WHERE number = 2;
          UPDATE deliveries SET fingerprint = x'00', created_ms = -1 WHERE number = 3;",
     )
     .unwrap();
@@ -131,10 +131,18 @@ async fn damage_that_shows_later_stops_all_recording() {
         ledger.open(with_content(n, "x".repeat(3000))).await.unwrap();
     }
     drop(ledger);
+    // Not what a start reads.
+    let pages = "SELECT pageno FROM dbstat WHERE name = 'comments' AND pagetype <> 'internal'";
+    let file = reader(&path);
+    let mut statement = file.prepare(pages).unwrap();
+    let pages: Vec<u32> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    drop(statement);
+    drop(file);
     let mut bytes = std::fs::read(&path).unwrap();
-    // All but the schema and the roots, of which the first pages are made.
-    let from = 16 * 4096;
-    bytes[from..].fill(0x5a);
+    for page in pages {
+        let page = page as usize;
+        bytes[(page - 1) * 4096..page * 4096].fill(0x5a);
+    }
     std::fs::write(&path, bytes).unwrap();
     let ledger = open(&path);
     let mut failed = None;

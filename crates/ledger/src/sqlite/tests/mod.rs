@@ -2,6 +2,7 @@
 
 mod failing;
 mod killed;
+mod older;
 mod refusing;
 
 use super::queue::Operation;
@@ -88,7 +89,7 @@ async fn an_answer_comes_after_the_commit() {
     let file = reader(&path);
     for n in 1..=20 {
         ledger.open(opening(n)).await.unwrap();
-        assert_eq!(count(&file, "SELECT count(*) FROM attempts WHERE verdict IS NULL"), 1);
+        assert_eq!(count(&file, "SELECT count(*) FROM deliveries WHERE verdict IS NULL"), 1);
         ledger.settle(settling(n, 1, verdict(VerdictKind::Delivered))).await.unwrap();
         let settled =
             "SELECT count(*) FROM deliveries WHERE outcome = 'delivered' AND settled_ms IS NOT NULL";

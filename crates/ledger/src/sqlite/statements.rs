@@ -1,0 +1,164 @@
+//! What is written for every comment.
+
+use super::operations::Fault;
+use super::rows::{column_ms, json};
+use crate::rules::Claim;
+use crate::{End, Opening};
+use commentd_contract::Outcome;
+use commentd_delivery::record::AttemptRecord;
+use rusqlite::{Connection, Statement, params};
+
+/// A statement that is compiled when it is first needed, and kept: finding it by its text each time costs as much
+/// as carrying out some of them.
+#[derive(Default)]
+pub(super) struct Kept<'c>(Option<Statement<'c>>);
+
+impl<'c> Kept<'c> {
+    pub(super) fn get(
+        &mut self,
+        connection: &'c Connection,
+        sql: &str,
+    ) -> rusqlite::Result<&mut Statement<'c>> {
+        match self.0 {
+            Some(ref mut statement) => Ok(statement),
+            None => Ok(self.0.insert(connection.prepare(sql)?)),
+        }
+    }
+}
+
+/// The statements that write what every comment needs.
+#[derive(Default)]
+pub(super) struct Statements<'c> {
+    insert_delivery: Kept<'c>,
+    insert_comment: Kept<'c>,
+    insert_claim: Kept<'c>,
+    end_first: Kept<'c>,
+}
+
+impl<'c> Statements<'c> {
+    /// Adds a delivery with its first attempt, which hasn't ended.
+    pub(super) fn insert_delivery(
+        &mut self,
+        connection: &'c Connection,
+        number: i64,
+        opening: &Opening,
+    ) -> Result<(), Fault> {
+        let comment = json(&*opening.comment)?;
+        let statement = self.insert_delivery.get(
+            connection,
+            "INSERT INTO deliveries \
+             (number, id, caller, key, item, fingerprint, trace_id, created_ms, outcome, provider, channel, \
+             base_url, account, manifest_version, marker) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'unknown', ?9, ?10, ?11, ?12, ?13, ?14)",
+        )?;
+        let to = &opening.intent.destination;
+        statement.execute(params![
+            number,
+            opening.id.as_bytes().as_slice(),
+            opening.key.caller,
+            opening.key.key,
+            opening.key.item,
+            opening.fingerprint.0.as_slice(),
+            opening.trace_id,
+            column_ms(opening.intent.started_ms),
+            to.provider.as_str(),
+            to.channel,
+            to.base_url,
+            to.account,
+            to.manifest_version,
+            opening.intent.marker,
+        ])?;
+        let statement = self
+            .insert_comment
+            .get(connection, "INSERT INTO comments (delivery, comment) VALUES (?1, ?2)")?;
+        statement.execute(params![number, comment])?;
+        Ok(())
+    }
+
+    /// Records how an attempt ended, and what its delivery comes to now; `settled_ms` is `None` while another
+    /// attempt is open.
+    pub(super) fn end(
+        &mut self,
+        connection: &'c Connection,
+        number: i64,
+        attempt: u32,
+        end: &End,
+        settled_ms: Option<u64>,
+        outcome: Outcome,
+    ) -> Result<(), Fault> {
+        let (sql, text) = match (end, attempt) {
+            (End::Verdict(verdict), 1) => {
+                let statement = self.end_first.get(
+                    connection,
+                    "UPDATE deliveries SET settled_ms = ?2, outcome = ?3, verdict = ?4 WHERE number = ?1",
+                )?;
+                let settled_ms = settled_ms.map(column_ms);
+                statement.execute(params![number, settled_ms, outcome.as_str(), json(verdict)?])?;
+                return Ok(());
+            }
+            (End::Resolution(resolution), 1) => {
+                ("UPDATE deliveries SET resolution = ?3 WHERE number = ?1 AND ?2 = 1", json(resolution)?)
+            }
+            (End::Verdict(verdict), _) => {
+                ("UPDATE attempts SET verdict = ?3 WHERE delivery = ?1 AND number = ?2", json(verdict)?)
+            }
+            (End::Resolution(resolution), _) => {
+                ("UPDATE attempts SET resolution = ?3 WHERE delivery = ?1 AND number = ?2", json(resolution)?)
+            }
+        };
+        connection.prepare_cached(sql)?.execute(params![number, attempt, text])?;
+        update_delivery(connection, number, settled_ms, outcome)
+    }
+
+    /// False if somebody has this claim already.
+    pub(super) fn insert_claim(
+        &mut self,
+        connection: &'c Connection,
+        number: i64,
+        claim: Claim<'_>,
+    ) -> Result<bool, Fault> {
+        let statement = self.insert_claim.get(
+            connection,
+            "INSERT INTO claims (channel, base_url, comment_id, delivery) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT DO NOTHING",
+        )?;
+        Ok(statement.execute(params![claim.channel, claim.base_url, claim.comment_id, number])? > 0)
+    }
+}
+
+/// Adds an attempt after the first, which hasn't ended.
+pub(super) fn insert_attempt(
+    connection: &Connection,
+    number: i64,
+    attempt: &AttemptRecord,
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO attempts (delivery, number, provider, channel, base_url, account, manifest_version, marker, \
+         started_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    let to = &attempt.destination;
+    statement.execute(params![
+        number,
+        attempt.number,
+        to.provider.as_str(),
+        to.channel,
+        to.base_url,
+        to.account,
+        to.manifest_version,
+        attempt.marker,
+        column_ms(attempt.started_ms),
+    ])?;
+    update_delivery(connection, number, None, Outcome::Unknown)
+}
+
+fn update_delivery(
+    connection: &Connection,
+    number: i64,
+    settled_ms: Option<u64>,
+    outcome: Outcome,
+) -> Result<(), Fault> {
+    let mut statement =
+        connection.prepare_cached("UPDATE deliveries SET settled_ms = ?2, outcome = ?3 WHERE number = ?1")?;
+    statement.execute(params![number, settled_ms.map(column_ms), outcome.as_str()])?;
+    Ok(())
+}

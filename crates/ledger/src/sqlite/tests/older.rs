@@ -1,0 +1,147 @@
+//! A file of an older release holds the same after it was brought up to date.
+
+use super::super::schema;
+use super::{count, folder, open, reader};
+use crate::conformance::{attempt, id, opening, settling, verdict};
+use crate::{
+    End, Filter, Find, Ledger, LedgerError, MemoryLedger, Opened, Opening, Settled, Settling, Stamp,
+};
+use commentd_contract::VerdictKind;
+use commentd_delivery::Verdict;
+use commentd_delivery::record::{DeliveryRecord, KeyRef, Resolution, ResolvedBy};
+use rusqlite::{Connection, params};
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+/// As version 2 wrote it.
+fn write(file: &Connection, number: i64, record: &DeliveryRecord) {
+    let settled_ms = record.settled_ms.map(|ms| i64::try_from(ms).unwrap());
+    let created_ms = i64::try_from(record.created_ms).unwrap();
+    file.execute(
+        "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            number,
+            record.id.as_bytes().as_slice(),
+            record.key.caller,
+            record.key.key,
+            record.key.item,
+            record.fingerprint.0.as_slice(),
+            record.trace_id,
+            created_ms,
+            settled_ms,
+            record.outcome().as_str(),
+        ],
+    )
+    .unwrap();
+    if let Some(comment) = &record.comment {
+        file.execute("INSERT INTO comments VALUES (?1, ?2)", params![number, json(&**comment)]).unwrap();
+    }
+    for attempt in &record.attempts {
+        let to = &attempt.destination;
+        let started_ms = i64::try_from(attempt.started_ms).unwrap();
+        file.execute(
+            "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            params![
+                number,
+                attempt.number,
+                to.provider.as_str(),
+                to.channel,
+                to.base_url,
+                to.account,
+                to.manifest_version,
+                attempt.marker,
+                started_ms,
+                attempt.verdict.as_ref().map(json),
+                attempt.resolution.as_ref().map(json),
+            ],
+        )
+        .unwrap();
+        let resolved = attempt.resolution.as_ref().map(|resolution| &resolution.verdict);
+        for verdict in [attempt.verdict.as_ref(), resolved].into_iter().flatten() {
+            if verdict.comment_id_is_ours {
+                file.execute(
+                    "INSERT INTO claims VALUES (?1, ?2, ?3, ?4)",
+                    params![to.channel, to.base_url, verdict.comment_id, number],
+                )
+                .unwrap();
+            }
+        }
+    }
+}
+
+fn ours(comment_id: &str) -> Verdict {
+    let mut verdict = verdict(VerdictKind::Delivered);
+    (verdict.comment_id, verdict.comment_id_is_ours) = (comment_id.into(), true);
+    verdict
+}
+
+/// Deliveries of every kind: several attempts, resolved, claimed, forgotten, open, of a batch.
+async fn recorded() -> MemoryLedger {
+    let ledger = MemoryLedger::new(Stamp::Live);
+    for n in 0..40 {
+        let key = KeyRef { caller: "bot".into(), key: "batch".into(), item: n as u32 };
+        let opening = if n < 30 { opening(n) } else { Opening { key, ..opening(n) } };
+        ledger.open(opening).await.unwrap();
+    }
+    for (n, kind) in VerdictKind::ALL.into_iter().enumerate() {
+        ledger.settle(settling(n as u64, 1, verdict(kind))).await.unwrap();
+    }
+    for n in 10..20 {
+        ledger.settle(settling(n, 1, verdict(VerdictKind::NotSent))).await.unwrap();
+        ledger.intend(id(n), attempt(2)).await.unwrap();
+        let second = if n % 2 == 0 { ours(&format!("{n}")) } else { verdict(VerdictKind::Unknown) };
+        ledger.settle(settling(n, 2, second)).await.unwrap();
+    }
+    for n in 20..25 {
+        ledger.settle(settling(n, 1, verdict(VerdictKind::Unknown))).await.unwrap();
+        let resolution = Resolution { by: ResolvedBy::Lookup, at_ms: 9, verdict: ours(&format!("{n}")) };
+        let settling = Settling { id: id(n), attempt: 1, end: End::Resolution(resolution), at_ms: 9 };
+        ledger.settle(settling).await.unwrap();
+    }
+    ledger.settle(settling(30, 1, ours("30"))).await.unwrap();
+    ledger.forget(id(30)).await.unwrap();
+    ledger
+}
+
+#[tokio::test]
+async fn it_holds_what_it_held() {
+    let (_dir, path) = folder();
+    super::super::file::create(&path).unwrap();
+    let file = schema::open_version(&path, Stamp::Live, 2).unwrap();
+    let all = Filter { limit: 100, ..Filter::default() };
+    let before = recorded().await;
+    let listed = before.list(all.clone()).await.unwrap();
+    for (record, number) in listed.iter().rev().zip(1..) {
+        write(&file, number, record);
+    }
+    drop(file);
+
+    let after = open(&path);
+    assert_eq!(after.list(all).await.unwrap(), listed);
+    for record in &listed {
+        assert_eq!(after.find(Find::Id(record.id)).await.unwrap().as_ref(), Some(record));
+        assert_eq!(after.find(Find::Key(record.key.clone())).await.unwrap().as_ref(), Some(record));
+        let again = Opening { id: id(999), key: record.key.clone(), ..opening(0) };
+        assert_eq!(after.open(again).await, Ok(Opened::Known(Box::new(record.clone()))));
+    }
+    let batch = Filter { key: Some(("bot".into(), "batch".into())), limit: 100, ..Filter::default() };
+    assert_eq!(after.list(batch.clone()).await, before.list(batch).await);
+    assert_eq!(count(&reader(&path), "SELECT count(*) FROM attempts"), 10, "further ones only");
+
+    for n in [12, 21, 30] {
+        let taken = settling(35, 1, ours(&format!("{n}")));
+        assert_eq!(after.settle(taken).await, Ok(Settled::ClaimLost));
+    }
+    assert!(matches!(after.settle(settling(12, 2, ours("x"))).await, Err(LedgerError::Conflict(_))));
+    assert_eq!(after.recover(7).await, before.recover(7).await);
+    assert_eq!(after.sweep(u64::MAX, 1000).await, before.sweep(u64::MAX, 1000).await);
+    assert_eq!(after.open(opening(0)).await, Ok(Opened::New));
+    assert_eq!(
+        after.settle(settling(0, 1, ours("12"))).await,
+        Ok(Settled::Recorded),
+        "a swept claim is free"
+    );
+    assert_eq!(count(&reader(&path), "SELECT count(*) FROM claims"), 1);
+}
