@@ -38,6 +38,11 @@ impl fmt::Debug for Names {
 }
 
 impl Names {
+    /// The length of the comment's text, in bytes.
+    pub(super) fn content_len(&self) -> usize {
+        self.comment.content.len()
+    }
+
     /// The names that are always texts.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         let to = &self.comment.addressing;

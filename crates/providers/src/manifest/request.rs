@@ -1,6 +1,7 @@
 //! Requests: trees whose leaves are expressions, so that content can't change their shape.
 
 use super::language::{Expr, is_omitted};
+use super::names::Names;
 use super::written::WrittenRequest;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
@@ -13,8 +14,8 @@ pub(super) const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').r
 /// The same, but for the slashes of a setting that is a path.
 const PATH: &AsciiSet = &PART.remove(b'/');
 
-/// Room for most bodies, in bytes.
-const TYPICAL_BODY: usize = 512;
+/// Room for what most bodies have beside the comment's text, in bytes.
+const BESIDE_CONTENT: usize = 448;
 
 /// A request, ready to be sent.
 #[derive(Clone, Debug)]
@@ -246,7 +247,8 @@ impl Body {
         match self {
             Body::None => Ok((None, Bytes::new())),
             Body::Json(tree) => {
-                let mut json = Vec::with_capacity(TYPICAL_BODY);
+                let content = scope.downcast_object_ref::<Names>().map_or(0, Names::content_len);
+                let mut json = Vec::with_capacity(content + BESIDE_CONTENT);
                 Ok(if tree.write(scope, &mut json)? {
                     (Some("application/json"), Bytes::from(json))
                 } else {

@@ -70,8 +70,7 @@ impl Future for Aloft {
 impl Drop for Aloft {
     fn drop(&mut self) {
         if self.flying.is_some() {
-            // A flight that is over needs no telling.
-            let _ = self.flight.commands.send(Command::CallerGone);
+            self.flight.commands.send(Command::CallerGone);
             self.hand_over();
         }
     }
@@ -83,14 +82,13 @@ mod tests {
     use crate::dispatch::flights::{Flights, Seat};
     use commentd_delivery::record::KeyRef;
     use commentd_delivery::{Comment, Fingerprint};
-    use tokio::sync::mpsc::UnboundedReceiver;
     use tokio::sync::oneshot;
 
-    fn started() -> (Arc<Flight>, UnboundedReceiver<Command>) {
+    fn started() -> Arc<Flight> {
         let key = KeyRef { caller: String::new(), key: "k".into(), item: 0 };
         let fingerprint: Fingerprint = Comment::default().fingerprint(1);
         match Flights::default().join(&key, fingerprint) {
-            Seat::Pilot(flight, commands) => (flight, commands),
+            Seat::Pilot(flight) => flight,
             _ => panic!("nobody else flies"),
         }
     }
@@ -101,17 +99,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_that_hangs_up_is_reported_and_the_flight_goes_on_without_it() {
-        let (flight, mut commands) = started();
+        let flight = started();
         let (landed, lands) = oneshot::channel();
         let tasks = TaskTracker::new();
-        let mut aloft = Box::pin(Aloft::new(
-            flight,
+        let flying = {
+            let flight = Arc::clone(&flight);
             async move {
-                assert_eq!(commands.recv().await, Some(Command::CallerGone));
+                assert_eq!(flight.commands.recv().await, Command::CallerGone);
                 landed.send(()).unwrap();
-            },
-            &tasks,
-        ));
+            }
+        };
+        let mut aloft = Box::pin(Aloft::new(flight, flying, &tasks));
         assert!((&mut aloft).now_or_never().is_none());
         drop(aloft);
         lands.await.expect("it goes on");
@@ -121,7 +119,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_left_after_the_answer_is_done_and_the_drain_waits_for_it() {
-        let (flight, mut commands) = started();
+        let flight = started();
         let tasks = TaskTracker::new();
         tasks.close();
         let (go_on, goes_on) = oneshot::channel::<()>();
@@ -132,9 +130,9 @@ mod tests {
                 let _ = goes_on.await;
             }
         };
-        let delivered = Aloft::new(flight, flying, &tasks).await;
+        let delivered = Aloft::new(Arc::clone(&flight), flying, &tasks).await;
         assert!(matches!(delivered, Delivered::NotRecorded(said) if said == "said"));
-        assert!(commands.try_recv().is_err(), "a caller with an answer isn't gone");
+        assert!(flight.commands.recv().now_or_never().is_none(), "a caller with an answer isn't gone");
         let mut drained = Box::pin(tasks.wait());
         assert!((&mut drained).now_or_never().is_none());
         go_on.send(()).unwrap();
@@ -143,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flight_that_panics_leaves_its_caller_alone() {
-        let (flight, _commands) = started();
+        let flight = started();
         let tasks = TaskTracker::new();
         let delivered = Aloft::new(flight, async { panic!("on purpose") }, &tasks).await;
         assert!(matches!(delivered, Delivered::Broken));

@@ -93,7 +93,7 @@ async fn board(inner: &Arc<Inner>, id: DeliveryId, seat: LookingSeat) {
         return tracing::info!(%id, "its comment was forgotten, so it can't be looked up; it stays unknown");
     };
     // Whoever has it in flight looks on by itself.
-    if let Seat::Pilot(flight, commands) = inner.flights.join(&record.key, record.fingerprint) {
-        inner.tasks.spawn(run::look_up(Arc::clone(inner), flight, commands, record, comment, seat));
+    if let Seat::Pilot(flight) = inner.flights.join(&record.key, record.fingerprint) {
+        inner.tasks.spawn(run::look_up(Arc::clone(inner), flight, record, comment, seat));
     }
 }

@@ -136,8 +136,7 @@ impl Dispatcher {
         let record = self.delivery(id).await?;
         tracing::info!(%id, by = %said.by, outcome = %record.outcome(), "settled by a person");
         if let Some(flight) = self.inner.flights.get(&record.key) {
-            // A flight that is over needs no telling.
-            let _ = flight.commands.send(Command::Resolved);
+            flight.commands.send(Command::Resolved);
         }
         Ok(record)
     }

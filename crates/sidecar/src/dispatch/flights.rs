@@ -4,10 +4,12 @@ use super::Delivered;
 use super::progress::ProgressBoard;
 use commentd_delivery::Fingerprint;
 use commentd_delivery::record::KeyRef;
-use std::collections::HashMap;
+use futures_util::task::AtomicWaker;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::mpsc;
+use std::task::Poll;
 
 /// What other tasks may tell a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +27,42 @@ pub(super) enum Command {
 pub(super) struct Flight {
     pub(super) fingerprint: Fingerprint,
     pub(super) progress: ProgressBoard,
-    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) commands: Commands,
+}
+
+/// What a flight was told and hasn't taken in yet, in order. There are a handful at most: a channel would cost each
+/// flight a kilobyte.
+#[derive(Debug, Default)]
+pub(super) struct Commands {
+    waiting: Mutex<VecDeque<Command>>,
+    flight: AtomicWaker,
+}
+
+impl Commands {
+    /// Tells it something; one that is over never asks.
+    pub(super) fn send(&self, command: Command) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
+        self.flight.wake();
+    }
+
+    /// The next command, for the flight alone. Cancel safe.
+    pub(super) async fn recv(&self) -> Command {
+        poll_fn(|cx| {
+            // Registered before the look: it hears of every command from here on.
+            self.flight.register(cx.waker());
+            match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+                Some(command) => Poll::Ready(command),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
 }
 
 /// What a request finds under its key.
 pub(super) enum Seat {
     /// Nothing: the delivery is this request's to run.
-    Pilot(Arc<Flight>, mpsc::UnboundedReceiver<Command>),
+    Pilot(Arc<Flight>),
     /// The same comment, in flight.
     Passenger(Arc<Flight>),
     /// Another comment.
@@ -54,10 +85,10 @@ impl Flights {
             }
             Entry::Occupied(_) => Seat::Reused,
             Entry::Vacant(entry) => {
-                let (commands, receiver) = mpsc::unbounded_channel();
-                let flight = Arc::new(Flight { fingerprint, progress: ProgressBoard::default(), commands });
+                let (progress, commands) = (ProgressBoard::default(), Commands::default());
+                let flight = Arc::new(Flight { fingerprint, progress, commands });
                 entry.insert(Arc::clone(&flight));
-                Seat::Pilot(flight, receiver)
+                Seat::Pilot(flight)
             }
         }
     }

@@ -166,8 +166,8 @@ impl Dispatcher {
         loop {
             match self.inner.flights.join(&order.key, fingerprint) {
                 Seat::Reused => return Delivered::KeyReused,
-                Seat::Pilot(flight, commands) => {
-                    let flying = run::fly(Arc::clone(&self.inner), Arc::clone(&flight), commands, order);
+                Seat::Pilot(flight) => {
+                    let flying = run::fly(Arc::clone(&self.inner), Arc::clone(&flight), order);
                     return Aloft::new(flight, flying, &self.inner.tasks).await;
                 }
                 Seat::Passenger(flight) => {
@@ -188,7 +188,7 @@ impl Dispatcher {
         };
         if only_looking {
             // The flight may end at this very moment; then the progress says so.
-            let _ = flight.commands.send(Command::LookNow);
+            flight.commands.send(Command::LookNow);
         }
         let arrived = |progress: &Progress| {
             progress.over

@@ -23,7 +23,6 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::Instrument;
 
 /// How often a settling that failed is tried again, and the first wait between; it doubles each time.
@@ -80,12 +79,7 @@ enum Ending {
 }
 
 /// Flies an order.
-pub(super) async fn fly(
-    inner: Arc<Inner>,
-    flight: Arc<Flight>,
-    commands: UnboundedReceiver<Command>,
-    order: Order,
-) {
+pub(super) async fn fly(inner: Arc<Inner>, flight: Arc<Flight>, order: Order) {
     let flights = Arc::clone(&inner);
     let landing = Landing { flights: &flights.flights, key: order.key.clone(), flight: Arc::clone(&flight) };
     let id = match inner.ids.fresh() {
@@ -107,7 +101,7 @@ pub(super) async fn fly(
             return Ending::Over;
         }
         run.machine = Machine::new(run.plan(Vec::new(), true));
-        run.go(commands).await
+        run.go().await
     }
     .instrument(span)
     .await;
@@ -122,7 +116,6 @@ pub(super) async fn fly(
 pub(super) async fn look_up(
     inner: Arc<Inner>,
     flight: Arc<Flight>,
-    commands: UnboundedReceiver<Command>,
     record: DeliveryRecord,
     comment: Arc<Comment>,
     seat: LookingSeat,
@@ -135,7 +128,7 @@ pub(super) async fn look_up(
     run.seat = Some(seat);
     run.adopt(&record, false);
     run.publish(Delivered::Told(Arc::new(Told::from_record(&record))));
-    run.go(commands).instrument(span).await;
+    run.go().instrument(span).await;
 }
 
 impl Run {
@@ -226,9 +219,8 @@ impl Run {
         rules.queues || self.deadline.since(now) < rules.min_useful || is_shut()
     }
 
-    async fn go(&mut self, mut commands: UnboundedReceiver<Command>) -> Ending {
-        let drain = self.inner.drain.clone();
-        let mut draining = false;
+    async fn go(&mut self) -> Ending {
+        let (drain, flight) = (self.inner.drain.clone(), Arc::clone(&self.flight));
         loop {
             while let Some(event) = self.events.pop_front() {
                 let now = self.inner.clock.now();
@@ -242,7 +234,7 @@ impl Run {
                 self.answer_untried(answer).await;
             }
             let only_looking = self.machine.is_only_looking();
-            if self.machine.is_over() || (draining && only_looking) {
+            if self.machine.is_over() || (only_looking && drain.is_cancelled()) {
                 self.arrive();
                 return Ending::Over;
             }
@@ -255,7 +247,7 @@ impl Run {
                 // In this order, and not in a random one, so that a simulation can replay it.
                 biased;
                 back = self.under_way.next() => back,
-                Some(command) = commands.recv() => match self.told(command) {
+                command = flight.commands.recv() => match self.told(command) {
                     Some(event) => Back::Event(event),
                     None if only_looking => {
                         self.answer_by_record().await;
@@ -264,10 +256,8 @@ impl Run {
                     // It isn't what was resolved any more: another attempt has begun since.
                     None => continue,
                 },
-                () = drain.cancelled(), if !draining => {
-                    draining = true;
-                    continue;
-                }
+                // What is still to be sent is seen through, so only those that look need to hear of it.
+                () = drain.cancelled(), if only_looking => continue,
             };
             if self.came_back(back) {
                 return Ending::Over;
