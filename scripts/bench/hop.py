@@ -297,7 +297,10 @@ def measure(context):
             {"name": one.name, "kind": one.kind, "build": one.build.name if one.build else None} for one in everyone
         ],
         "builds": [
-            {"name": one.name, "path": str(one.path), "dist": one.dist, "bytes": one.path.stat().st_size}
+            {
+                "name": one.name, "path": str(one.path), "dist": one.dist, "bytes": one.path.stat().st_size,
+                "how": (one.path.parent / "how").read_text().split()[-1] if one.dist else "",
+            }
             for one in builds
         ],
         "runs": runs,

@@ -113,7 +113,10 @@ def how_it_was_measured(result, runs):
         "",
     ]
     for build in result["builds"]:
-        if not build["dist"]:
+        if build["dist"]:
+            guided = ", guided by how it runs" if build["how"] == "guided" else ""
+            lines.append(f"- commentd was built by `scripts/dist`: profile `dist`{guided}")
+        else:
             lines.append(f"- build{' ' + build['name'] if build['name'] else ''}: `{build['path']}`")
     kinds = {one["kind"] for one in runs.subjects}
     lines += [f"- **{kind}**: {what}" for kind, what in SUBJECTS.items() if kind in kinds]

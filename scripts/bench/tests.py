@@ -67,7 +67,8 @@ class Writing(unittest.TestCase):
                 {"name": one.name, "kind": one.kind, "build": one.build.name if one.build else None} for one in everyone
             ],
             "builds": [
-                {"name": one.name, "path": str(one.path), "dist": one.dist, "bytes": 18_000_000} for one in builds
+                {"name": one.name, "path": str(one.path), "dist": one.dist, "bytes": 18_000_000, "how": "guided"}
+                for one in builds
             ],
             "runs": {
                 figure.name: {one.name: [run] * 3 for one in figure.subjects(everyone)} for figure in hop.FIGURES
