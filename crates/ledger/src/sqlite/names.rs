@@ -12,15 +12,15 @@ use commentd_delivery::record::KeyRef;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// A name's hash and the number of a delivery that may go by it, as the table has them.
 type Name = (i64, i64);
 
 /// How many names make a generation: enough that several come to each page of a million deliveries' names, and few
 /// enough that a start reads them in some milliseconds. Tests should see many of them.
-const GENERATION: usize = if cfg!(test) { 64 } else { 131_072 };
+const GENERATION: usize = if cfg!(test) { 64 } else { 114_688 };
 
 /// How many names move for each that is added, so that one generation is gone before the next is complete.
 const PACE: usize = 2;
@@ -40,19 +40,82 @@ pub(super) struct Names {
 
 #[derive(Debug, Default)]
 struct Generation {
-    names: BTreeSet<Name>,
+    names: HashMap<i64, i64, BuildHasherDefault<HashHasher>>,
+    /// Further deliveries that may go by a name that one has already.
+    more: BTreeSet<Name>,
     /// The highest number of its deliveries.
     last: i64,
+}
+
+impl Generation {
+    fn len(&self) -> usize {
+        self.names.len() + self.more.len()
+    }
+
+    fn insert(&mut self, (hash, number): Name) {
+        if *self.names.entry(hash).or_insert(number) != number {
+            self.more.insert((hash, number));
+        }
+    }
+
+    fn remove(&mut self, name: Name) {
+        if self.names.get(&name.0) == Some(&name.1) {
+            self.names.remove(&name.0);
+        } else {
+            self.more.remove(&name);
+        }
+    }
+
+    fn contains(&self, name: Name) -> bool {
+        self.names.get(&name.0) == Some(&name.1) || self.more.contains(&name)
+    }
+
+    fn find(&self, hash: i64) -> impl Iterator<Item = i64> {
+        let more = self.more.range((hash, i64::MIN)..=(hash, i64::MAX));
+        self.names.get(&hash).copied().into_iter().chain(more.map(|name| name.1))
+    }
+
+    fn sorted(&self) -> Vec<Name> {
+        let mut sorted: Vec<Name> = self.names.iter().map(|(hash, number)| (*hash, *number)).collect();
+        sorted.extend(&self.more);
+        sorted.sort_unstable();
+        sorted
+    }
+}
+
+/// What is a hash already needs none.
+#[derive(Debug, Default)]
+struct HashHasher(u64);
+
+impl Hasher for HashHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_i64(&mut self, hash: i64) {
+        self.0 = hash.cast_unsigned();
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Debug)]
 struct Moving {
     generation: Generation,
-    /// The last name that stands in the table, for certain and by this transaction.
-    moved: Option<Name>,
-    moving: Option<Name>,
-    /// Whether this transaction moves the rest.
-    ends: bool,
+    /// Its names in the table's order, and how many of them stand there: for certain, and by this transaction.
+    order: Vec<Name>,
+    moved: usize,
+    moving: usize,
+}
+
+impl Moving {
+    fn ends(&self) -> bool {
+        self.moving >= self.order.len()
+    }
 }
 
 /// The statements that names need for every comment.
@@ -66,12 +129,12 @@ impl Names {
     /// The names as the file has them.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let moved: i64 = connection.query_row(MOVED, [], |row| row.get(0))?;
-        let mut young = Generation { names: BTreeSet::new(), last: moved };
+        let mut young = Generation { last: moved, ..Generation::default() };
         let mut statement = connection.prepare(NOT_MOVED)?;
         let mut rows = statement.query([moved])?;
         while let Some(row) = rows.next()? {
             let number: i64 = row.get(0)?;
-            young.names.extend(hashes_in(row)?.map(|hash| (hash, number)));
+            hashes_in(row)?.for_each(|hash| young.insert((hash, number)));
             young.last = number;
         }
         Ok(Self { young, table_is_used: moved > 0, ..Self::default() })
@@ -85,7 +148,7 @@ impl Names {
     /// Notes the names of a delivery that this transaction adds.
     pub(super) fn add(&mut self, number: i64, id: &DeliveryId, key: &KeyRef) {
         for hash in hashes(id.as_bytes(), key.caller.as_bytes(), key.key.as_bytes(), key.item) {
-            self.young.names.insert((hash, number));
+            self.young.insert((hash, number));
             self.added.push((hash, number));
         }
         self.young.last = number;
@@ -113,11 +176,7 @@ impl Names {
     /// Which of the latest deliveries may go by this name.
     pub(super) fn recent(&self, hash: i64) -> Vec<i64> {
         let ripe = self.ripe.as_ref().map(|moving| &moving.generation);
-        let generations = [Some(&self.young), ripe].into_iter().flatten();
-        generations
-            .flat_map(|generation| generation.names.range((hash, i64::MIN)..=(hash, i64::MAX)))
-            .map(|name| name.1)
-            .collect()
+        [Some(&self.young), ripe].into_iter().flatten().flat_map(|names| names.find(hash)).collect()
     }
 
     /// Removes the names of a delivery that this transaction removes, before it does.
@@ -137,24 +196,21 @@ impl Names {
         connection: &'c Connection,
         statements: &mut Statements<'c>,
     ) -> rusqlite::Result<()> {
-        if self.ripe.is_none() && self.young.names.len() >= GENERATION {
-            let last = self.young.last;
-            let generation = std::mem::replace(&mut self.young, Generation { names: BTreeSet::new(), last });
-            self.ripe = Some(Moving { generation, moved: None, moving: None, ends: false });
+        if self.ripe.is_none() && self.young.len() >= GENERATION {
+            let young = Generation { last: self.young.last, ..Generation::default() };
+            let generation = std::mem::replace(&mut self.young, young);
+            let order = generation.sorted();
+            self.ripe = Some(Moving { generation, order, moved: 0, moving: 0 });
         }
         let Some(ripe) = &mut self.ripe else { return Ok(()) };
-        let most = self.added.len() * PACE;
-        let from = ripe.moved.map_or(Bound::Unbounded, Bound::Excluded);
         let insert = statements.insert.get(connection, INSERT)?;
-        let mut rest = ripe.generation.names.range((from, Bound::Unbounded));
-        for name in rest.by_ref().take(most) {
-            if !self.removed.contains(name) {
+        for name in ripe.order.iter().skip(ripe.moved).take(self.added.len() * PACE) {
+            if ripe.generation.contains(*name) && !self.removed.contains(name) {
                 insert.execute(params![name.0, name.1])?;
             }
-            ripe.moving = Some(*name);
+            ripe.moving += 1;
         }
-        ripe.ends = rest.next().is_none();
-        if ripe.ends {
+        if ripe.ends() {
             connection.prepare_cached(SET_MOVED)?.execute([ripe.generation.last])?;
         }
         Ok(())
@@ -164,15 +220,12 @@ impl Names {
     pub(super) fn committed(&mut self) {
         self.added.clear();
         if let Some(ripe) = &mut self.ripe {
-            ripe.moved = ripe.moving.or(ripe.moved);
-            self.table_is_used |= ripe.moved.is_some();
+            ripe.moved = ripe.moving;
+            self.table_is_used |= ripe.moved > 0;
         }
-        self.ripe.take_if(|ripe| ripe.ends);
+        self.ripe.take_if(|ripe| ripe.ends());
         for name in std::mem::take(&mut self.removed) {
-            self.young.names.remove(&name);
-            if let Some(ripe) = &mut self.ripe {
-                ripe.generation.names.remove(&name);
-            }
+            self.drop_name(name);
         }
     }
 
@@ -180,13 +233,17 @@ impl Names {
     pub(super) fn undone(&mut self) {
         self.removed.clear();
         for name in std::mem::take(&mut self.added) {
-            self.young.names.remove(&name);
-            if let Some(ripe) = &mut self.ripe {
-                ripe.generation.names.remove(&name);
-            }
+            self.drop_name(name);
         }
         if let Some(ripe) = &mut self.ripe {
-            (ripe.moving, ripe.ends) = (None, false);
+            ripe.moving = ripe.moved;
+        }
+    }
+
+    fn drop_name(&mut self, name: Name) {
+        self.young.remove(name);
+        if let Some(ripe) = &mut self.ripe {
+            ripe.generation.remove(name);
         }
     }
 }

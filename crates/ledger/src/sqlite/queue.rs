@@ -50,6 +50,8 @@ pub(super) struct Queue {
 struct State {
     waiting: VecDeque<Operation>,
     closed: bool,
+    /// Whether the writer sleeps until there is something; otherwise it looks by itself.
+    writer_sleeps: bool,
     farewell: Option<Reply<()>>,
 }
 
@@ -77,15 +79,21 @@ impl Queue {
             return Err(LedgerError::Busy);
         }
         state.waiting.push_back(operation);
+        let writer_sleeps = std::mem::take(&mut state.writer_sleeps);
         drop(state);
-        self.filled.notify_one();
+        if writer_sleeps {
+            self.filled.notify_one();
+        }
         Ok(())
     }
 
     /// Waits for operations and takes the oldest, at most this many; `None` once the queue is closed and empty.
     pub(super) fn take(&self, most: usize) -> Option<Vec<Operation>> {
-        let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
-        let mut state = self.filled.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        while state.waiting.is_empty() && !state.closed {
+            state.writer_sleeps = true;
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
         let count = state.waiting.len().min(most.max(1));
         (count > 0).then(|| state.waiting.drain(..count).collect())
     }
