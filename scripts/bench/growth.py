@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 from dataclasses import dataclass
 
-from . import Refused, load, machine, servers
+from . import Refused, deliveries, load, machine, servers
 from .context import say
 from .growth_page import TITLE, goals, section
 
@@ -54,8 +54,7 @@ def keys_file(context, calls):
 
 def settled(ledger):
     """How many deliveries a closed ledger holds that aren't unknown or open; others are refused."""
-    with contextlib.closing(sqlite3.connect(ledger)) as file:
-        held = dict(file.execute("SELECT outcome, count(*) FROM deliveries GROUP BY outcome"))
+    held = deliveries.recorded(ledger)
     if set(held) - {"delivered"}:
         raise Refused(f"the ledger holds {held}")
     return held.get("delivered", 0)

@@ -6,11 +6,10 @@ import json
 import random
 import resource
 import shutil
-import sqlite3
 import time
 from dataclasses import dataclass
 
-from . import Refused, load, machine, servers
+from . import Refused, deliveries, load, machine, servers
 from .context import say
 from .hop_page import TITLE, goals, section
 from .holding import Holding
@@ -24,8 +23,6 @@ IN_FLIGHT = 1000
 MOST_REPLAYS = 0.01
 #: oha takes each call's line at random: with 80 lines for each call, one call in 160 meets a used key.
 LINES_A_CALL = 80
-#: The outcomes that a run must not have led to.
-OTHER_OUTCOMES = ("held", "misplaced", "refused", "not_sent", "unknown")
 
 
 @dataclass(frozen=True)
@@ -139,17 +136,10 @@ def probe(server, figure):
     return 0.9 * len(content) - 16, 1.1 * len(content) + 16
 
 
-def outcomes(ledger):
-    """How many deliveries a closed ledger holds, by outcome."""
-    with contextlib.closing(sqlite3.connect(ledger)) as file:
-        return dict(file.execute("SELECT outcome, count(*) FROM deliveries GROUP BY outcome"))
-
-
 def check_outcomes(server):
     """What was answered 200 may still not have been delivered."""
-    for outcome in OTHER_OUTCOMES:
-        status, content = load.ask(server.port, f"/api/deliveries?outcome={outcome}&limit=1")
-        if status != 200 or json.loads(content)["data"]["deliveries"]:
+    for outcome, content in deliveries.known(server).items():
+        if outcome != "delivered":
             raise Refused(f"{server.name}: deliveries that came to {outcome}: {content[:500]!r}")
 
 
@@ -194,7 +184,7 @@ def run(context, size, subject, figure, upstream, lines):
         if subject.build:
             check_outcomes(server)
     if subject.durable:
-        held = outcomes(folder / "ledger.db")
+        held = deliveries.recorded(folder / "ledger.db")
         wanted = (1 + warm_up) * figure.comments + round(comments * figures["sent_on"])
         if held != {"delivered": wanted}:
             raise Refused(f"{subject.name}: the ledger holds {held}, and {wanted} deliveries were expected")

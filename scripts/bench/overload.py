@@ -7,13 +7,12 @@ import http.client
 import io
 import json
 import shutil
-import sqlite3
 import statistics
 import subprocess
 import time
 from dataclasses import dataclass
 
-from . import Refused, load, servers
+from . import Refused, deliveries, load, servers
 from .context import say
 from .overload_page import TITLE, goals, section
 
@@ -108,24 +107,6 @@ def ask_under_load(port, text, wanted):
     return {"shed": len(found), "p50_ms": statistics.median(times)}
 
 
-def outcomes(server):
-    """The outcomes of which the sidecar knows a delivery."""
-    found = {}
-    for outcome in ("delivered", "held", "misplaced", "refused", "not_sent", "unknown"):
-        status, content = load.ask(server.port, f"/api/deliveries?outcome={outcome}&limit=1")
-        if status != 200:
-            raise Refused(f"{server.name}: {content[:500]!r}")
-        if json.loads(content)["data"]["deliveries"]:
-            found[outcome] = True
-    return set(found)
-
-
-def recorded(ledger):
-    """How many deliveries a closed ledger holds, by outcome."""
-    with contextlib.closing(sqlite3.connect(ledger)) as file:
-        return dict(file.execute("SELECT outcome, count(*) FROM deliveries GROUP BY outcome"))
-
-
 def percentile(values, share):
     return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else None
 
@@ -170,8 +151,8 @@ def run(context, build, ledger, to, rate, seconds, *, in_flight=MAX_IN_FLIGHT, d
         time.sleep(2 * SLOW_UPSTREAM_MS / 1000)
         figures["peak_bytes"] = server.memory_bytes()
         # So each call that was answered 200 was delivered, if perhaps after its deadline.
-        if outcomes(server) != {"delivered"}:
-            raise Refused(f"deliveries came to {outcomes(server)}")
+        if (found := set(deliveries.known(server))) != {"delivered"}:
+            raise Refused(f"deliveries came to {found}")
     accepted = [ms for status, ms, *_ in calls if status == 200]
     shed = [ms for status, ms, *_ in calls if status == 503]
     figures |= {
@@ -186,7 +167,7 @@ def run(context, build, ledger, to, rate, seconds, *, in_flight=MAX_IN_FLIGHT, d
         "late": late(calls, deadline_ms),
     }
     if ledger == "durable":
-        held = recorded(at).get("delivered", 0) - WARM_UP_CALLS
+        held = deliveries.recorded(at).get("delivered", 0) - WARM_UP_CALLS
         if held != len(accepted) and not ask:
             raise Refused(f"{held} deliveries are recorded, and {len(accepted)} calls were accepted")
     shutil.rmtree(folder)

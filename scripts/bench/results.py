@@ -7,15 +7,20 @@ import subprocess
 from . import PARTS
 
 
+def commit_of(root):
+    """The commit, and whether something was changed since."""
+
+    def git(*args):
+        return subprocess.check_output(["git", "-C", str(root), *args], text=True).strip()
+
+    return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+
+
 class Results:
     """The results of one commit. Those of a run that says nothing of a commit are kept, too, but not gone on with."""
 
     def __init__(self, root, *, quick, given):
-        def git(*args):
-            return subprocess.check_output(["git", "-C", str(root), *args], text=True).strip()
-
-        self.commit = git("rev-parse", "HEAD")
-        self.dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+        self.commit, self.dirty = commit_of(root)
         marks = [("dirty", self.dirty), ("quick", quick), ("given", given)]
         name = "-".join([self.commit[:12], *(mark for mark, holds in marks if holds)])
         self.folder = root / ".work" / "bench" / name

@@ -133,7 +133,7 @@ impl CommentRequest {
     /// `Malformed` for broken JSON, wrong types, a missing `content`, values out of range and a header that
     /// disagrees with its field; `TooLarge` for content over 64 KiB.
     pub fn parse(body: &[u8], headers: StandIns<'_>) -> Result<Self, RequestError> {
-        let raw = raw(body)?;
+        let raw: Raw<'_> = read("body", body)?;
         let content: String = part("content", raw.content)?.ok_or_else(|| missing("content"))?;
         check_content("content", &content)?;
         Ok(Self { intake: raw.into_intake("comment", headers)?, content })
@@ -146,7 +146,7 @@ impl BatchRequest {
     /// # Errors
     /// As [`CommentRequest::parse`]; also `Malformed` for an empty batch and `TooLarge` for over 1000 comments.
     pub fn parse(body: &[u8], headers: StandIns<'_>) -> Result<Self, RequestError> {
-        let raw = raw(body)?;
+        let raw: Raw<'_> = read("body", body)?;
         let comments: Vec<String> = part("comments", raw.comments)?.ok_or_else(|| missing("comments"))?;
         let concurrency: i64 = part("concurrency", raw.concurrency)?.unwrap_or(1);
         if comments.is_empty() {
@@ -208,30 +208,21 @@ impl Raw<'_> {
     }
 }
 
-fn raw(body: &[u8]) -> Result<Raw<'_>, RequestError> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let read = Raw::deserialize(&mut reader).and_then(|raw| reader.end().map(|()| raw));
+/// Reads a part of a request, or all of it; `root` is what stands for it in messages.
+fn read<'a, T: Deserialize<'a>>(root: &str, json: &'a [u8]) -> Result<T, RequestError> {
     // Keeping track of the place doubles the time of reading, so only what can't be read is read that way.
-    read.or_else(|_| raw_or_place(body))
-}
-
-fn raw_or_place(body: &[u8]) -> Result<Raw<'_>, RequestError> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let raw: Raw<'_> =
-        serde_path_to_error::deserialize(&mut reader).map_err(|error| named("body", &error))?;
-    reader.end().map_err(|error| RequestError::Malformed(format!("body: {error}")))?;
-    Ok(raw)
+    if let Ok(read) = serde_json::from_slice(json) {
+        return Ok(read);
+    }
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| named(root, &error))?;
+    reader.end().map_err(|error| RequestError::Malformed(format!("{root}: {error}")))?;
+    Ok(read)
 }
 
 /// Reads one field whose path in messages starts with its name.
 fn part<'a, T: Deserialize<'a>>(name: &str, raw: Option<&'a RawValue>) -> Result<Option<T>, RequestError> {
-    let Some(raw) = raw else { return Ok(None) };
-    // As with the whole body. `null` is one of the values that `T` can't be and `Option<T>` can.
-    if let Ok(part) = serde_json::from_str(raw.get()) {
-        return Ok(part);
-    }
-    let mut reader = serde_json::Deserializer::from_str(raw.get());
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| named(name, &error))
+    raw.map_or(Ok(None), |raw| read(name, raw.get().as_bytes()))
 }
 
 fn named(root: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> RequestError {

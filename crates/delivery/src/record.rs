@@ -119,13 +119,23 @@ pub struct DeliveryRecord {
 impl DeliveryRecord {
     /// What it comes to by now.
     pub fn outcome(&self) -> Outcome {
-        outcome_of(self.attempts.iter().map(AttemptRecord::settled))
+        outcome_of_attempts(&self.attempts)
     }
 
     /// Whether an attempt has no verdict yet.
     pub fn is_open(&self) -> bool {
-        self.attempts.iter().any(|attempt| attempt.verdict.is_none())
+        is_open(&self.attempts)
     }
+}
+
+/// What a delivery with these attempts comes to by now.
+pub fn outcome_of_attempts(attempts: &[AttemptRecord]) -> Outcome {
+    outcome_of(attempts.iter().map(AttemptRecord::settled))
+}
+
+/// Whether one of these attempts has no verdict yet.
+pub fn is_open(attempts: &[AttemptRecord]) -> bool {
+    attempts.iter().any(|attempt| attempt.verdict.is_none())
 }
 
 /// The outcome that follows from the attempts' verdicts, in order; `None` stands for one that is open.

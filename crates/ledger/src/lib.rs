@@ -9,9 +9,11 @@
 //! - `lock`: one process for one file
 //! - `sqlite`: one writer thread, one transaction for all that waits
 //! - `memory`: the same in a map
+//! - `hasher`: maps with keys that are random by themselves
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod hasher;
 mod lock;
 mod memory;
 mod rules;

@@ -1,16 +1,16 @@
 //! The ledger that ends with its process: for tests, benchmarks and rehearsals.
 
+use crate::hasher::RandomMap;
 use crate::rules::{self, Claim};
 use crate::{
     Description, Filter, Find, Ledger, LedgerError, MAX_LISTED, Opened, Opening, Pending, Settled, Settling,
     Stamp,
 };
 use commentd_contract::Outcome;
-use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef};
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, is_open, outcome_of_attempts};
 use commentd_delivery::{Comment, DeliveryId, Fingerprint};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A ledger in memory. Every operation is carried out when it is called; what it returns is ready.
@@ -26,7 +26,7 @@ struct Store {
     /// From number `first` on; `None` where one was removed.
     deliveries: VecDeque<Option<Box<Stored>>>,
     first: u64,
-    by_id: HashMap<DeliveryId, u64, BuildHasherDefault<IdHasher>>,
+    by_id: RandomMap<DeliveryId, u64>,
     by_key: HashMap<Arc<KeyRef>, u64>,
     places: Vec<Place>,
     /// Those that may be swept, by when they were settled.
@@ -49,7 +49,7 @@ struct Stored {
 
 impl Stored {
     fn outcome(&self) -> Outcome {
-        rules::outcome(&self.attempts)
+        outcome_of_attempts(&self.attempts)
     }
 
     fn record(&self) -> DeliveryRecord {
@@ -77,25 +77,6 @@ struct Place {
 impl Place {
     fn is_of(&self, claim: Claim<'_>) -> bool {
         self.base_url == claim.base_url && self.channel == claim.channel
-    }
-}
-
-/// Ids are random and our own, so their bits are a hash already.
-#[derive(Debug, Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.as_chunks().0 {
-            self.0 = self.0.rotate_left(1) ^ u64::from_le_bytes(*chunk);
-        }
-    }
-
-    /// The length, which is the same for all.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
@@ -225,7 +206,7 @@ impl Store {
 
     fn forget(&mut self, id: &DeliveryId) -> Result<(), LedgerError> {
         let (_, record) = self.record(id)?;
-        rules::check_forget(rules::is_open(&record.attempts))?;
+        rules::check_forget(is_open(&record.attempts))?;
         record.comment = None;
         Ok(())
     }

@@ -4,7 +4,7 @@
 use crate::{End, LedgerError, Opening, Settling};
 use commentd_contract::Outcome;
 use commentd_delivery::Verdict;
-use commentd_delivery::record::{AttemptRecord, interrupted, outcome_of};
+use commentd_delivery::record::{AttemptRecord, interrupted, is_open, outcome_of, outcome_of_attempts};
 use commentd_delivery::sabotage::{Rule, is_on};
 use commentd_delivery::verdict::Effect;
 
@@ -27,16 +27,6 @@ pub(crate) struct Settlement<'a> {
     pub(crate) open: bool,
 }
 
-/// What the delivery comes to by these attempts.
-pub(crate) fn outcome(attempts: &[AttemptRecord]) -> Outcome {
-    outcome_of(attempts.iter().map(AttemptRecord::settled))
-}
-
-/// Whether one of the attempts has no verdict yet.
-pub(crate) fn is_open(attempts: &[AttemptRecord]) -> bool {
-    attempts.iter().any(|attempt| attempt.verdict.is_none())
-}
-
 /// Whether this is an opening at all: a first attempt that hasn't ended.
 pub(crate) fn check_opening(opening: &Opening) -> Result<(), LedgerError> {
     check_is_intent(&opening.intent)?;
@@ -49,7 +39,7 @@ pub(crate) fn check_opening(opening: &Opening) -> Result<(), LedgerError> {
 /// Whether the delivery with these attempts may have this further one.
 pub(crate) fn check_intent(attempts: &[AttemptRecord], intent: &AttemptRecord) -> Result<(), LedgerError> {
     check_is_intent(intent)?;
-    let outcome = outcome(attempts);
+    let outcome = outcome_of_attempts(attempts);
     if outcome.is_final() && is_on(Rule::CertainIsReplayed) {
         return conflict(format!("the delivery's outcome is final: {outcome}"));
     }
@@ -104,7 +94,7 @@ pub(crate) fn settle<'a>(
         true => Some(verdict),
         false => other.settled(),
     };
-    let (before, outcome) = (outcome(attempts), outcome_of(attempts.iter().map(settled)));
+    let (before, outcome) = (outcome_of_attempts(attempts), outcome_of(attempts.iter().map(settled)));
     if before.is_final() && outcome != before && is_on(Rule::CertainIsReplayed) {
         return conflict(format!("the delivery's outcome is final: {before}"));
     }

@@ -7,13 +7,13 @@
 
 use super::operations::Fault;
 use super::statements::Kept;
+use crate::hasher::RandomMap;
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::KeyRef;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeSet;
 
 /// A name's hash and the number of a delivery that may go by it, as the table has them.
 type Name = (i64, i64);
@@ -40,7 +40,7 @@ pub(super) struct Names {
 
 #[derive(Debug, Default)]
 struct Generation {
-    names: HashMap<i64, i64, BuildHasherDefault<HashHasher>>,
+    names: RandomMap<i64, i64>,
     /// Further deliveries that may go by a name that one has already.
     more: BTreeSet<Name>,
     /// The highest number of its deliveries.
@@ -80,26 +80,6 @@ impl Generation {
         sorted.extend(&self.more);
         sorted.sort_unstable();
         sorted
-    }
-}
-
-/// What is a hash already needs none.
-#[derive(Debug, Default)]
-struct HashHasher(u64);
-
-impl Hasher for HashHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_i64(&mut self, hash: i64) {
-        self.0 = hash.cast_unsigned();
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

@@ -8,7 +8,7 @@ use crate::rules::{self, Claim};
 use crate::{End, Filter, Find, LedgerError, MAX_LISTED, Opened, Opening, Settled, Settling};
 use commentd_contract::Outcome;
 use commentd_delivery::DeliveryId;
-use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, interrupted};
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, interrupted, is_open};
 use rusqlite::{Connection, ToSql, params};
 use std::collections::HashMap;
 
@@ -283,7 +283,7 @@ pub(super) fn recover(book: &mut Book<'_>, at_ms: u64) -> Result<Vec<DeliveryId>
         let open = |attempt: &AttemptRecord| attempt.verdict.is_none().then_some(attempt.number);
         let open: Vec<u32> = record.attempts.iter().filter_map(open).collect();
         rules::interrupt(&mut record.attempts);
-        let outcome = rules::outcome(&record.attempts);
+        let outcome = record.outcome();
         for attempt in open {
             statements.end(
                 connection,
@@ -302,7 +302,7 @@ pub(super) fn recover(book: &mut Book<'_>, at_ms: u64) -> Result<Vec<DeliveryId>
 
 pub(super) fn forget(book: &mut Book<'_>, id: &DeliveryId) -> Result<(), Fault> {
     let Known { number, attempts } = book.known(id)?;
-    rules::check_forget(rules::is_open(&attempts))?;
+    rules::check_forget(is_open(&attempts))?;
     book.connection.prepare_cached("DELETE FROM comments WHERE delivery = ?1")?.execute([number])?;
     Ok(())
 }

@@ -329,7 +329,12 @@ impl Run {
             Back::Intended(Ok(())) => self.intent_is_durable(),
             Back::Opened(Err(error)) if !self.key_is_clear => {
                 // A ledger that can't record may still be able to read.
-                tracing::error!(id = %self.id, trace_id = %self.trace_id, %error, "the intent can't be recorded; the key may be known");
+                tracing::error!(
+                    id = %self.id,
+                    trace_id = %self.trace_id,
+                    %error,
+                    "the intent can't be recorded; the key may be known"
+                );
                 let ledger = Arc::clone(&self.inner.ledger);
                 let key = Find::Key(self.key.clone());
                 self.under_way.ledger = Some(Box::pin(async move { Back::Found(ledger.find(key).await) }));
@@ -341,7 +346,12 @@ impl Run {
                 Event::IntentFailed
             }
             Back::Opened(Err(error)) | Back::Intended(Err(error)) => {
-                tracing::error!(id = %self.id, trace_id = %self.trace_id, %error, "the intent can't be recorded, so nothing is sent");
+                tracing::error!(
+                    id = %self.id,
+                    trace_id = %self.trace_id,
+                    %error,
+                    "the intent can't be recorded, so nothing is sent"
+                );
                 Event::IntentFailed
             }
             Back::Settled(result) => match self.settled(result) {
@@ -391,7 +401,11 @@ impl Run {
                 Some(Event::Settled)
             }
             Ok(Settled::ClaimLost) => {
-                tracing::warn!(id = %self.id, trace_id = %self.trace_id, "the channel names a comment that another delivery has claimed");
+                tracing::warn!(
+                    id = %self.id,
+                    trace_id = %self.trace_id,
+                    "the channel names a comment that another delivery has claimed"
+                );
                 Some(Event::ClaimLost)
             }
             // A full disk or a full queue may pass. The caller doesn't wait: its answer comes at the deadline.
@@ -401,11 +415,21 @@ impl Run {
                 None
             }
             Err(LedgerError::Conflict(reason)) => {
-                tracing::info!(id = %self.id, trace_id = %self.trace_id, %reason, "the record was settled by somebody else");
+                tracing::info!(
+                    id = %self.id,
+                    trace_id = %self.trace_id,
+                    %reason,
+                    "the record was settled by somebody else"
+                );
                 Some(Event::SettlingFailed)
             }
             Err(error) => {
-                tracing::error!(id = %self.id, trace_id = %self.trace_id, %error, "the result can't be recorded; it is unknown until a lookup settles it");
+                tracing::error!(
+                    id = %self.id,
+                    trace_id = %self.trace_id,
+                    %error,
+                    "the result can't be recorded; it is unknown until a lookup settles it"
+                );
                 Some(Event::SettlingFailed)
             }
         }

@@ -38,8 +38,7 @@ impl Front {
             Ok(caller) => caller,
             Err(refusal) => return Ok(refusal.into_response()),
         };
-        // The router asks several boxed layers about each request, which costs more than the rest of the way to a
-        // delivery; so the two paths that deliver don't take it.
+        // The router's boxed layers are for paths that aren't asked thousands of times a second.
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/api/comment") => Ok(comments::single(self.app, caller, request).await),
             (&Method::POST, "/api/comment/batch") => Ok(comments::batch(self.app, caller, request).await),

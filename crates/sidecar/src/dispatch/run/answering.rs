@@ -52,10 +52,21 @@ impl Run {
         }
         let told = self.told_now();
         if told.answer.outcome == Outcome::NotSent {
-            tracing::warn!(id = %self.id, trace_id = %self.trace_id, verdict = %kind, "the comment turned out not to be there after its caller was \
-                answered; it is sent when the caller asks again with the same key");
+            tracing::warn!(
+                id = %self.id,
+                trace_id = %self.trace_id,
+                verdict = %kind,
+                "the comment turned out not to be there after its caller was \
+                answered; it is sent when the caller asks again with the same key"
+            );
         } else {
-            tracing::info!(id = %self.id, trace_id = %self.trace_id, verdict = %kind, outcome = %told.answer.outcome, "settled after the answer");
+            tracing::info!(
+                id = %self.id,
+                trace_id = %self.trace_id,
+                verdict = %kind,
+                outcome = %told.answer.outcome,
+                "settled after the answer"
+            );
         }
         self.flight.progress.send_modify(|progress| progress.answer = Some(Delivered::Told(Arc::new(told))));
     }
