@@ -37,7 +37,7 @@ class Context:
     repeats: int
     rows: int
     results: object
-    #: For ledgers, configurations and logs: on a disk, empty at the start, removed at the end.
+    #: For ledgers, configurations and logs: on a disk, empty at the start of each part, removed at its end.
     scratch: Path
     given_oha: str | None = None
     given_builds: list | None = None

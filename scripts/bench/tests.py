@@ -1,11 +1,14 @@
 """Tests of what judges and writes: `python3 -m unittest bench.tests` in scripts. No figure is asserted here."""
 
+import importlib.machinery
+import importlib.util
 import tempfile
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
-from . import PARTS, Refused, context, figures, hop, hop_page, load, page
+from . import PARTS, Refused, context, figures, hop, hop_page, load, machine, page
 
 
 def said(**more):
@@ -45,6 +48,31 @@ class Judging(unittest.TestCase):
         self.assertEqual(high, ["goal", "floor", "neither", "can't be told"])
         low = [figures.Goal("time", reached, 2, None).verdict() for reached in (2, 3)]
         self.assertEqual(low, ["goal", "neither"])
+
+
+class Running(unittest.TestCase):
+    def test_each_part_has_an_empty_folder(self):
+        """They name their folders alike, so that a run of all parts ended in its second one."""
+        loader = importlib.machinery.SourceFileLoader("bench_hop", str(Path(__file__).parents[1] / "bench-hop"))
+        script = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench_hop", loader))
+        loader.exec_module(script)
+        found, kept = [], {}
+
+        def measured(at):
+            found.append(list(at.scratch.iterdir()))
+            (at.scratch / "upstream").mkdir()
+            return {}
+
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(machine, "refuse_memory_filesystem"):
+            results = SimpleNamespace(
+                folder=Path(folder), get=kept.get, keep=lambda part, *_: kept.update({part: True})
+            )
+            options = SimpleNamespace(
+                only=["one", "two"], quick=True, repeats=1, rows=1, oha=None, commentd=None
+            )
+            script.measure(options, results, {part: SimpleNamespace(measure=measured) for part in options.only}, [])
+            self.assertEqual(list(Path(folder).iterdir()), [], "nothing is left")
+        self.assertEqual((found, list(kept)), ([[], []], ["one", "two"]))
 
 
 class Writing(unittest.TestCase):
