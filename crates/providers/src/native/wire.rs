@@ -119,6 +119,9 @@ impl Wire {
         if let Tape::Replay(player) = &self.tape {
             return player.play(&part, &self.redact, gate);
         }
+        // Each write may wake a process that takes the core from this one. So first whatever is ready here is brought
+        // as far as this, and then all of it leaves in a row, for which a channel on this machine wakes once.
+        tokio::task::yield_now().await;
         let pooled = if fresh { None } else { self.idle.take(self.clock.now()).await };
         let connection = match pooled {
             Some(connection) => connection,
