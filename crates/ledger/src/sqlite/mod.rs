@@ -5,11 +5,13 @@
 //! - `planned`: failures that a test asks for
 //! - `queue`: what waits for the writer, bounded
 //! - `writer`: group commit, and what a failure means for what comes later
+//! - `answers`: how those who wait for the writer are told
 //! - `operations`: each operation as SQL
 //! - `statements`: what is written for every comment
 //! - `rows`: records as they are read
 //! - `names`: finding a delivery by its id or key, at a cost that doesn't grow with the file
 
+mod answers;
 mod error;
 mod file;
 mod names;
@@ -29,16 +31,16 @@ use crate::lock::{Lock, LockError};
 use crate::{
     Description, Filter, Find, Ledger, LedgerError, Opened, Opening, Pending, Settled, Settling, Stamp,
 };
+use answers::Reply;
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
 use names::Names;
-use queue::{Operation, Queue, Reply};
+use queue::{Operation, Queue};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use tokio::sync::oneshot;
 use writer::Writer;
 
 /// The oldest SQLite whose write-ahead log doesn't lose commits, as `sqlite3_libversion_number` counts: 3.51.3.
@@ -69,6 +71,8 @@ impl Default for SqliteOptions {
 /// [`LedgerError::Failed`] until the file is opened anew, because what a failed sync left on the disk isn't
 /// known. A full disk fails what was to be recorded, and later operations try again. Reading goes on in both
 /// cases.
+///
+/// An answer comes by the runtime on which the operation was called, and so only while that runs.
 #[derive(Debug)]
 pub struct SqliteLedger {
     path: PathBuf,
@@ -134,7 +138,7 @@ impl SqliteLedger {
     }
 
     fn ask<T: Send + 'static>(&self, operation: impl FnOnce(Reply<T>) -> Operation) -> Pending<'_, T> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::new();
         let queued = self.queue.push(operation(reply));
         Box::pin(async move {
             queued?;
@@ -222,7 +226,7 @@ impl Ledger for SqliteLedger {
     }
 
     fn close(&self) -> Pending<'_, ()> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::new();
         let closing = self.queue.close(Some(reply));
         Box::pin(async move {
             closing?;

@@ -1,14 +1,11 @@
 //! What waits for the writer: bounded, in the order of the calls.
 
+use super::answers::Reply;
 use crate::{Filter, Find, LedgerError, Opened, Opening, Settled, Settling};
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use tokio::sync::oneshot;
-
-/// Where an operation's answer goes.
-pub(super) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 
 /// One call of the trait.
 #[derive(Debug)]
@@ -131,7 +128,7 @@ mod tests {
     use commentd_delivery::record::KeyRef;
 
     fn check() -> Operation {
-        Operation::Check(oneshot::channel().0)
+        Operation::Check(Reply::new().0)
     }
 
     #[test]
@@ -141,13 +138,13 @@ mod tests {
             let verdict = commentd_delivery::record::interrupted();
             let id = DeliveryId::from_bytes([0; 16]);
             let settling = Settling { id, attempt: 1, end: crate::End::Verdict(verdict), at_ms: 0 };
-            Operation::Settle(Box::new(settling), oneshot::channel().0)
+            Operation::Settle(Box::new(settling), Reply::new().0)
         };
         queue.push(check()).unwrap();
         queue.push(check()).unwrap();
         assert_eq!(queue.push(check()), Err(LedgerError::Busy));
         let key = KeyRef { caller: String::new(), key: "k".into(), item: 0 };
-        assert_eq!(queue.push(Operation::Find(Find::Key(key), oneshot::channel().0)), Err(LedgerError::Busy));
+        assert_eq!(queue.push(Operation::Find(Find::Key(key), Reply::new().0)), Err(LedgerError::Busy));
         queue.push(settle()).unwrap();
         queue.push(settle()).unwrap();
         assert_eq!(queue.push(settle()), Err(LedgerError::Busy));

@@ -1,9 +1,10 @@
 //! The one thread that writes: it commits everything that waits in one transaction, then answers all of it.
 
+use super::answers::{self, Answer, Reply};
 use super::names::Names;
 use super::operations::{self, Book, Fault};
 use super::planned;
-use super::queue::{Operation, Queue, Reply};
+use super::queue::{Operation, Queue};
 use super::schema::BUSY_TIMEOUT;
 use crate::LedgerError;
 use crate::lock::Lock;
@@ -16,9 +17,6 @@ use std::time::Duration;
 
 /// How far the write-ahead log may grow, in pages of 4 KiB, before it is copied into the database.
 const CHECKPOINT_PAGES: i32 = 2000;
-
-/// Sends an operation's result, or the failure of its whole group.
-type Answer = Box<dyn FnOnce(Option<&LedgerError>)>;
 
 /// The writer before it works.
 pub(super) struct Writer {
@@ -80,7 +78,7 @@ impl Writer {
         }
         *lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if let Some(farewell) = queue.end() {
-            let _ = farewell.send(ended);
+            farewell.give(ended);
         }
     }
 
@@ -134,13 +132,9 @@ impl Working<'_> {
             let commits = self.desk.commits.fetch_add(1, Ordering::Relaxed) + 1;
             planned::committed(connection, commits);
         }
-        for answer in answers {
-            answer(failure.as_ref());
-        }
-        for operation in reading {
-            let answer = self.carry_out(operation, false, &mut None);
-            answer(None);
-        }
+        answers::give(answers, failure.as_ref());
+        let read = reading.into_iter().map(|operation| self.carry_out(operation, false, &mut None));
+        answers::give(read.collect(), None);
         self.tend_log(erases && failure.is_none());
     }
 
@@ -287,16 +281,13 @@ struct Turn<'a, 'c> {
 }
 
 impl Turn<'_, '_> {
-    fn take<T: 'static>(
+    fn take<T: Send + 'static>(
         &mut self,
         reply: Reply<T>,
         operation: impl FnOnce(&mut Book<'_>) -> Result<T, Fault>,
     ) -> Answer {
         let result = self.result(operation);
-        Box::new(move |failure| {
-            // Whoever asked may be gone; what was recorded stays recorded.
-            let _ = reply.send(failure.cloned().map_or(result, Err));
-        })
+        reply.with(result)
     }
 
     fn result<T>(
