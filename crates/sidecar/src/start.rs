@@ -135,7 +135,8 @@ impl Sidecar {
         let unknown = dispatcher.recover().await.map_err(StartError::Recovery)?;
         dispatcher.watch();
         let front = http::front(dispatcher.clone(), parts.surface);
-        let workers = Workers::start().map_err(StartError::Threads)?;
+        let workers =
+            Workers::start(matches!(parts.ledger, OpenLedger::File(_))).map_err(StartError::Threads)?;
         Ok(Self { listener, address, front, workers, dispatcher, retention: parts.retention, unknown })
     }
 

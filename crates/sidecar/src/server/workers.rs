@@ -22,10 +22,14 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
+    /// One thread fewer if the ledger is a file: its own thread has as much to do as one of these, and each would wait
+    /// for the other.
+    ///
     /// # Errors
     /// When the system gives no thread, or nothing to wait with.
-    pub(crate) fn start() -> io::Result<Self> {
-        let count = thread::available_parallelism().map_or(1, NonZero::get).min(MOST);
+    pub(crate) fn start(ledger_is_file: bool) -> io::Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let count = cores.saturating_sub(usize::from(ledger_is_file)).clamp(1, MOST);
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
         let mut runtimes = Vec::with_capacity(count);
