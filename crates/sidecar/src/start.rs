@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Deliveries that one turn of a sweep removes at most. What is to be recorded waits for a turn to end, and in a large
 /// ledger each delivery has its key and its id on pages of their own.
-const SWEEP_AT_MOST: u32 = 32;
+const SWEEP_AT_MOST: u32 = 16;
 
 /// What a sidecar is made of.
 pub struct Parts {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How far the write-ahead log may grow, in pages of 4 KiB, before it is copied into the database.
-const CHECKPOINT_PAGES: i32 = 2000;
+const CHECKPOINT_PAGES: i32 = 1000;
 
 /// The writer before it works.
 pub(super) struct Writer {
