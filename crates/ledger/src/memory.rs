@@ -108,16 +108,22 @@ impl Store {
 
     fn open(&mut self, opening: Opening) -> Result<Opened, LedgerError> {
         rules::check_opening(&opening)?;
-        if let Some(known) = self.by_key.get(&opening.key).and_then(|number| self.get(*number)) {
-            return Ok(Opened::Known(Box::new(known.record())));
-        }
+        let key = Arc::new(opening.key);
+        let free_key = match self.by_key.entry(Arc::clone(&key)) {
+            Entry::Occupied(taken) => {
+                let number = *taken.get();
+                let known =
+                    self.get(number).ok_or_else(|| LedgerError::Failed("a key leads nowhere".into()))?;
+                return Ok(Opened::Known(Box::new(known.record())));
+            }
+            Entry::Vacant(free) => free,
+        };
         let number = self.first + self.deliveries.len() as u64;
         match self.by_id.entry(opening.id) {
             Entry::Occupied(_) => return Err(LedgerError::Conflict("the delivery id is taken".into())),
             Entry::Vacant(free) => free.insert(number),
         };
-        let key = Arc::new(opening.key);
-        self.by_key.insert(Arc::clone(&key), number);
+        free_key.insert(number);
         self.deliveries.push_back(Some(Box::new(Stored {
             id: opening.id,
             key,

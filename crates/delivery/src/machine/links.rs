@@ -138,6 +138,8 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         let pass = shared.attempt_starts(link, now);
+        // Mostly the only one, and room for four would be a kilobyte.
+        self.attempts.reserve_exact(1);
         self.attempts.push(Attempt {
             link: Some(link),
             verdict: None,

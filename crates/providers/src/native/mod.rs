@@ -26,6 +26,7 @@ use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use credentials::{Credentials, NoToken};
 use dial::Dial;
 use http::header::{HeaderName, HeaderValue};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use turns::{TooLate, Turns};
@@ -207,6 +208,10 @@ impl NativeHttp {
 
     /// Replaces everything secret that we know of by `***`.
     fn redact(&self, text: &str) -> String {
+        // What a reply says is mostly nothing.
+        if text.is_empty() {
+            return String::new();
+        }
         let text = self.wire.base.redact(&self.channel.redact(text));
         self.readers.redact(&self.senders.redact(&text))
     }
@@ -280,7 +285,9 @@ impl NativeHttp {
             return (*denied, None);
         }
         // A retry never reuses a connection: whatever broke the first may have broken all of its age.
-        let exchange = self.wire.send(&request, identity(job), gate, job.attempt > 1, self.part_of(job));
+        let identity = identity(job);
+        // Pinned, so that it is waited for where it is: it is large.
+        let exchange = pin!(self.wire.send(&request, identity, gate, job.attempt > 1, self.part_of(job)));
         match tokio::time::timeout(self.wire.timeout, exchange).await {
             Ok(Ok(reply)) => {
                 let mut verdict = self.judge(&reply, &scope);

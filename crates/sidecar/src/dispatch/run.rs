@@ -470,10 +470,7 @@ impl Run {
             Action::RecordSettling { attempt, verdict, resolves } => {
                 self.record_settling(attempt, verdict, resolves);
             }
-            Action::Wake(moment) => {
-                let sleep = tokio::time::sleep_until(self.inner.clock.instant(moment));
-                self.under_way.wake = Some(Box::pin(sleep.map(|()| Back::Event(Event::Woken))));
-            }
+            Action::Wake(moment) => self.under_way.wake_by(self.inner.clock.instant(moment)),
             Action::Look { attempt, link } => self.look(attempt, link),
             Action::Answer(answer) => self.answer(answer),
             Action::Finish => {}

@@ -5,6 +5,8 @@ use commentd_delivery::record::DeliveryRecord;
 use commentd_delivery::step::Event;
 use commentd_ledger::{LedgerError, Opened, Settled};
 use futures_util::future::BoxFuture;
+use std::pin::Pin;
+use tokio::time::{Instant, Sleep};
 
 /// What comes back from the outside.
 pub(super) enum Back {
@@ -24,7 +26,7 @@ pub(super) struct UnderWay {
     pub(super) queue: Option<BoxFuture<'static, Back>>,
     pub(super) attempt: Option<BoxFuture<'static, Back>>,
     pub(super) look: Option<BoxFuture<'static, Back>>,
-    pub(super) wake: Option<BoxFuture<'static, Back>>,
+    pub(super) wake: Option<Pin<Box<Sleep>>>,
 }
 
 impl UnderWay {
@@ -36,7 +38,25 @@ impl UnderWay {
             back = next_of(&mut self.queue) => back,
             back = next_of(&mut self.attempt) => back,
             back = next_of(&mut self.look) => back,
-            back = next_of(&mut self.wake) => back,
+            () = end_of(&mut self.wake) => Back::Event(Event::Woken),
+        }
+    }
+
+    /// Wakes the flight at this moment, or earlier: a machine that is woken early asks again. Most deliveries are over
+    /// before the first of their moments, and then the others needn't be set.
+    pub(super) fn wake_by(&mut self, at: Instant) {
+        if self.wake.as_ref().is_none_or(|sleep| at < sleep.deadline()) {
+            self.wake = Some(Box::pin(tokio::time::sleep_until(at)));
+        }
+    }
+}
+
+async fn end_of(sleep: &mut Option<Pin<Box<Sleep>>>) {
+    match sleep {
+        None => std::future::pending().await,
+        Some(ends) => {
+            ends.as_mut().await;
+            *sleep = None;
         }
     }
 }
@@ -49,5 +69,28 @@ async fn next_of(slot: &mut Option<BoxFuture<'static, Back>>) -> Back {
             *slot = None;
             back
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use commentd_delivery::{Clock, Moment};
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_wakes_by_the_earliest_moment_that_it_was_told() {
+        let clock = SystemClock::start();
+        let moment = |ms| Moment::at(Duration::from_millis(ms));
+        let mut under_way = UnderWay::default();
+        for ms in [50, 20, 40] {
+            under_way.wake_by(clock.instant(moment(ms)));
+        }
+        assert!(matches!(under_way.next().await, Back::Event(Event::Woken)));
+        assert_eq!(clock.now(), moment(20));
+        under_way.wake_by(clock.instant(moment(40)));
+        assert!(matches!(under_way.next().await, Back::Event(Event::Woken)));
+        assert_eq!(clock.now(), moment(40));
     }
 }
