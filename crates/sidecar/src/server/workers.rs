@@ -4,11 +4,14 @@ use std::io;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// More than this many would only share the locks that all deliveries pass.
 const MOST: usize = 8;
+/// Less than comments mostly have, and rare enough to leave an idle machine alone.
+const NEAR: Duration = Duration::from_secs(1);
 
 /// One thread a core, each with a runtime of its own: a connection stays on its thread, and so do its deliveries and
 /// their connections to the channel, so that nothing on a delivery's way has to wake another thread. A runtime whose
@@ -38,7 +41,7 @@ impl Workers {
             runtimes.push(runtime.handle().clone());
             let stop = stop.clone();
             let name = format!("connections-{number}");
-            thread::Builder::new().name(name).spawn(move || runtime.block_on(stop.cancelled()))?;
+            thread::Builder::new().name(name).spawn(move || runtime.block_on(keep_time_until(&stop)))?;
         }
         Ok(Self { runtimes, turn: AtomicUsize::new(0), _stop: guard })
     }
@@ -47,4 +50,10 @@ impl Workers {
     pub(super) fn next(&self) -> Option<&Handle> {
         self.runtimes.get(self.turn.fetch_add(1, Ordering::Relaxed) % self.runtimes.len().max(1))
     }
+}
+
+/// Waits for the end, with a timer that is always near. A runtime that sleeps is told of each timer that comes before
+/// all that it knew of, by a call of the system, and for a comment's that would be about one each.
+async fn keep_time_until(stop: &CancellationToken) {
+    while tokio::time::timeout(NEAR, stop.cancelled()).await.is_err() {}
 }
