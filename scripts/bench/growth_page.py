@@ -100,7 +100,7 @@ def disk_lines(result, filled):
     each, full = bytes_each(result), summary(result, "full", "kept", "per_second")["median"]
     lines = [
         f"Disk: {filled['bytes'] / 1e6:,.0f} MB for {filled['rows']:,} deliveries of 100 bytes of text, "
-        f"**{each:,.0f} bytes each**, and a log of about 8 MB beside it. With the usual retention of a day that is",
+        f"**{each:,.0f} bytes each**, and a log of about 4 MB beside it. With the usual retention of a day that is",
         "",
     ]
     lines += table(
