@@ -133,7 +133,7 @@ impl CommentRequest {
     /// `Malformed` for broken JSON, wrong types, a missing `content`, values out of range and a header that
     /// disagrees with its field; `TooLarge` for content over 64 KiB.
     pub fn parse(body: &[u8], headers: StandIns<'_>) -> Result<Self, RequestError> {
-        let raw: Raw<'_> = read("body", body)?;
+        let raw: Raw<'_> = read_bytes("body", body)?;
         let content: String = part("content", raw.content)?.ok_or_else(|| missing("content"))?;
         check_content("content", &content)?;
         Ok(Self { intake: raw.into_intake("comment", headers)?, content })
@@ -146,7 +146,7 @@ impl BatchRequest {
     /// # Errors
     /// As [`CommentRequest::parse`]; also `Malformed` for an empty batch and `TooLarge` for over 1000 comments.
     pub fn parse(body: &[u8], headers: StandIns<'_>) -> Result<Self, RequestError> {
-        let raw: Raw<'_> = read("body", body)?;
+        let raw: Raw<'_> = read_bytes("body", body)?;
         let comments: Vec<String> = part("comments", raw.comments)?.ok_or_else(|| missing("comments"))?;
         let concurrency: i64 = part("concurrency", raw.concurrency)?.unwrap_or(1);
         if comments.is_empty() {
@@ -209,11 +209,20 @@ impl Raw<'_> {
 }
 
 /// Reads a part of a request, or all of it; `root` is what stands for it in messages.
-fn read<'a, T: Deserialize<'a>>(root: &str, json: &'a [u8]) -> Result<T, RequestError> {
+fn read<'a, T: Deserialize<'a>>(root: &str, json: &'a str) -> Result<T, RequestError> {
     // Keeping track of the place doubles the time of reading, so only what can't be read is read that way.
-    if let Ok(read) = serde_json::from_slice(json) {
-        return Ok(read);
+    serde_json::from_str(json).or_else(|_| read_with_place(root, json.as_bytes()))
+}
+
+/// The same of what may be no text, which is found out once and not for each of its strings.
+fn read_bytes<'a, T: Deserialize<'a>>(root: &str, json: &'a [u8]) -> Result<T, RequestError> {
+    match std::str::from_utf8(json) {
+        Ok(json) => read(root, json),
+        Err(_) => read_with_place(root, json),
     }
+}
+
+fn read_with_place<'a, T: Deserialize<'a>>(root: &str, json: &'a [u8]) -> Result<T, RequestError> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| named(root, &error))?;
     reader.end().map_err(|error| RequestError::Malformed(format!("{root}: {error}")))?;
@@ -222,7 +231,7 @@ fn read<'a, T: Deserialize<'a>>(root: &str, json: &'a [u8]) -> Result<T, Request
 
 /// Reads one field whose path in messages starts with its name.
 fn part<'a, T: Deserialize<'a>>(name: &str, raw: Option<&'a RawValue>) -> Result<Option<T>, RequestError> {
-    raw.map_or(Ok(None), |raw| read(name, raw.get().as_bytes()))
+    raw.map_or(Ok(None), |raw| read(name, raw.get()))
 }
 
 fn named(root: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> RequestError {

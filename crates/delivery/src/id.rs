@@ -32,6 +32,18 @@ impl DeliveryId {
         Some(Self(bytes))
     }
 
+    /// The id as 32 hexadecimal digits. The same as its `to_string`, without the detour by a formatter: an id is
+    /// written several times for each delivery.
+    pub fn text(&self) -> String {
+        let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        // Digits are always text.
+        std::str::from_utf8(&text).unwrap_or_default().to_owned()
+    }
+
     /// A seed for this delivery's own random stream, so that no two deliveries wait in step.
     pub fn seed(&self) -> u64 {
         self.0.iter().fold(0u64, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte))
@@ -49,13 +61,7 @@ pub trait Ids: Send + Sync {
 
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Ids are written several times for each delivery, so in one piece and not byte by byte.
-        let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-        let mut text = [0; 32];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        f.write_str(&self.text())
     }
 }
 
@@ -67,7 +73,7 @@ impl fmt::Debug for DeliveryId {
 
 impl From<DeliveryId> for String {
     fn from(id: DeliveryId) -> Self {
-        id.to_string()
+        id.text()
     }
 }
 

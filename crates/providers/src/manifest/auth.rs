@@ -7,6 +7,7 @@ use super::settings::redacted;
 use super::signature::{Key, sign};
 use super::written::{AuthKind, SendAs, WrittenAuth};
 use base64::Engine;
+use commentd_delivery::DeliveryId;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use minijinja::{Value, context};
@@ -88,9 +89,9 @@ pub struct Token {
 }
 
 /// What a request needs beside what the manifest renders.
-pub struct Signing<'a> {
+pub struct Signing {
     /// Stays the same over all attempts of a delivery.
-    pub id: &'a str,
+    pub id: DeliveryId,
     /// Wall time in seconds since 1970.
     pub unix_s: u64,
 }
@@ -304,7 +305,7 @@ impl Auth {
         &self,
         request: &mut HttpRequest,
         token: Option<&Token>,
-        signing: &Signing<'_>,
+        signing: &Signing,
     ) -> Result<(), RenderError> {
         match self {
             Auth::None => Ok(()),
@@ -315,9 +316,10 @@ impl Auth {
                 call.compiled.place.put(request, sent.expose_secret())
             }
             Auth::Signature(keys) => {
-                let signed = sign(keys, signing.id, signing.unix_s, &request.body);
+                let id = signing.id.text();
+                let signed = sign(keys, &id, signing.unix_s, &request.body);
                 for (name, text) in [
-                    ("webhook-id", signing.id),
+                    ("webhook-id", &id),
                     ("webhook-timestamp", &signing.unix_s.to_string()),
                     ("webhook-signature", &signed),
                 ] {

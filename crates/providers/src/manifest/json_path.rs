@@ -7,7 +7,18 @@ use std::fmt;
 /// What stands at this path; `None` if nothing does, or the text isn't JSON. A name that comes twice counts the last
 /// time, as it does where the whole text is read.
 pub(super) fn at(json: &[u8], path: &[String]) -> Option<Value> {
-    let mut reader = serde_json::Deserializer::from_slice(json);
+    // Whether it is text is found out once, and not for each of its strings. What isn't may still be read: nobody
+    // looks into strings that aren't asked for.
+    match std::str::from_utf8(json) {
+        Ok(json) => read(serde_json::Deserializer::from_str(json), path),
+        Err(_) => read(serde_json::Deserializer::from_slice(json), path),
+    }
+}
+
+fn read<'de, R: serde_json::de::Read<'de>>(
+    mut reader: serde_json::Deserializer<R>,
+    path: &[String],
+) -> Option<Value> {
     let found = Step(path).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     found

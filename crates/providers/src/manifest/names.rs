@@ -70,7 +70,7 @@ impl Object for Names {
         Some(match name {
             "settings" => self.settings.clone(),
             "vars" => Value::from(Serde(&self.comment.addressing.vars)),
-            "delivery_id" => Value::from(self.id.to_string()),
+            "delivery_id" => Value::from(self.id.text()),
             "marker" if self.marker.is_empty() => Value::from(()),
             "marker" => Value::from(self.marker.as_str()),
             "now_ms" => Value::from(self.unix_ms),

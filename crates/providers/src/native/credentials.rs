@@ -91,7 +91,7 @@ impl Credentials {
         id: DeliveryId,
         unix_ms: u64,
     ) -> Result<(), RenderError> {
-        self.auth.apply(request, token, &Signing { id: &id.to_string(), unix_s: unix_ms / 1000 })
+        self.auth.apply(request, token, &Signing { id, unix_s: unix_ms / 1000 })
     }
 
     /// The same for people, with `***` for secrets.

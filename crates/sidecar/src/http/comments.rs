@@ -170,9 +170,11 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
         return if headers.contains_key(ORIGIN) { Err(not_json("")) } else { Ok(()) };
     };
     let text = value.to_str().unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json =
-        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let is_json = essence.eq_ignore_ascii_case("application/json") || {
+        let essence = essence.to_ascii_lowercase();
+        essence.starts_with("application/") && essence.ends_with("+json")
+    };
     if is_json { Ok(()) } else { Err(not_json(text)) }
 }
 
@@ -195,7 +197,7 @@ fn receive(
             "idempotency_key: is missing, and this sidecar was started with --require-key".into(),
         ));
     }
-    let random = || app.dispatcher.fresh_id().map(|id| id.to_string()).map_err(Refusal::Overloaded);
+    let random = || app.dispatcher.fresh_id().map(|id| id.text()).map_err(Refusal::Overloaded);
     let deadline = intake.deadline_ms.map_or(app.surface.default_deadline, Duration::from_millis);
     Ok(Receipt {
         at,
@@ -273,7 +275,7 @@ impl Receipt {
                 provider,
                 method: provider,
                 outcome: answer.outcome,
-                delivery_id: told.id.map(|id| id.to_string()).unwrap_or_default(),
+                delivery_id: told.id.map(|id| id.text()).unwrap_or_default(),
                 comment_id: verdict.filter(|_| stored).map(|v| v.comment_id.clone()).unwrap_or_default(),
                 trace_id: told.trace_id.clone(),
                 idempotency_key: self.key.clone(),

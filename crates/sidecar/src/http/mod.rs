@@ -12,11 +12,11 @@ use crate::config::Caller;
 use crate::dispatch::Dispatcher;
 use access::Access;
 use axum::Router;
+use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use bytes::Bytes;
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use std::sync::Arc;
@@ -83,6 +83,8 @@ fn json(status: StatusCode, reply: &impl Serialize) -> Response {
         tracing::error!(%error, "a reply can't be written as JSON");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    (status, headers, Bytes::from(body)).into_response()
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
