@@ -22,6 +22,9 @@ def known(server):
 
 
 def recorded(ledger):
-    """How many deliveries a closed ledger holds, by outcome."""
+    """How many deliveries a closed ledger holds, by outcome; those without an end are open, and so unknown."""
+    sql = (
+        "SELECT coalesce(outcome, 'unknown'), count(*) FROM deliveries LEFT JOIN ends ON delivery = number GROUP BY 1"
+    )
     with contextlib.closing(sqlite3.connect(ledger)) as file:
-        return dict(file.execute("SELECT outcome, count(*) FROM deliveries GROUP BY outcome"))
+        return dict(file.execute(sql))

@@ -11,6 +11,8 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod pages;
+#[cfg(target_os = "linux")]
 mod power_loss;
 mod restart;
 mod runs;

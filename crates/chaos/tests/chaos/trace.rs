@@ -3,7 +3,9 @@
 //! The lines of a trace are in the order in which the calls began and ended, for all threads together: a call that
 //! begins on a later line than another one's end began later.
 
-use serde_json::Value;
+use crate::pages::{Row, rows};
+use rusqlite::types::Value;
+use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 
 /// A system call that wrote or synced something.
@@ -116,8 +118,15 @@ fn strings(args: &[u8]) -> Vec<u8> {
     data
 }
 
-/// What a page of the ledger says: the attempts on it by their marker, each with what it came to.
-type Page = Vec<(String, Vec<String>)>;
+/// What a row of the ledger says.
+enum Fact {
+    /// The delivery has an attempt with this marker, which came to these kinds of verdict.
+    Attempt { delivery: i64, marker: String, kinds: Vec<String> },
+    /// The delivery's first attempt came to these.
+    End { delivery: i64, kinds: Vec<String> },
+}
+
+type Page = Vec<Fact>;
 
 /// The ledger's pages as they would be there after a loss of power.
 #[derive(Default)]
@@ -140,7 +149,7 @@ impl Disk {
             return;
         }
         let Some((page, ends)) = self.next.take() else { return };
-        self.transaction.push((page, attempts(data)));
+        self.transaction.push((page, facts(data)));
         if ends {
             self.committed.append(&mut self.transaction);
         }
@@ -148,45 +157,57 @@ impl Disk {
 
     /// How many attempts with this marker survive.
     fn attempts(&self, marker: &str) -> usize {
-        self.durable.values().flatten().filter(|(other, _)| other == marker).count()
+        self.deliveries_of(marker).count()
     }
 
     /// Whether one of them has come to this.
     fn has(&self, marker: &str, wanted: &[&str]) -> bool {
-        let of_it = |(other, _): &&(String, Vec<String>)| other == marker;
-        let mut ends = self.durable.values().flatten().filter(of_it).flat_map(|(_, ends)| ends);
-        ends.any(|end| wanted.contains(&end.as_str()))
+        let Some(wanted_of) = self.deliveries_of(marker).next() else { return false };
+        self.durable.values().flatten().any(|fact| {
+            let (Fact::Attempt { delivery, kinds, .. } | Fact::End { delivery, kinds }) = fact;
+            *delivery == wanted_of && kinds.iter().any(|kind| wanted.contains(&kind.as_str()))
+        })
+    }
+
+    /// The delivery of each attempt with this marker, which is one and the same.
+    fn deliveries_of(&self, marker: &str) -> impl Iterator<Item = i64> {
+        self.durable.values().flatten().filter_map(move |fact| match fact {
+            Fact::Attempt { delivery, marker: other, .. } if other == marker => Some(*delivery),
+            _ => None,
+        })
     }
 }
 
-/// The attempts on a page: a marker of 32 hexadecimal digits, for all but a delivery's first attempt its start (6
-/// bytes), and once it has ended a verdict, and maybe a resolution, as JSON.
-fn attempts(page: &[u8]) -> Page {
-    let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < page.len() {
-        let digits = page[at..].iter().take_while(|byte| is_hex(byte)).count();
-        if digits < 32 {
-            at += digits + 1;
-            continue;
+/// What stands on a page, told by how many columns its rows have.
+fn facts(page: &[u8]) -> Page {
+    rows(page).into_iter().filter_map(fact).collect()
+}
+
+fn fact(row: Row) -> Option<Fact> {
+    let text = |column: usize| match &row.columns[column] {
+        Value::Text(text) => text.clone(),
+        _ => String::new(),
+    };
+    Some(match (row.columns.len(), row.number, row.columns.first()) {
+        // `deliveries`, each with its first attempt, and `ends`, where that came to something.
+        (15, Some(delivery), _) => Fact::Attempt { delivery, marker: text(13), kinds: Vec::new() },
+        (5, Some(delivery), Some(Value::Null)) => Fact::End { delivery, kinds: kinds([text(3), text(4)]) },
+        // `attempts`, the further ones.
+        (11, None, Some(Value::Integer(delivery))) => {
+            Fact::Attempt { delivery: *delivery, marker: text(7), kinds: kinds([text(9), text(10)]) }
         }
-        // The text before it may end with letters that are digits, too.
-        at += digits;
-        let marker = String::from_utf8(page[at - 32..at].to_vec()).unwrap();
-        let mut ends = Vec::new();
-        let start = if page.get(at) == Some(&b'{') { 0 } else { 6 };
-        let mut rest = page.get(at + start..).unwrap_or_default();
-        while rest.first() == Some(&b'{') {
-            let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<Value>();
-            let Some(Ok(value)) = values.next() else { break };
-            let kind = value.get("kind").or_else(|| value.get("verdict")?.get("kind"));
-            ends.extend(kind.and_then(Value::as_str).map(str::to_owned));
-            rest = &rest[values.byte_offset()..];
-        }
-        found.push((marker, ends));
-    }
-    found
+        _ => return None,
+    })
+}
+
+/// The kinds of a verdict and of a resolution, as far as they are there.
+fn kinds(texts: [String; 2]) -> Vec<String> {
+    let kind = |text: String| {
+        let value: Json = serde_json::from_str(&text).ok()?;
+        let kind = value.get("kind").or_else(|| value.get("verdict")?.get("kind"));
+        kind.and_then(Json::as_str).map(str::to_owned)
+    };
+    texts.into_iter().filter_map(kind).collect()
 }
 
 /// What a trace shows.
@@ -261,7 +282,7 @@ fn marker_of(request: &[u8]) -> String {
 
 fn answered(reply: &[u8], disk: &Disk, proof: &mut Proof) {
     let body = reply.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-    let reply: Value = serde_json::from_slice(&reply[body..]).expect("a reply is written whole");
+    let reply: Json = serde_json::from_slice(&reply[body..]).expect("a reply is written whole");
     let data = &reply["data"];
     let one = [data.clone()];
     for item in data["results"].as_array().map_or(&one[..], Vec::as_slice) {

@@ -10,6 +10,7 @@
 //! - `statements`: what is written for every comment
 //! - `rows`: records as they are read
 //! - `names`: finding a delivery by its id or key, at a cost that doesn't grow with the file
+//! - `unended`: what is open and stands in no index yet
 
 mod answers;
 mod error;
@@ -23,6 +24,7 @@ mod schema;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod unended;
 mod writer;
 
 pub use error::OpenError;
@@ -34,7 +36,7 @@ use crate::{
 use answers::Reply;
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
-use names::Names;
+use operations::Recent;
 use queue::{Operation, Queue};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -111,9 +113,9 @@ impl SqliteLedger {
         let queue = Arc::new(Queue::new(options.queue_limit));
         let lock = Arc::new(Mutex::new(Some(lock)));
         let commits = Arc::new(AtomicU64::new(0));
-        let names = Names::load(&connection).map_err(|source| OpenError::store(&path, source))?;
+        let recent = Recent::load(&connection).map_err(|source| OpenError::store(&path, source))?;
         let writer =
-            Writer::new(connection, names, Arc::clone(&queue), options.group_limit, Arc::clone(&commits))
+            Writer::new(connection, recent, Arc::clone(&queue), options.group_limit, Arc::clone(&commits))
                 .map_err(|source| OpenError::store(&path, source))?;
         let held = Arc::clone(&lock);
         let thread = std::thread::Builder::new()

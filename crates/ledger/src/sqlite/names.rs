@@ -108,7 +108,7 @@ pub(super) struct Statements<'c> {
 impl Names {
     /// The names as the file has them.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let moved: i64 = connection.query_row(MOVED, [], |row| row.get(0))?;
+        let moved = moved(connection)?;
         let mut young = Generation { last: moved, ..Generation::default() };
         let mut statement = connection.prepare(NOT_MOVED)?;
         let mut rows = statement.query([moved])?;
@@ -170,19 +170,20 @@ impl Names {
         Ok(())
     }
 
-    /// Moves some names to the table, at the end of a transaction.
+    /// Moves some names to the table, at the end of a transaction. If that completes a generation, `meta` names its
+    /// last delivery now, which is returned.
     pub(super) fn ripen<'c>(
         &mut self,
         connection: &'c Connection,
         statements: &mut Statements<'c>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Option<i64>> {
         if self.ripe.is_none() && self.young.len() >= GENERATION {
             let young = Generation { last: self.young.last, ..Generation::default() };
             let generation = std::mem::replace(&mut self.young, young);
             let order = generation.sorted();
             self.ripe = Some(Moving { generation, order, moved: 0, moving: 0 });
         }
-        let Some(ripe) = &mut self.ripe else { return Ok(()) };
+        let Some(ripe) = &mut self.ripe else { return Ok(None) };
         let insert = statements.insert.get(connection, INSERT)?;
         for name in ripe.order.iter().skip(ripe.moved).take(self.added.len() * PACE) {
             if ripe.generation.contains(*name) && !self.removed.contains(name) {
@@ -190,10 +191,11 @@ impl Names {
             }
             ripe.moving += 1;
         }
-        if ripe.ends() {
-            connection.prepare_cached(SET_MOVED)?.execute([ripe.generation.last])?;
+        if !ripe.ends() {
+            return Ok(None);
         }
-        Ok(())
+        connection.prepare_cached(SET_MOVED)?.execute([ripe.generation.last])?;
+        Ok(Some(ripe.generation.last))
     }
 
     /// The transaction is committed.
@@ -236,6 +238,11 @@ const NAMES_OF: &str = "SELECT number, id, caller, key, item FROM deliveries WHE
 const INSERT: &str = "INSERT INTO names (hash, delivery) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
 const MOVED: &str = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'named'";
 const SET_MOVED: &str = "UPDATE meta SET value = CAST(?1 AS TEXT) WHERE name = 'named'";
+
+/// The last delivery whose names stand in the table, with those of all before it.
+pub(super) fn moved(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row(MOVED, [], |row| row.get(0))
+}
 
 /// All the names of a delivery. Only what is one of several has its batch as a name, so that whoever claims a key
 /// needn't look at a thousand items.

@@ -4,12 +4,14 @@
 use super::names::{self, Names};
 use super::rows::{self, Stored, column_ms, select_deliveries};
 use super::statements::{Statements, insert_attempt};
+use super::unended::Unended;
 use crate::rules::{self, Claim};
 use crate::{End, Filter, Find, LedgerError, MAX_LISTED, Opened, Opening, Settled, Settling};
 use commentd_contract::Outcome;
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, interrupted, is_open};
 use rusqlite::{Connection, ToSql, params};
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 /// Why an operation isn't carried out.
@@ -41,12 +43,26 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
-/// The database as its one writer has it: the statements that every comment needs, compiled once; the names that
-/// the file's table lacks; and what is under way, so that a settling needn't read what the same process has just
+/// What the file's tables and indexes lack of the latest deliveries, and their rows tell at a start.
+#[derive(Debug)]
+pub(super) struct Recent {
+    pub(super) names: Names,
+    pub(super) unended: Unended,
+}
+
+impl Recent {
+    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let unended = Unended::load(connection, names::moved(connection)?)?;
+        Ok(Self { names: Names::load(connection)?, unended })
+    }
+}
+
+/// The database as its one writer has it: the statements that every comment needs, compiled once; what the file's
+/// tables and indexes lack; and what is under way, so that a settling needn't read what the same process has just
 /// written.
 pub(super) struct Book<'c> {
     pub(super) connection: &'c Connection,
-    names: Names,
+    pub(super) recent: Recent,
     naming: names::Statements<'c>,
     statements: Statements<'c>,
     /// Deliveries with an open attempt, as the transaction has them; not all of them.
@@ -63,24 +79,29 @@ struct Known {
 const MOST_UNDER_WAY: usize = 8192;
 
 impl<'c> Book<'c> {
-    pub(super) fn new(connection: &'c Connection, names: Names) -> Self {
+    pub(super) fn new(connection: &'c Connection, recent: Recent) -> Self {
         let (naming, statements) = (names::Statements::default(), Statements::default());
-        Self { connection, names, naming, statements, under_way: HashMap::new() }
+        Self { connection, recent, naming, statements, under_way: HashMap::new() }
     }
 
     /// What is left to do before a transaction is committed.
     pub(super) fn finish(&mut self) -> rusqlite::Result<()> {
-        self.names.ripen(self.connection, &mut self.naming)
+        if let Some(named) = self.recent.names.ripen(self.connection, &mut self.naming)? {
+            self.recent.unended.write_up_to(self.connection, named)?;
+        }
+        Ok(())
     }
 
     /// The transaction is committed.
     pub(super) fn committed(&mut self) {
-        self.names.committed();
+        self.recent.names.committed();
+        self.recent.unended.committed();
     }
 
     /// The transaction is undone, and with it what is kept in mind of it.
     pub(super) fn undone(&mut self) {
-        self.names.undone();
+        self.recent.names.undone();
+        self.recent.unended.undone();
         self.under_way.clear();
     }
 
@@ -93,7 +114,7 @@ impl<'c> Book<'c> {
 
     /// The numbers of the deliveries that may go by this name, the newest first.
     fn named(&mut self, hash: i64) -> Result<Vec<i64>, Fault> {
-        self.names.find(self.connection, &mut self.naming, hash)
+        self.recent.names.find(self.connection, &mut self.naming, hash)
     }
 
     fn known(&mut self, id: &DeliveryId) -> Result<Known, Fault> {
@@ -112,14 +133,15 @@ pub(super) fn open(book: &mut Book<'_>, opening: Opening) -> Result<Opened, Faul
         return Ok(Opened::Known(Box::new(known)));
     }
     // An id is 128 random bits, so the latest are enough to tell that something goes wrong with them.
-    for number in book.names.recent(names::of_id(opening.id.as_bytes())) {
+    for number in book.recent.names.recent(names::of_id(opening.id.as_bytes())) {
         if rows::attempts(book.connection, number, Some(&opening.id))?.is_some() {
             return Err(LedgerError::Conflict("the delivery id is taken".into()).into());
         }
     }
-    let number = book.names.next_number();
+    let number = book.recent.names.next_number();
     book.statements.insert_delivery(book.connection, number, &opening)?;
-    book.names.add(number, &opening.id, &opening.key);
+    book.recent.names.add(number, &opening.id, &opening.key);
+    book.recent.unended.add(number);
     book.keep(opening.id, number, vec![opening.intent]);
     Ok(Opened::New)
 }
@@ -148,6 +170,7 @@ pub(super) fn settle(book: &mut Book<'_>, settling: &Settling) -> Result<Settled
     }
     let settled_ms = (!settlement.open).then_some(settling.at_ms);
     statements.end(connection, number, settling.attempt, &settling.end, settled_ms, settlement.outcome)?;
+    book.recent.unended.remove(number);
     Ok(Settled::Recorded)
 }
 
@@ -203,16 +226,18 @@ fn find_among(
 
 const FIND_ID: &str = select_deliveries!("WHERE number = ?1 AND id = ?2");
 const FIND_KEY: &str = select_deliveries!("WHERE number = ?1 AND caller = ?2 AND key = ?3 AND item = ?4");
+const FIND_OF_CALLER: &str = select_deliveries!("WHERE number = ?1 AND caller = coalesce(?2, caller)");
 const FIND_OF_BATCH: &str = select_deliveries!("WHERE number = ?1 AND caller = ?2 AND key = ?3");
 const LIST: &str = select_deliveries!("ORDER BY number DESC LIMIT ?1");
-const LIST_OUTCOME: &str = select_deliveries!("WHERE outcome = ?2 ORDER BY number DESC LIMIT ?1");
+const LIST_OUTCOME: &str = select_deliveries!("WHERE outcome = ?2 ORDER BY delivery DESC LIMIT ?1");
 const LIST_CALLER: &str = select_deliveries!("WHERE caller = ?2 ORDER BY number DESC LIMIT ?1");
 // A plus keeps SQLite from another index, with all of a caller's for the few that are unknown.
 const LIST_CALLER_OUTCOME: &str =
-    select_deliveries!("WHERE outcome = ?2 AND +caller = ?3 ORDER BY number DESC LIMIT ?1");
-const OPEN: &str = select_deliveries!("WHERE outcome = 'unknown' AND settled_ms IS NULL ORDER BY number");
-const UNKNOWN: &str = "SELECT id FROM deliveries WHERE outcome = 'unknown' ORDER BY number";
-const SWEEPABLE: &str = "SELECT number FROM deliveries \
+    select_deliveries!("WHERE outcome = ?2 AND +caller = ?3 ORDER BY delivery DESC LIMIT ?1");
+const OPEN: &str = select_deliveries!("WHERE outcome = 'unknown' AND settled_ms IS NULL ORDER BY delivery");
+const UNKNOWN: &str = "SELECT id FROM ends JOIN deliveries ON number = delivery \
+     WHERE outcome = 'unknown' ORDER BY delivery";
+const SWEEPABLE: &str = "SELECT delivery FROM ends \
      WHERE settled_ms IS NOT NULL AND outcome <> 'unknown' AND settled_ms < ?1 ORDER BY settled_ms LIMIT ?2";
 
 pub(super) fn list(book: &mut Book<'_>, filter: &Filter) -> Result<Vec<DeliveryRecord>, Fault> {
@@ -231,7 +256,26 @@ pub(super) fn list(book: &mut Book<'_>, filter: &Filter) -> Result<Vec<DeliveryR
         (Some(caller), None) => (LIST_CALLER, vec![&limit, caller]),
         (Some(caller), Some(outcome)) => (LIST_CALLER_OUTCOME, vec![&limit, outcome, caller]),
     };
-    readable(rows::deliveries(connection, connection.prepare_cached(sql)?, &parameters)?)
+    let mut found = readable(rows::deliveries(connection, connection.prepare_cached(sql)?, &parameters)?)?;
+    if filter.outcome == Some(Outcome::Unknown) {
+        found.extend(list_unended(book, filter.caller.as_deref(), limit)?);
+        found.sort_unstable_by_key(|stored| Reverse(stored.number));
+        found.truncate(limit as usize);
+    }
+    Ok(found.into_iter().map(|stored| stored.record).collect())
+}
+
+/// The newest of those that no index has yet, of one caller or of all.
+fn list_unended(book: &Book<'_>, caller: Option<&str>, limit: u32) -> Result<Vec<Stored>, Fault> {
+    let (connection, mut listed) = (book.connection, Vec::new());
+    for number in book.recent.unended.newest_first() {
+        if listed.len() >= limit as usize {
+            break;
+        }
+        let statement = connection.prepare_cached(FIND_OF_CALLER)?;
+        listed.extend(readable(rows::deliveries(connection, statement, &[&number, &caller])?)?);
+    }
+    Ok(listed)
 }
 
 fn list_key(
@@ -248,7 +292,8 @@ fn list_key(
     let (connection, mut listed) = (book.connection, Vec::new());
     for number in numbers {
         let statement = connection.prepare_cached(FIND_OF_BATCH)?;
-        for record in readable(rows::deliveries(connection, statement, &[&number, &caller, &key])?)? {
+        let found = readable(rows::deliveries(connection, statement, &[&number, &caller, &key])?)?;
+        for Stored { record, .. } in found {
             if listed.len() < limit as usize && outcome.is_none_or(|outcome| record.outcome() == outcome) {
                 listed.push(record);
             }
@@ -259,11 +304,7 @@ fn list_key(
 
 /// Those that can be read. One damaged record must not hide the others, nor keep the sidecar from starting; its
 /// own key stays blocked, since reading it fails.
-fn readable(found: Vec<Result<Stored, Fault>>) -> Result<Vec<DeliveryRecord>, Fault> {
-    Ok(readable_stored(found)?.into_iter().map(|stored| stored.record).collect())
-}
-
-fn readable_stored(found: Vec<Result<Stored, Fault>>) -> Result<Vec<Stored>, Fault> {
+fn readable(found: Vec<Result<Stored, Fault>>) -> Result<Vec<Stored>, Fault> {
     let mut kept = Vec::with_capacity(found.len());
     for stored in found {
         match stored {
@@ -278,8 +319,10 @@ fn readable_stored(found: Vec<Result<Stored, Fault>>) -> Result<Vec<Stored>, Fau
 pub(super) fn recover(book: &mut Book<'_>, at_ms: u64) -> Result<Vec<DeliveryId>, Fault> {
     book.under_way.clear();
     let (connection, statements) = (book.connection, &mut book.statements);
+    // With a row, each of them is in the index.
+    book.recent.unended.write_up_to(connection, i64::MAX)?;
     let found = rows::deliveries(connection, connection.prepare_cached(OPEN)?, &[])?;
-    for Stored { number, mut record } in readable_stored(found)? {
+    for Stored { number, mut record } in readable(found)? {
         let open = |attempt: &AttemptRecord| attempt.verdict.is_none().then_some(attempt.number);
         let open: Vec<u32> = record.attempts.iter().filter_map(open).collect();
         rules::interrupt(&mut record.attempts);
@@ -303,7 +346,9 @@ pub(super) fn recover(book: &mut Book<'_>, at_ms: u64) -> Result<Vec<DeliveryId>
 pub(super) fn forget(book: &mut Book<'_>, id: &DeliveryId) -> Result<(), Fault> {
     let Known { number, attempts } = book.known(id)?;
     rules::check_forget(is_open(&attempts))?;
-    book.connection.prepare_cached("DELETE FROM comments WHERE delivery = ?1")?.execute([number])?;
+    book.connection
+        .prepare_cached("UPDATE deliveries SET comment = NULL WHERE number = ?1")?
+        .execute([number])?;
     Ok(())
 }
 
@@ -320,10 +365,10 @@ pub(super) fn sweep(book: &mut Book<'_>, before_ms: u64, most: u32) -> Result<u3
             Err(Fault::Unreadable(reason)) => tracing::error!("the claims of a delivery stay: {reason}"),
             Err(fault) => return Err(fault),
         }
-        book.names.remove(connection, *number)?;
+        book.recent.names.remove(connection, *number)?;
         for sql in [
             "DELETE FROM attempts WHERE delivery = ?1",
-            "DELETE FROM comments WHERE delivery = ?1",
+            "DELETE FROM ends WHERE delivery = ?1",
             "DELETE FROM deliveries WHERE number = ?1",
         ] {
             connection.prepare_cached(sql)?.execute([number])?;
@@ -369,12 +414,14 @@ mod tests {
             (names::FIND, "USING PRIMARY KEY (hash=?)"),
             (names::DELETE, "USING PRIMARY KEY (hash=? AND delivery=?)"),
             (names::NOT_MOVED, "USING INTEGER PRIMARY KEY (rowid>?)"),
-            (LIST_OUTCOME, "USING INDEX deliveries_by_outcome"),
+            (super::super::unended::WITHOUT_END, "USING INTEGER PRIMARY KEY (rowid>?)"),
+            (FIND_OF_CALLER, "USING INTEGER PRIMARY KEY (rowid=?)"),
+            (LIST_OUTCOME, "ends USING INDEX ends_by_outcome"),
             (LIST_CALLER, "USING INDEX deliveries_by_caller"),
-            (LIST_CALLER_OUTCOME, "USING INDEX deliveries_by_outcome"),
-            (OPEN, "USING INDEX deliveries_by_outcome"),
-            (UNKNOWN, "USING INDEX deliveries_by_outcome"),
-            (SWEEPABLE, "deliveries_by_settling"),
+            (LIST_CALLER_OUTCOME, "ends USING INDEX ends_by_outcome"),
+            (OPEN, "ends USING INDEX ends_by_outcome"),
+            (UNKNOWN, "ends USING COVERING INDEX ends_by_outcome"),
+            (SWEEPABLE, "ends_by_settling"),
         ] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let nothing = vec![rusqlite::types::Null; statement.parameter_count()];
@@ -383,8 +430,12 @@ mod tests {
                 .unwrap()
                 .collect::<Result<_, _>>()
                 .unwrap();
-            assert!(plan[0].starts_with("SEARCH") && plan[0].contains(index), "{sql}: {plan:?}");
-            assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{sql}: {plan:?}");
+            assert!(plan[0].contains(index), "{sql}: {plan:?}");
+            // Neither a scan, nor a sort.
+            assert!(plan.iter().all(|line| line.starts_with("SEARCH")), "{sql}: {plan:?}");
+            // What another table adds is one row of it.
+            let adds_one = |line: &String| line.contains("USING INTEGER PRIMARY KEY (rowid=?)");
+            assert!(plan[1..].iter().all(adds_one), "{sql}: {plan:?}");
         }
     }
 }

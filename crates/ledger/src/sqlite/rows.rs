@@ -14,9 +14,8 @@ macro_rules! select_deliveries {
     ($condition:literal) => {
         concat!(
             "SELECT number, id, caller, key, item, fingerprint, trace_id, created_ms, settled_ms, ",
-            "(SELECT comment FROM comments WHERE delivery = deliveries.number), ",
-            "1, provider, channel, base_url, account, manifest_version, marker, created_ms, verdict, ",
-            "resolution FROM deliveries ",
+            "comment, 1, provider, channel, base_url, account, manifest_version, marker, created_ms, verdict, ",
+            "resolution FROM deliveries LEFT JOIN ends ON delivery = number ",
             $condition
         )
     };
@@ -79,7 +78,8 @@ pub(super) fn attempts(
 ) -> Result<Option<Vec<AttemptRecord>>, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT 1, provider, channel, base_url, account, manifest_version, marker, created_ms, verdict, \
-         resolution FROM deliveries WHERE number = ?1 AND id = coalesce(?2, id)",
+         resolution FROM deliveries LEFT JOIN ends ON delivery = number \
+         WHERE number = ?1 AND id = coalesce(?2, id)",
     )?;
     let mut rows = statement.query(params![delivery, id.map(|id| id.as_bytes().as_slice())])?;
     let Some(row) = rows.next()? else { return Ok(None) };

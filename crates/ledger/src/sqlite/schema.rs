@@ -13,7 +13,7 @@ const APPLICATION_ID: i32 = 0x636d_7464;
 
 /// Step `n` (from 0) brings a file from version `n` to `n + 1`; a new file takes all of them. A step that was
 /// released never changes: what comes later is a further step.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// `deliveries.number` counts openings, so that neighbours in time are neighbours on disk. `outcome` is what the
 /// attempts come to; with `settled_ms` NULL an attempt is open, and the outcome therefore unknown. The index over
@@ -125,6 +125,57 @@ INSERT OR IGNORE INTO names
     UNION ALL SELECT name_of_batch(caller, key, 0), number FROM deliveries WHERE item > 0
     ORDER BY 1, 2;
 INSERT INTO meta SELECT 'named', CAST(coalesce(max(number), 0) AS TEXT) FROM deliveries;
+";
+
+/// What a delivery's first attempt came to is a row of its own, with the outcome, so that nothing that stands is
+/// written anew: a delivery adds to the end of `deliveries` when it opens, and to the end of `ends` when it settles.
+/// A delivery without an end is open. Up to the one that `meta` names, each has an end, with `settled_ms` NULL if it
+/// is open; beyond it, `unended.rs` knows which have none. Since a settling leaves the row of `deliveries` alone, the
+/// comment stands there.
+const VERSION_4: &str = "
+DROP INDEX deliveries_by_outcome;
+DROP INDEX deliveries_by_caller;
+DROP INDEX deliveries_by_settling;
+ALTER TABLE deliveries RENAME TO old_deliveries;
+
+CREATE TABLE deliveries (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    caller TEXT NOT NULL,
+    key TEXT NOT NULL,
+    item INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    trace_id TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    provider TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    account TEXT NOT NULL,
+    manifest_version INTEGER NOT NULL,
+    marker TEXT NOT NULL,
+    comment TEXT
+) STRICT;
+INSERT INTO deliveries
+    SELECT number, id, caller, key, item, fingerprint, trace_id, created_ms, provider, channel, base_url, account,
+        manifest_version, marker, comment
+    FROM old_deliveries AS old LEFT JOIN comments ON comments.delivery = old.number
+    ORDER BY number;
+CREATE INDEX deliveries_by_caller ON deliveries (caller);
+
+CREATE TABLE ends (
+    delivery INTEGER PRIMARY KEY,
+    settled_ms INTEGER,
+    outcome TEXT NOT NULL,
+    verdict TEXT,
+    resolution TEXT
+) STRICT;
+INSERT INTO ends SELECT number, settled_ms, outcome, verdict, resolution FROM old_deliveries ORDER BY number;
+CREATE INDEX ends_by_outcome ON ends (outcome);
+CREATE INDEX ends_by_settling ON ends (settled_ms)
+    WHERE settled_ms IS NOT NULL AND outcome <> 'unknown';
+
+DROP TABLE old_deliveries;
+DROP TABLE comments;
 ";
 
 /// How long another program's lock on the database (a backup, say) is waited for.

@@ -30,7 +30,6 @@ impl<'c> Kept<'c> {
 #[derive(Default)]
 pub(super) struct Statements<'c> {
     insert_delivery: Kept<'c>,
-    insert_comment: Kept<'c>,
     insert_claim: Kept<'c>,
     end_first: Kept<'c>,
 }
@@ -47,9 +46,9 @@ impl<'c> Statements<'c> {
         let statement = self.insert_delivery.get(
             connection,
             "INSERT INTO deliveries \
-             (number, id, caller, key, item, fingerprint, trace_id, created_ms, outcome, provider, channel, \
-             base_url, account, manifest_version, marker) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'unknown', ?9, ?10, ?11, ?12, ?13, ?14)",
+             (number, id, caller, key, item, fingerprint, trace_id, created_ms, provider, channel, base_url, \
+             account, manifest_version, marker, comment) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?;
         let to = &opening.intent.destination;
         statement.execute(params![
@@ -67,11 +66,8 @@ impl<'c> Statements<'c> {
             to.account,
             to.manifest_version,
             opening.intent.marker,
+            comment,
         ])?;
-        let statement = self
-            .insert_comment
-            .get(connection, "INSERT INTO comments (delivery, comment) VALUES (?1, ?2)")?;
-        statement.execute(params![number, comment])?;
         Ok(())
     }
 
@@ -90,14 +86,15 @@ impl<'c> Statements<'c> {
             (End::Verdict(verdict), 1) => {
                 let statement = self.end_first.get(
                     connection,
-                    "UPDATE deliveries SET settled_ms = ?2, outcome = ?3, verdict = ?4 WHERE number = ?1",
+                    "INSERT INTO ends (delivery, settled_ms, outcome, verdict) VALUES (?1, ?2, ?3, ?4) \
+                     ON CONFLICT DO UPDATE SET settled_ms = ?2, outcome = ?3, verdict = ?4",
                 )?;
                 let settled_ms = settled_ms.map(column_ms);
                 statement.execute(params![number, settled_ms, outcome.as_str(), json(verdict)?])?;
                 return Ok(());
             }
             (End::Resolution(resolution), 1) => {
-                ("UPDATE deliveries SET resolution = ?3 WHERE number = ?1 AND ?2 = 1", json(resolution)?)
+                ("UPDATE ends SET resolution = ?3 WHERE delivery = ?1 AND ?2 = 1", json(resolution)?)
             }
             (End::Verdict(verdict), _) => {
                 ("UPDATE attempts SET verdict = ?3 WHERE delivery = ?1 AND number = ?2", json(verdict)?)
@@ -106,8 +103,9 @@ impl<'c> Statements<'c> {
                 ("UPDATE attempts SET resolution = ?3 WHERE delivery = ?1 AND number = ?2", json(resolution)?)
             }
         };
+        write_end(connection, number, settled_ms, outcome)?;
         connection.prepare_cached(sql)?.execute(params![number, attempt, text])?;
-        update_delivery(connection, number, settled_ms, outcome)
+        Ok(())
     }
 
     /// False if somebody has this claim already.
@@ -148,17 +146,21 @@ pub(super) fn insert_attempt(
         attempt.marker,
         column_ms(attempt.started_ms),
     ])?;
-    update_delivery(connection, number, None, Outcome::Unknown)
+    write_end(connection, number, None, Outcome::Unknown)
 }
 
-fn update_delivery(
+/// Notes what a delivery comes to, apart from its first attempt's end. Its row is there since that; if a damaged file
+/// lost it, it is written, lest the outcome be lost, too.
+fn write_end(
     connection: &Connection,
     number: i64,
     settled_ms: Option<u64>,
     outcome: Outcome,
 ) -> Result<(), Fault> {
-    let mut statement =
-        connection.prepare_cached("UPDATE deliveries SET settled_ms = ?2, outcome = ?3 WHERE number = ?1")?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO ends (delivery, settled_ms, outcome) VALUES (?1, ?2, ?3) \
+         ON CONFLICT DO UPDATE SET settled_ms = ?2, outcome = ?3",
+    )?;
     statement.execute(params![number, settled_ms.map(column_ms), outcome.as_str()])?;
     Ok(())
 }

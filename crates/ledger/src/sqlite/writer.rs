@@ -1,8 +1,7 @@
 //! The one thread that writes: it commits everything that waits in one transaction, then answers all of it.
 
 use super::answers::{self, Answer, Reply};
-use super::names::Names;
-use super::operations::{self, Book, Fault};
+use super::operations::{self, Book, Fault, Recent};
 use super::planned;
 use super::queue::{Operation, Queue};
 use super::schema::BUSY_TIMEOUT;
@@ -21,7 +20,7 @@ const CHECKPOINT_PAGES: i32 = 1000;
 /// The writer before it works.
 pub(super) struct Writer {
     connection: Connection,
-    names: Names,
+    recent: Recent,
     desk: Desk,
 }
 
@@ -51,7 +50,7 @@ struct Working<'c> {
 impl Writer {
     pub(super) fn new(
         mut connection: Connection,
-        names: Names,
+        recent: Recent,
         queue: Arc<Queue>,
         group_limit: usize,
         commits: Arc<AtomicU64>,
@@ -65,7 +64,7 @@ impl Writer {
             Ok(())
         }))?;
         let desk = Desk { queue, group_limit, commits, log_pages, log_kept: 0, erasing: false, broken: None };
-        Ok(Self { connection, names, desk })
+        Ok(Self { connection, recent, desk })
     }
 
     /// Works until the queue is closed and empty, then closes the database, releases the lock, and says so.
@@ -83,10 +82,10 @@ impl Writer {
     }
 
     fn work(self) -> Result<(), LedgerError> {
-        let Self { connection, names, desk } = self;
+        let Self { connection, recent, desk } = self;
         let failed = |error: rusqlite::Error| LedgerError::Failed(error.to_string());
         let mut working = Working {
-            book: Book::new(&connection, names),
+            book: Book::new(&connection, recent),
             begin: connection.prepare("BEGIN IMMEDIATE").map_err(failed)?,
             commit: connection.prepare("COMMIT").map_err(failed)?,
             desk,

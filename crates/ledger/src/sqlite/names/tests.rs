@@ -1,53 +1,9 @@
 use super::super::operations::{self, Book};
-use super::super::{file, schema};
+use super::super::tests::book::{book, count, deliver, file, group};
 use super::*;
-use crate::conformance::{id, opening, settling, verdict};
-use crate::{Find, Opened, Stamp};
-use commentd_contract::VerdictKind;
+use crate::conformance::{id, opening};
+use crate::{Find, Opened};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-
-fn file() -> (tempfile::TempDir, Connection) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger.db");
-    file::create(&path).unwrap();
-    let connection = open(&path);
-    (dir, connection)
-}
-
-fn open(path: &Path) -> Connection {
-    schema::open(path, Stamp::Live).unwrap()
-}
-
-fn book(connection: &Connection) -> Book<'_> {
-    Book::new(connection, Names::load(connection).unwrap())
-}
-
-fn count(connection: &Connection, sql: &str) -> usize {
-    let count: u32 = connection.query_row(sql, [], |row| row.get(0)).unwrap();
-    count as usize
-}
-
-/// A transaction that does this, and is undone if that is asked for.
-fn group(book: &mut Book<'_>, undo: bool, operations: impl FnOnce(&mut Book<'_>)) {
-    book.connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-    operations(book);
-    book.finish().unwrap();
-    if undo {
-        book.connection.execute_batch("ROLLBACK").unwrap();
-        book.undone();
-    } else {
-        book.connection.execute_batch("COMMIT").unwrap();
-        book.committed();
-    }
-}
-
-/// Settled at a time that is its own number.
-fn deliver(book: &mut Book<'_>, n: u64) {
-    assert_eq!(operations::open(book, opening(n)).unwrap(), Opened::New, "delivery {n}");
-    let settling = crate::Settling { at_ms: n, ..settling(n, 1, verdict(VerdictKind::Delivered)) };
-    operations::settle(book, &settling).unwrap();
-}
 
 fn is_found(book: &mut Book<'_>, n: u64) -> bool {
     let by_id = operations::find(book, &Find::Id(id(n))).unwrap();

@@ -1,5 +1,6 @@
 //! What only the file does: outliving its process, failing like a disk, refusing what isn't its own.
 
+pub(super) mod book;
 mod failing;
 mod killed;
 mod older;
@@ -87,12 +88,12 @@ async fn an_answer_comes_after_the_commit() {
     let (_dir, path) = folder();
     let ledger = open(&path);
     let file = reader(&path);
+    let open_ones = "SELECT count(*) FROM deliveries WHERE number NOT IN (SELECT delivery FROM ends)";
     for n in 1..=20 {
         ledger.open(opening(n)).await.unwrap();
-        assert_eq!(count(&file, "SELECT count(*) FROM deliveries WHERE verdict IS NULL"), 1);
+        assert_eq!(count(&file, open_ones), 1);
         ledger.settle(settling(n, 1, verdict(VerdictKind::Delivered))).await.unwrap();
-        let settled =
-            "SELECT count(*) FROM deliveries WHERE outcome = 'delivered' AND settled_ms IS NOT NULL";
+        let settled = "SELECT count(*) FROM ends WHERE outcome = 'delivered' AND settled_ms IS NOT NULL";
         assert_eq!(count(&file, settled), i64::try_from(n).unwrap());
     }
     assert_eq!(ledger.commits(), 40);

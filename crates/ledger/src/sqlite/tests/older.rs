@@ -8,17 +8,19 @@ use crate::{
 };
 use commentd_contract::VerdictKind;
 use commentd_delivery::Verdict;
-use commentd_delivery::record::{DeliveryRecord, KeyRef, Resolution, ResolvedBy};
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, Resolution, ResolvedBy};
 use rusqlite::{Connection, params};
 
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap()
 }
 
+fn ms(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap()
+}
+
 /// As version 2 wrote it.
-fn write(file: &Connection, number: i64, record: &DeliveryRecord) {
-    let settled_ms = record.settled_ms.map(|ms| i64::try_from(ms).unwrap());
-    let created_ms = i64::try_from(record.created_ms).unwrap();
+fn write_2(file: &Connection, number: i64, record: &DeliveryRecord) {
     file.execute(
         "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
@@ -29,18 +31,54 @@ fn write(file: &Connection, number: i64, record: &DeliveryRecord) {
             record.key.item,
             record.fingerprint.0.as_slice(),
             record.trace_id,
-            created_ms,
-            settled_ms,
+            ms(record.created_ms),
+            record.settled_ms.map(ms),
             record.outcome().as_str(),
         ],
     )
     .unwrap();
+    write_beside(file, number, record, &record.attempts);
+}
+
+/// As version 3 wrote it: the first attempt with its delivery.
+fn write_3(file: &Connection, number: i64, record: &DeliveryRecord) {
+    let (first, further) = record.attempts.split_first().unwrap();
+    let to = &first.destination;
+    file.execute(
+        "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
+         ?17, ?18)",
+        params![
+            number,
+            record.id.as_bytes().as_slice(),
+            record.key.caller,
+            record.key.key,
+            record.key.item,
+            record.fingerprint.0.as_slice(),
+            record.trace_id,
+            ms(record.created_ms),
+            record.settled_ms.map(ms),
+            record.outcome().as_str(),
+            to.provider.as_str(),
+            to.channel,
+            to.base_url,
+            to.account,
+            to.manifest_version,
+            first.marker,
+            first.verdict.as_ref().map(json),
+            first.resolution.as_ref().map(json),
+        ],
+    )
+    .unwrap();
+    write_beside(file, number, record, further);
+}
+
+/// What both have in tables of their own: comments, claims, and these attempts.
+fn write_beside(file: &Connection, number: i64, record: &DeliveryRecord, attempts: &[AttemptRecord]) {
     if let Some(comment) = &record.comment {
         file.execute("INSERT INTO comments VALUES (?1, ?2)", params![number, json(&**comment)]).unwrap();
     }
-    for attempt in &record.attempts {
+    for attempt in attempts {
         let to = &attempt.destination;
-        let started_ms = i64::try_from(attempt.started_ms).unwrap();
         file.execute(
             "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
@@ -52,12 +90,15 @@ fn write(file: &Connection, number: i64, record: &DeliveryRecord) {
                 to.account,
                 to.manifest_version,
                 attempt.marker,
-                started_ms,
+                ms(attempt.started_ms),
                 attempt.verdict.as_ref().map(json),
                 attempt.resolution.as_ref().map(json),
             ],
         )
         .unwrap();
+    }
+    for attempt in &record.attempts {
+        let to = &attempt.destination;
         let resolved = attempt.resolution.as_ref().map(|resolution| &resolution.verdict);
         for verdict in [attempt.verdict.as_ref(), resolved].into_iter().flatten() {
             if verdict.comment_id_is_ours {
@@ -69,6 +110,17 @@ fn write(file: &Connection, number: i64, record: &DeliveryRecord) {
             }
         }
     }
+}
+
+/// Version 3 had moved the names of the older half to their table.
+fn move_names_3(file: &Connection) {
+    file.execute_batch(
+        "INSERT INTO names
+             SELECT name_of_id(id), number FROM deliveries WHERE number <= 20
+             UNION ALL SELECT name_of_key(caller, key, item), number FROM deliveries WHERE number <= 20;
+         UPDATE meta SET value = '20' WHERE name = 'named';",
+    )
+    .unwrap();
 }
 
 fn ours(comment_id: &str) -> Verdict {
@@ -102,33 +154,52 @@ async fn recorded() -> MemoryLedger {
     }
     ledger.settle(settling(30, 1, ours("30"))).await.unwrap();
     ledger.forget(id(30)).await.unwrap();
+    ledger.settle(settling(39, 1, verdict(VerdictKind::NotSent))).await.unwrap();
+    ledger.intend(id(39), attempt(2)).await.unwrap();
     ledger
 }
 
 #[tokio::test]
-async fn it_holds_what_it_held() {
+async fn version_2_holds_what_it_held() {
+    it_holds_what_it_held(2, write_2, |_| ()).await;
+}
+
+#[tokio::test]
+async fn version_3_holds_what_it_held() {
+    it_holds_what_it_held(3, write_3, move_names_3).await;
+}
+
+async fn it_holds_what_it_held(
+    version: usize,
+    write: impl Fn(&Connection, i64, &DeliveryRecord),
+    end: impl Fn(&Connection),
+) {
     let (_dir, path) = folder();
     super::super::file::create(&path).unwrap();
-    let file = schema::open_version(&path, Stamp::Live, 2).unwrap();
+    let file = schema::open_version(&path, Stamp::Live, version).unwrap();
     let all = Filter { limit: 100, ..Filter::default() };
     let before = recorded().await;
     let listed = before.list(all.clone()).await.unwrap();
     for (record, number) in listed.iter().rev().zip(1..) {
         write(&file, number, record);
     }
+    end(&file);
     drop(file);
 
     let after = open(&path);
-    assert_eq!(after.list(all).await.unwrap(), listed);
+    assert_eq!(after.list(all.clone()).await.unwrap(), listed);
     for record in &listed {
         assert_eq!(after.find(Find::Id(record.id)).await.unwrap().as_ref(), Some(record));
         assert_eq!(after.find(Find::Key(record.key.clone())).await.unwrap().as_ref(), Some(record));
+        let like_it = Filter { outcome: Some(record.outcome()), ..all.clone() };
+        assert_eq!(after.list(like_it.clone()).await, before.list(like_it).await);
         let again = Opening { id: id(999), key: record.key.clone(), ..opening(0) };
         assert_eq!(after.open(again).await, Ok(Opened::Known(Box::new(record.clone()))));
     }
     let batch = Filter { key: Some(("bot".into(), "batch".into())), limit: 100, ..Filter::default() };
     assert_eq!(after.list(batch.clone()).await, before.list(batch).await);
-    assert_eq!(count(&reader(&path), "SELECT count(*) FROM attempts"), 10, "further ones only");
+    assert_eq!(count(&reader(&path), "SELECT count(*) FROM attempts"), 11, "further ones only");
+    assert_eq!(count(&reader(&path), "SELECT count(*) FROM ends"), 40, "open ones, too");
 
     for n in [12, 21, 30] {
         let taken = settling(35, 1, ours(&format!("{n}")));
@@ -136,6 +207,7 @@ async fn it_holds_what_it_held() {
     }
     assert!(matches!(after.settle(settling(12, 2, ours("x"))).await, Err(LedgerError::Conflict(_))));
     assert_eq!(after.recover(7).await, before.recover(7).await);
+    assert_eq!(after.list(all.clone()).await, before.list(all).await);
     assert_eq!(after.sweep(u64::MAX, 1000).await, before.sweep(u64::MAX, 1000).await);
     assert_eq!(after.open(opening(0)).await, Ok(Opened::New));
     assert_eq!(
