@@ -22,7 +22,7 @@ type Name = (i64, i64);
 /// enough that a start reads them in some milliseconds. Tests should see many of them.
 const GENERATION: usize = if cfg!(test) { 64 } else { 114_688 };
 
-/// How many names move for each that is added, so that one generation is gone before the next is complete.
+/// How many names move for each that is added.
 const PACE: usize = 2;
 
 /// The names of all deliveries.
@@ -33,6 +33,8 @@ pub(super) struct Names {
     ripe: Option<Moving>,
     /// Whether the table has any names.
     table_is_used: bool,
+    /// Whether there was a whole generation to move at the start already.
+    inherited: bool,
     /// What this transaction adds and removes.
     added: Vec<Name>,
     removed: BTreeSet<Name>,
@@ -117,7 +119,14 @@ impl Names {
             hashes_in(row)?.for_each(|hash| young.insert((hash, number)));
             young.last = number;
         }
-        Ok(Self { young, table_is_used: moved > 0, ..Self::default() })
+        let inherited = young.len() >= GENERATION;
+        Ok(Self { young, table_is_used: moved > 0, inherited, ..Self::default() })
+    }
+
+    /// Whether there was a whole generation to move at the start, and still is. Moving begins anew with each process,
+    /// so processes that see few deliveries would leave ever more to the next.
+    pub(super) fn are_behind(&self) -> bool {
+        self.inherited
     }
 
     /// A number that no delivery has or had.
@@ -170,12 +179,18 @@ impl Names {
         Ok(())
     }
 
-    /// Moves some names to the table, at the end of a transaction. If that completes a generation, `meta` names its
-    /// last delivery now, which is returned.
+    /// How many names move in a transaction, so that one generation is gone before the next is complete.
+    pub(super) fn due(&self) -> usize {
+        self.added.len() * PACE
+    }
+
+    /// Moves so many names to the table, at the end of a transaction. If that completes a generation, `meta` names
+    /// its last delivery now, which is returned.
     pub(super) fn ripen<'c>(
         &mut self,
         connection: &'c Connection,
         statements: &mut Statements<'c>,
+        most: usize,
     ) -> rusqlite::Result<Option<i64>> {
         if self.ripe.is_none() && self.young.len() >= GENERATION {
             let young = Generation { last: self.young.last, ..Generation::default() };
@@ -185,7 +200,7 @@ impl Names {
         }
         let Some(ripe) = &mut self.ripe else { return Ok(None) };
         let insert = statements.insert.get(connection, INSERT)?;
-        for name in ripe.order.iter().skip(ripe.moved).take(self.added.len() * PACE) {
+        for name in ripe.order.iter().skip(ripe.moved).take(most) {
             if ripe.generation.contains(*name) && !self.removed.contains(name) {
                 insert.execute(params![name.0, name.1])?;
             }
@@ -205,7 +220,9 @@ impl Names {
             ripe.moved = ripe.moving;
             self.table_is_used |= ripe.moved > 0;
         }
-        self.ripe.take_if(|ripe| ripe.ends());
+        if self.ripe.take_if(|ripe| ripe.ends()).is_some() {
+            self.inherited = false;
+        }
         for name in std::mem::take(&mut self.removed) {
             self.drop_name(name);
         }

@@ -86,7 +86,12 @@ impl<'c> Book<'c> {
 
     /// What is left to do before a transaction is committed.
     pub(super) fn finish(&mut self) -> rusqlite::Result<()> {
-        if let Some(named) = self.recent.names.ripen(self.connection, &mut self.naming)? {
+        self.move_names(self.recent.names.due())
+    }
+
+    /// Moves so many names to their table.
+    pub(super) fn move_names(&mut self, most: usize) -> rusqlite::Result<()> {
+        if let Some(named) = self.recent.names.ripen(self.connection, &mut self.naming, most)? {
             self.recent.unended.write_up_to(self.connection, named)?;
         }
         Ok(())

@@ -93,6 +93,7 @@ impl Writer {
         while let Some(group) = working.desk.queue.take(working.desk.group_limit) {
             working.commit_group(group);
         }
+        working.catch_up();
         working.checkpoint(CheckpointMode::TRUNCATE);
         let broken = working.desk.broken.take();
         // The statements are the connection's.
@@ -137,6 +138,23 @@ impl Working<'_> {
         self.tend_log(erases && failure.is_none());
     }
 
+    /// Moves what names were to be moved at the start already, before the process ends. If that fails, the next one
+    /// has them to move.
+    fn catch_up(&mut self) {
+        if self.desk.broken.is_some() || !self.book.recent.names.are_behind() {
+            return;
+        }
+        let failure = self.begin().or_else(|| self.move_all_names()).or_else(|| self.commit());
+        self.leave_transaction();
+        match failure {
+            Some(error) => {
+                tracing::debug!(%error, "the ledger's names stay where they are");
+                self.book.undone();
+            }
+            None => self.book.committed(),
+        }
+    }
+
     fn begin(&mut self) -> Option<LedgerError> {
         let error = self.begin.execute([]).err()?;
         Some(self.store_failed(&error))
@@ -144,6 +162,11 @@ impl Working<'_> {
 
     fn finish(&mut self) -> Option<LedgerError> {
         let error = self.book.finish().err()?;
+        Some(self.store_failed(&error))
+    }
+
+    fn move_all_names(&mut self) -> Option<LedgerError> {
+        let error = self.book.move_names(usize::MAX).err()?;
         Some(self.store_failed(&error))
     }
 

@@ -83,6 +83,34 @@ async fn what_was_recorded_is_there_after_reopening() {
     assert_eq!(open(&path).list(all).await.unwrap(), before);
 }
 
+/// What a start reads stays bounded, however few deliveries each process sees.
+#[tokio::test]
+async fn processes_that_see_few_deliveries_leave_little_to_the_next() {
+    let (_dir, path) = folder();
+    let lives = 30;
+    for life in 0..lives {
+        let ledger = open(&path);
+        for n in 15 * life..15 * (life + 1) {
+            ledger.open(opening(n)).await.unwrap();
+            if n % 15 != 7 {
+                ledger.settle(settling(n, 1, verdict(VerdictKind::Delivered))).await.unwrap();
+            }
+        }
+        ledger.close().await.unwrap();
+        let left = "SELECT count(*) FROM deliveries \
+             WHERE number > (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'named')";
+        let left = count(&reader(&path), left);
+        assert!(left <= 60, "{left} deliveries are to be read after {life} lives");
+    }
+    let ledger = open(&path);
+    for n in 0..15 * lives {
+        assert!(ledger.find(Find::Id(id(n))).await.unwrap().is_some(), "delivery {n}");
+        assert!(ledger.find(Find::Key(opening(n).key)).await.unwrap().is_some(), "delivery {n}");
+    }
+    let still_open = Filter { outcome: Some(Outcome::Unknown), limit: 1000, ..Filter::default() };
+    assert_eq!(ledger.list(still_open).await.unwrap().len() as u64, lives);
+}
+
 #[tokio::test]
 async fn an_answer_comes_after_the_commit() {
     let (_dir, path) = folder();
