@@ -401,6 +401,7 @@ fn a_comment_in_flight_is_answered_when_the_sidecar_is_told_to_end() {
     let (status, log) = scene.sidecar.ended();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("drained"), "{log}");
+    assert!(!log.contains('\u{1b}'), "colours are for terminals: {log:?}");
 }
 
 #[test]
