@@ -203,6 +203,12 @@ fn open_with(path: &Path, stamp: Stamp, steps: &[&str]) -> Result<Connection, Op
         return Err(OpenError::NoWriteAheadLog { path: path.to_owned() });
     }
     connection.execute_batch(PRAGMAS).map_err(store)?;
+    if (1..newest(steps)).contains(&version) {
+        let (path, newest) = (path.display(), newest(steps));
+        tracing::info!(
+            "bringing the ledger {path} from version {version} to {newest}; a large one takes a while"
+        );
+    }
     upgrade(&connection, version, stamp, steps).map_err(store)?;
     Ok(connection)
 }
