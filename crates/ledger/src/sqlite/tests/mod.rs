@@ -240,6 +240,37 @@ async fn what_is_forgotten_is_erased_from_the_disk() {
     }
 }
 
+/// Of comments of any size, in any order, wherever pages were split or joined.
+#[tokio::test]
+async fn nothing_is_left_of_many_that_are_forgotten() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for size in [20, 300, 1500, 5000, 20_000] {
+        let (_dir, path) = folder();
+        let ledger = open(&path);
+        let mark = |n: u64| format!("secret-{n:06}-");
+        let mut numbers: Vec<u64> = (0..120).collect();
+        for n in &numbers {
+            let content = mark(*n).repeat(size / 14 + 1);
+            ledger.open(with_content(*n, content)).await.unwrap();
+        }
+        random.shuffle(&mut numbers);
+        for n in &numbers {
+            ledger.settle(settling(*n, 1, verdict(VerdictKind::Delivered))).await.unwrap();
+        }
+        random.shuffle(&mut numbers);
+        for n in &numbers[20..] {
+            ledger.forget(id(*n)).await.unwrap();
+        }
+        ledger.check().await.unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.extend(std::fs::read(format!("{}-wal", path.display())).unwrap_or_default());
+        let text = String::from_utf8_lossy(&bytes);
+        for (index, n) in numbers.iter().enumerate() {
+            assert_eq!(text.contains(&mark(*n)), index < 20, "delivery {n} of {size} bytes");
+        }
+    }
+}
+
 /// An executor that drops a task as soon as it is woken, and with it what the task owned.
 #[derive(Default)]
 struct DropsOnWake {
