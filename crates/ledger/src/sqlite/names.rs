@@ -108,9 +108,8 @@ pub(super) struct Statements<'c> {
 }
 
 impl Names {
-    /// The names as the file has them.
-    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let moved = moved(connection)?;
+    /// The names as the file has them, of which the table has those up to the delivery `moved`.
+    pub(super) fn load(connection: &Connection, moved: i64) -> rusqlite::Result<Self> {
         let mut young = Generation { last: moved, ..Generation::default() };
         let mut statement = connection.prepare(NOT_MOVED)?;
         let mut rows = statement.query([moved])?;

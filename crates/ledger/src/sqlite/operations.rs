@@ -52,8 +52,8 @@ pub(super) struct Recent {
 
 impl Recent {
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let unended = Unended::load(connection, names::moved(connection)?)?;
-        Ok(Self { names: Names::load(connection)?, unended })
+        let named = names::moved(connection)?;
+        Ok(Self { names: Names::load(connection, named)?, unended: Unended::load(connection, named)? })
     }
 }
 
@@ -84,12 +84,7 @@ impl<'c> Book<'c> {
         Self { connection, recent, naming, statements, under_way: HashMap::new() }
     }
 
-    /// What is left to do before a transaction is committed.
-    pub(super) fn finish(&mut self) -> rusqlite::Result<()> {
-        self.move_names(self.recent.names.due())
-    }
-
-    /// Moves so many names to their table.
+    /// Moves so many names to their table, before a transaction is committed.
     pub(super) fn move_names(&mut self, most: usize) -> rusqlite::Result<()> {
         if let Some(named) = self.recent.names.ripen(self.connection, &mut self.naming, most)? {
             self.recent.unended.write_up_to(self.connection, named)?;

@@ -120,12 +120,8 @@ impl Working<'_> {
             answers.push(self.carry_out(operation, records, &mut failure));
         }
         if records {
-            failure = failure.or_else(|| self.finish()).or_else(|| self.commit());
-            self.leave_transaction();
-        }
-        match &failure {
-            Some(_) => self.book.undone(),
-            None => self.book.committed(),
+            let due = self.book.recent.names.due();
+            failure = self.end(failure, due);
         }
         let recorded = connection.total_changes() != before;
         if records && recorded && failure.is_none() {
@@ -144,14 +140,9 @@ impl Working<'_> {
         if self.desk.broken.is_some() || !self.book.recent.names.are_behind() {
             return;
         }
-        let failure = self.begin().or_else(|| self.move_all_names()).or_else(|| self.commit());
-        self.leave_transaction();
-        match failure {
-            Some(error) => {
-                tracing::debug!(%error, "the ledger's names stay where they are");
-                self.book.undone();
-            }
-            None => self.book.committed(),
+        let failure = self.begin();
+        if let Some(error) = self.end(failure, usize::MAX) {
+            tracing::debug!(%error, "the ledger's names stay where they are");
         }
     }
 
@@ -160,13 +151,20 @@ impl Working<'_> {
         Some(self.store_failed(&error))
     }
 
-    fn finish(&mut self) -> Option<LedgerError> {
-        let error = self.book.finish().err()?;
-        Some(self.store_failed(&error))
+    /// Ends the transaction, with so many names moved in it: commits it, or undoes it if this or anything before
+    /// has failed.
+    fn end(&mut self, failure: Option<LedgerError>, names: usize) -> Option<LedgerError> {
+        let failure = failure.or_else(|| self.move_names(names)).or_else(|| self.commit());
+        self.leave_transaction();
+        match failure {
+            Some(_) => self.book.undone(),
+            None => self.book.committed(),
+        }
+        failure
     }
 
-    fn move_all_names(&mut self) -> Option<LedgerError> {
-        let error = self.book.move_names(usize::MAX).err()?;
+    fn move_names(&mut self, most: usize) -> Option<LedgerError> {
+        let error = self.book.move_names(most).err()?;
         Some(self.store_failed(&error))
     }
 

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use std::collections::HashMap;
 use std::future::Future;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -146,8 +147,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// have to be told across threads.
 #[derive(Default)]
 pub(super) struct Idle {
-    /// There are as few as the machine has cores.
-    stacks: Mutex<Vec<(Option<runtime::Id>, Stack)>>,
+    stacks: Mutex<HashMap<Option<runtime::Id>, Stack>>,
 }
 
 /// Idle connections, the youngest on top, each with when it became idle.
@@ -164,12 +164,7 @@ impl Idle {
             return;
         }
         let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = here();
-        let at = stacks.iter().position(|(id, _)| *id == here).unwrap_or_else(|| {
-            stacks.push((here, Stack::new()));
-            stacks.len() - 1
-        });
-        let Some((_, stack)) = stacks.get_mut(at) else { return };
+        let stack = stacks.entry(here()).or_default();
         let old = stack.iter().take_while(|(since, _)| now.since(*since) >= IDLE).count();
         stack.drain(..old);
         if stack.len() < MOST_IDLE {
@@ -195,8 +190,7 @@ impl Idle {
 
     fn pop(&self, now: Moment) -> Option<Connection> {
         let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = here();
-        let (_, stack) = stacks.iter_mut().find(|(id, _)| *id == here)?;
+        let stack = stacks.get_mut(&here())?;
         let (since, connection) = stack.pop()?;
         if now.since(since) >= IDLE {
             stack.clear();

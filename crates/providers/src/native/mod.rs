@@ -26,7 +26,6 @@ use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use credentials::{Credentials, NoToken};
 use dial::Dial;
 use http::header::{HeaderName, HeaderValue};
-use std::fmt::Write as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -449,9 +448,6 @@ fn is_unauthorized(verdict: &Verdict) -> bool {
     verdict.kind == VerdictKind::Denied && verdict.code == Code::UpstreamUnauthorized
 }
 
-/// The length of a `traceparent` of version 00.
-const TRACEPARENT_LEN: usize = 55;
-
 /// The headers by which the channel may know delivery and trace: `Idempotency-Key` as a quoted string
 /// (RFC 9651), and `traceparent` (W3C Trace Context) where the trace id has its form.
 fn identity(job: &Job) -> Vec<(HeaderName, HeaderValue)> {
@@ -462,15 +458,11 @@ fn identity(job: &Job) -> Vec<(HeaderName, HeaderValue)> {
             headers.push((HeaderName::from_static(name), value));
         }
     };
-    let id = job.id.text();
-    add("idempotency-key", ["\"", &id, "\""].concat());
+    add("idempotency-key", ["\"", &job.id.text(), "\""].concat());
     let is_trace = job.trace_id.len() == 32 && job.trace_id.bytes().all(|b| b.is_ascii_hexdigit());
     if is_trace {
         let parent = job.id.seed() ^ u64::from(job.attempt);
-        let mut value = String::with_capacity(TRACEPARENT_LEN);
-        // Nothing can keep a text from growing.
-        let _ = write!(value, "00-{}-{parent:016x}-01", job.trace_id);
-        add("traceparent", value);
+        add("traceparent", format!("00-{}-{parent:016x}-01", job.trace_id));
     }
     headers
 }

@@ -30,7 +30,7 @@ pub(in super::super) fn count(connection: &Connection, sql: &str) -> usize {
 pub(in super::super) fn group(book: &mut Book<'_>, undo: bool, operations: impl FnOnce(&mut Book<'_>)) {
     book.connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     operations(book);
-    book.finish().unwrap();
+    book.move_names(book.recent.names.due()).unwrap();
     if undo {
         book.connection.execute_batch("ROLLBACK").unwrap();
         book.undone();

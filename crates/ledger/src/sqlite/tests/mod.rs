@@ -97,9 +97,9 @@ async fn processes_that_see_few_deliveries_leave_little_to_the_next() {
             }
         }
         ledger.close().await.unwrap();
-        let left = "SELECT count(*) FROM deliveries \
-             WHERE number > (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'named')";
-        let left = count(&reader(&path), left);
+        let file = reader(&path);
+        let named = super::names::moved(&file).unwrap();
+        let left = count(&file, &format!("SELECT count(*) FROM deliveries WHERE number > {named}"));
         assert!(left <= 60, "{left} deliveries are to be read after {life} lives");
     }
     let ledger = open(&path);
