@@ -51,8 +51,10 @@ enum Shape {
     Fixed(Value),
     /// A name, perhaps with attributes: `settings.author`.
     Path(Vec<String>),
-    /// A name or, where it isn't true, `none` or `omit`: `wxid or omit`.
-    PathOr(Vec<String>, Value),
+    /// A name or, where it isn't true, `none`.
+    PathOrNone(Vec<String>),
+    /// A name or, where it isn't true, `omit`: `wxid or omit`.
+    PathOrOmit(Vec<String>),
     /// `at('data.id')`.
     At(Vec<String>),
     /// Anything else.
@@ -81,25 +83,36 @@ impl Shape {
             return Shape::At(inner.split('.').map(str::to_owned).collect());
         }
         match source.split_once(" or ").map(|(first, second)| (path(first), second.trim())) {
-            Some((Some(path), "none")) => Shape::PathOr(path, Value::from(())),
-            Some((Some(path), "omit")) => Shape::PathOr(path, Value::from_object(Omit)),
+            Some((Some(path), "none")) => Shape::PathOrNone(path),
+            Some((Some(path), "omit")) => Shape::PathOrOmit(path),
             _ => Shape::Other,
         }
     }
 
     /// `None` where MiniJinja must decide.
-    fn eval(&self, scope: &Value) -> Option<Value> {
-        match self {
-            Shape::Fixed(value) => Some(value.clone()),
-            Shape::Path(path) => follow(scope, path),
-            Shape::PathOr(path, other) => {
+    fn eval(&self, scope: &Value) -> Option<Evaluated> {
+        Some(match self {
+            Shape::Fixed(value) => Evaluated::Value(value.clone()),
+            Shape::Path(path) => Evaluated::Value(follow(scope, path)?),
+            Shape::PathOrNone(path) => {
                 let value = follow(scope, path)?;
-                Some(if value.is_true() { value } else { other.clone() })
+                Evaluated::Value(if value.is_true() { value } else { Value::from(()) })
             }
-            Shape::At(path) => Some(scope.downcast_object_ref::<ReplyNames>()?.at(path)),
-            Shape::Other => None,
-        }
+            Shape::PathOrOmit(path) => {
+                let value = follow(scope, path)?;
+                if value.is_true() { Evaluated::Value(value) } else { Evaluated::Omit }
+            }
+            Shape::At(path) => Evaluated::Value(scope.downcast_object_ref::<ReplyNames>()?.at(path)),
+            Shape::Other => return None,
+        })
     }
+}
+
+/// What an expression gives.
+enum Evaluated {
+    Value(Value),
+    /// Not as a value: there is one `omit` for all threads, and each would wait for the others to count its use.
+    Omit,
 }
 
 /// The names of a path of plain names that mean nothing by themselves in MiniJinja.
@@ -115,9 +128,17 @@ fn path(source: &str) -> Option<Vec<String>> {
 }
 
 fn follow(scope: &Value, path: &[String]) -> Option<Value> {
-    let (first, rest) = path.split_first()?;
-    let start = scope.get_attr(first).ok().filter(|value| !value.is_undefined())?;
-    rest.iter().try_fold(start, |value, name| value.get_attr(name).ok().filter(|value| !value.is_undefined()))
+    let step = |value: &Value, name: &String| value.get_attr(name).ok().filter(|value| !value.is_undefined());
+    match (path, scope.downcast_object_ref::<Names>()) {
+        // The settings are the same for all, and taking them for a moment is what threads wait for each other at.
+        ([first, second, rest @ ..], Some(names)) if first == "settings" => {
+            rest.iter().try_fold(step(&names.settings, second)?, |value, name| step(&value, name))
+        }
+        ([first, rest @ ..], _) => {
+            rest.iter().try_fold(step(scope, first)?, |value, name| step(&value, name))
+        }
+        ([], _) => None,
+    }
 }
 
 impl std::fmt::Debug for Expr {
@@ -153,21 +174,37 @@ impl Expr {
     /// # Errors
     /// With MiniJinja's message, naming the expression.
     pub fn eval(&self, scope: &Value) -> Result<Value, String> {
-        if let Some(value) = self.shape.eval(scope) {
-            return Ok(value);
+        Ok(self.given(scope)?.unwrap_or_else(|| Value::from_object(Omit)))
+    }
+
+    /// The same, `None` for `omit`.
+    ///
+    /// # Errors
+    /// As [`Expr::eval`].
+    pub(super) fn given(&self, scope: &Value) -> Result<Option<Value>, String> {
+        match self.shape.eval(scope) {
+            Some(Evaluated::Value(value)) => return Ok(Some(value)),
+            Some(Evaluated::Omit) => return Ok(None),
+            None => {}
         }
         let value = self.compiled.eval(scope).map_err(|error| explain(&self.source, &error))?;
         if value.is_undefined() {
             return Err(format!("`{}` is undefined", self.source));
         }
-        Ok(value)
+        Ok((!is_omitted(&value)).then_some(value))
     }
 
-    /// What it evaluates to, where that is one of the delivery's own texts; `None` says nothing.
-    pub(super) fn known_text<'a>(&self, scope: &'a Value) -> Option<&'a str> {
+    /// What it evaluates to, where that is known without evaluating it; `None` says nothing.
+    pub(super) fn known<'a>(&self, scope: &'a Value) -> Option<Known<'a>> {
+        let names = || scope.downcast_object_ref::<Names>();
         match &*self.shape {
             Shape::Path(path) => match path.as_slice() {
-                [name] => scope.downcast_object_ref::<Names>()?.text(name),
+                [name] => names()?.text(name).map(Known::Text),
+                _ => None,
+            },
+            Shape::PathOrOmit(path) => match path.as_slice() {
+                [name] if names()?.is_empty(name) => Some(Known::Omit),
+                [name] => names()?.text(name).map(Known::Text),
                 _ => None,
             },
             _ => None,
@@ -187,9 +224,17 @@ impl Expr {
     /// # Errors
     /// As [`Expr::eval`].
     pub fn text(&self, scope: &Value) -> Result<String, String> {
-        let value = self.eval(scope)?;
-        Ok(if value.is_none() || is_omitted(&value) { String::new() } else { value.to_string() })
+        let given = self.given(scope)?.filter(|value| !value.is_none());
+        Ok(given.map(|value| value.to_string()).unwrap_or_default())
     }
+}
+
+/// What an expression is known to give.
+pub(super) enum Known<'a> {
+    /// One of the delivery's own texts.
+    Text(&'a str),
+    /// Nothing: its leaf is left out.
+    Omit,
 }
 
 /// Whether this value leaves its leaf out.
@@ -269,6 +314,7 @@ fn flatten(list: &Value, key: &str) -> Result<Value, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use commentd_delivery::{Comment, DeliveryId};
     use minijinja::context;
     use minijinja::value::Serde;
 
@@ -369,6 +415,53 @@ mod tests {
             let plain =
                 |value: &Option<Value>| value.as_ref().map(|value| (is_omitted(value), format!("{value:?}")));
             assert_eq!(plain(&given), plain(&machine), "{source}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_without_evaluating_is_what_the_machine_gives() {
+        let mut full = Comment { content: "hi".into(), ..Comment::default() };
+        full.addressing.wxid = "me".into();
+        full.addressing.vars = serde_json::from_str(r#"{"a":"b"}"#).unwrap();
+        let id = DeliveryId::from_bytes([7; 16]);
+        for comment in [full, Comment::default()] {
+            let scope = Value::from_object(Names {
+                settings: context! { b => "x", empty => "" },
+                comment: Arc::new(comment),
+                id,
+                id_text: id.text(),
+                marker: String::new(),
+                unix_ms: 1,
+                left_ms: None,
+            });
+            for source in [
+                "content",
+                "content or omit",
+                "wxid or omit",
+                "vars or omit",
+                "vars",
+                "delivery_id",
+                "delivery_id or omit",
+                "marker or omit",
+                "settings.b",
+                "settings.b or omit",
+                "settings.empty or omit",
+                "settings.b.c",
+                "settings or omit",
+                "settings",
+                "missing or omit",
+            ] {
+                let expr = Expr::compile(source).unwrap();
+                let machine = expr.compiled.eval(&scope).ok().filter(|value| !value.is_undefined());
+                let machine = machine.map(|value| (!is_omitted(&value)).then(|| value.to_string()));
+                let given = expr.given(&scope).ok().map(|given| given.map(|value| value.to_string()));
+                assert_eq!(given, machine, "{source}");
+                match expr.known(&scope) {
+                    Some(Known::Text(text)) => assert_eq!(Some(Some(text.to_owned())), machine, "{source}"),
+                    Some(Known::Omit) => assert_eq!(Some(None), machine, "{source}"),
+                    None => {}
+                }
+            }
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Names {
     pub(super) settings: Value,
     pub(super) comment: Arc<Comment>,
     pub(super) id: DeliveryId,
+    /// The id as expressions see it.
+    pub(super) id_text: String,
     /// Empty if the channel carries none.
     pub(super) marker: String,
     /// Wall time, in milliseconds since 1970.
@@ -53,8 +55,17 @@ impl Names {
             "content_hash" => &to.content_hash,
             "reply_to" => &to.reply_to,
             "wxid" => &to.wxid,
+            "delivery_id" => &self.id_text,
             _ => return None,
         })
+    }
+
+    /// Whether this is a text or a table with nothing in it.
+    pub(super) fn is_empty(&self, name: &str) -> bool {
+        match name {
+            "vars" => self.comment.addressing.vars.is_empty(),
+            _ => self.text(name).is_some_and(str::is_empty),
+        }
     }
 }
 
@@ -70,7 +81,6 @@ impl Object for Names {
         Some(match name {
             "settings" => self.settings.clone(),
             "vars" => Value::from(Serde(&self.comment.addressing.vars)),
-            "delivery_id" => Value::from(self.id.text()),
             "marker" if self.marker.is_empty() => Value::from(()),
             "marker" => Value::from(self.marker.as_str()),
             "now_ms" => Value::from(self.unix_ms),

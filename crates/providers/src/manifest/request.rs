@@ -1,6 +1,6 @@
 //! Requests: trees whose leaves are expressions, so that content can't change their shape.
 
-use super::language::{Expr, is_omitted};
+use super::language::{Expr, Known};
 use super::names::Names;
 use super::written::WrittenRequest;
 use bytes::Bytes;
@@ -114,10 +114,7 @@ impl Leaf {
         match self {
             Leaf::Fixed(value) => Ok(Some(value.clone())),
             Leaf::Expr(expr) => {
-                let value = expr.eval(scope)?;
-                if is_omitted(&value) {
-                    return Ok(None);
-                }
+                let Some(value) = expr.given(scope)? else { return Ok(None) };
                 serde_json::to_value(&value)
                     .map(Some)
                     .map_err(|error| format!("`{}` gives no JSON value: {error}", expr.source()))
@@ -130,15 +127,16 @@ impl Leaf {
         match self {
             Leaf::Fixed(value) => serde_json::to_writer(json, value).map_err(|error| error.to_string())?,
             Leaf::Expr(expr) => {
-                if let Some(text) = expr.known_text(scope) {
-                    return serde_json::to_writer(json, text)
-                        .map(|()| true)
-                        .map_err(|error| error.to_string());
+                match expr.known(scope) {
+                    Some(Known::Text(text)) => {
+                        return serde_json::to_writer(json, text)
+                            .map(|()| true)
+                            .map_err(|error| error.to_string());
+                    }
+                    Some(Known::Omit) => return Ok(false),
+                    None => {}
                 }
-                let value = expr.eval(scope)?;
-                if is_omitted(&value) {
-                    return Ok(false);
-                }
+                let Some(value) = expr.given(scope)? else { return Ok(false) };
                 serde_json::to_writer(json, &value)
                     .map_err(|error| format!("`{}` gives no JSON value: {error}", expr.source()))?;
             }
