@@ -60,10 +60,10 @@ impl Kind {
         };
         Opening {
             id,
-            key: KeyRef { caller: String::new(), key: format!("{:032x}", random.u128(..)), item: 0 },
+            key: KeyRef { caller: String::new(), key: format!("{:032x}", random.u128(..)).into(), item: 0 },
             fingerprint: comment.fingerprint(1),
             comment: Arc::new(comment),
-            trace_id: format!("{:032x}", random.u128(..)),
+            trace_id: format!("{:032x}", random.u128(..)).into(),
             intent: AttemptRecord {
                 number: 1,
                 destination: Arc::new(destination),

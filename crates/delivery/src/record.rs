@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 /// A key as the ledger knows it: the caller's configured name, the caller's key, and the place in the batch
 /// (0 for a single request).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyRef {
     /// The caller's configured name; empty for an anonymous caller.
     pub caller: String,
     /// The caller's key, or the one the server made.
-    pub key: String,
+    pub key: Arc<str>,
     /// The place in the batch.
     pub item: u32,
 }
@@ -84,8 +84,8 @@ pub struct AttemptRecord {
     pub started_ms: u64,
     /// What it came to; `None` while it is open.
     pub verdict: Option<Verdict>,
-    /// What it turned out to be, if it was unknown.
-    pub resolution: Option<Resolution>,
+    /// What it turned out to be, if it was unknown; few are.
+    pub resolution: Option<Box<Resolution>>,
 }
 
 impl AttemptRecord {
@@ -107,7 +107,7 @@ pub struct DeliveryRecord {
     /// The comment; `None` after it was forgotten.
     pub comment: Option<Arc<Comment>>,
     /// The trace of the request that made it.
-    pub trace_id: String,
+    pub trace_id: Arc<str>,
     /// Wall time, in milliseconds since 1970.
     pub created_ms: u64,
     /// Wall time of the last settling; `None` while an attempt is open.

@@ -57,7 +57,7 @@ pub struct Opening {
     /// The comment.
     pub comment: Arc<Comment>,
     /// The trace of the request.
-    pub trace_id: String,
+    pub trace_id: Arc<str>,
     /// The first attempt; its `number` is 1 and its `verdict` and `resolution` are `None`.
     pub intent: AttemptRecord,
 }

@@ -9,8 +9,10 @@ use crate::{
 use commentd_contract::Outcome;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, is_open, outcome_of_attempts};
 use commentd_delivery::{Comment, DeliveryId, Fingerprint};
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque, hash_map};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A ledger in memory. Every operation is carried out when it is called; what it returns is ready.
@@ -27,21 +29,23 @@ struct Store {
     deliveries: VecDeque<Option<Box<Stored>>>,
     first: u64,
     by_id: RandomMap<DeliveryId, u64>,
-    by_key: HashMap<Arc<KeyRef>, u64>,
+    /// Each with its key's hash, so that the table can grow without reading all the keys again.
+    by_key: HashTable<(u64, u64)>,
+    hashes: RandomState,
     places: Vec<Place>,
     /// Those that may be swept, by when they were settled.
     certain: BTreeSet<(u64, u64)>,
     closed: bool,
 }
 
-/// A record that shares its key with the index over keys.
+/// A record, in as little room as it needs.
 #[derive(Debug)]
 struct Stored {
     id: DeliveryId,
-    key: Arc<KeyRef>,
+    key: KeyRef,
     fingerprint: Fingerprint,
     comment: Option<Arc<Comment>>,
-    trace_id: Box<str>,
+    trace_id: Arc<str>,
     created_ms: u64,
     settled_ms: Option<u64>,
     attempts: Vec<AttemptRecord>,
@@ -55,10 +59,10 @@ impl Stored {
     fn record(&self) -> DeliveryRecord {
         DeliveryRecord {
             id: self.id,
-            key: KeyRef::clone(&self.key),
+            key: self.key.clone(),
             fingerprint: self.fingerprint,
             comment: self.comment.clone(),
-            trace_id: self.trace_id.to_string(),
+            trace_id: Arc::clone(&self.trace_id),
             created_ms: self.created_ms,
             settled_ms: self.settled_ms,
             attempts: self.attempts.clone(),
@@ -99,37 +103,47 @@ impl MemoryLedger {
 
 impl Store {
     fn get(&self, number: u64) -> Option<&Stored> {
-        self.deliveries.get(self.slot(number)?)?.as_deref()
+        stored(&self.deliveries, self.first, number)
     }
 
     fn slot(&self, number: u64) -> Option<usize> {
-        usize::try_from(number.checked_sub(self.first)?).ok()
+        slot(self.first, number)
+    }
+
+    fn number_of(&self, key: &KeyRef) -> Option<u64> {
+        let hash = self.hashes.hash_one(key);
+        let is_it = |&(_, number): &(u64, u64)| self.get(number).is_some_and(|known| known.key == *key);
+        self.by_key.find(hash, is_it).map(|&(_, number)| number)
     }
 
     fn open(&mut self, opening: Opening) -> Result<Opened, LedgerError> {
         rules::check_opening(&opening)?;
-        let key = Arc::new(opening.key);
-        let free_key = match self.by_key.entry(Arc::clone(&key)) {
+        let (deliveries, first) = (&self.deliveries, self.first);
+        let of = |number| stored(deliveries, first, number);
+        let hash = self.hashes.hash_one(&opening.key);
+        let is_it = |&(_, number): &(u64, u64)| of(number).is_some_and(|known| known.key == opening.key);
+        let free_key = match self.by_key.entry(hash, is_it, |&(hash, _)| hash) {
             Entry::Occupied(taken) => {
-                let number = *taken.get();
-                let known =
-                    self.get(number).ok_or_else(|| LedgerError::Failed("a key leads nowhere".into()))?;
+                let (_, number) = *taken.get();
+                let known = of(number).ok_or_else(|| LedgerError::Failed("a key leads nowhere".into()))?;
                 return Ok(Opened::Known(Box::new(known.record())));
             }
             Entry::Vacant(free) => free,
         };
-        let number = self.first + self.deliveries.len() as u64;
+        let number = first + deliveries.len() as u64;
         match self.by_id.entry(opening.id) {
-            Entry::Occupied(_) => return Err(LedgerError::Conflict("the delivery id is taken".into())),
-            Entry::Vacant(free) => free.insert(number),
+            hash_map::Entry::Occupied(_) => {
+                return Err(LedgerError::Conflict("the delivery id is taken".into()));
+            }
+            hash_map::Entry::Vacant(free) => free.insert(number),
         };
-        free_key.insert(number);
+        free_key.insert((hash, number));
         self.deliveries.push_back(Some(Box::new(Stored {
             id: opening.id,
-            key,
+            key: opening.key,
             fingerprint: opening.fingerprint,
             comment: Some(opening.comment),
-            trace_id: opening.trace_id.into(),
+            trace_id: opening.trace_id,
             created_ms: opening.intent.started_ms,
             settled_ms: None,
             attempts: vec![opening.intent],
@@ -180,10 +194,10 @@ impl Store {
 
     fn find(&self, find: &Find) -> Option<DeliveryRecord> {
         let number = match find {
-            Find::Id(id) => self.by_id.get(id),
-            Find::Key(key) => self.by_key.get(key),
+            Find::Id(id) => self.by_id.get(id).copied(),
+            Find::Key(key) => self.number_of(key),
         }?;
-        self.get(*number).map(Stored::record)
+        self.get(number).map(Stored::record)
     }
 
     fn list(&self, filter: &Filter) -> Vec<DeliveryRecord> {
@@ -193,7 +207,7 @@ impl Store {
                 && filter
                     .key
                     .as_ref()
-                    .is_none_or(|(caller, key)| record.key.caller == *caller && record.key.key == *key)
+                    .is_none_or(|(caller, key)| record.key.caller == *caller && *record.key.key == **key)
         };
         let limit = filter.limit.min(MAX_LISTED) as usize;
         let newest_first = self.deliveries.iter().rev().filter_map(Option::as_deref);
@@ -236,7 +250,10 @@ impl Store {
         let slot = self.slot(number).and_then(|slot| self.deliveries.get_mut(slot));
         if let Some(record) = slot.and_then(Option::take) {
             self.by_id.remove(&record.id);
-            self.by_key.remove(&record.key);
+            let is_it = |&(_, other): &(u64, u64)| other == number;
+            if let Ok(named) = self.by_key.find_entry(self.hashes.hash_one(&record.key), is_it) {
+                named.remove();
+            }
             for claim in rules::claims(&record.attempts) {
                 let place = self.places.iter_mut().find(|place| place.is_of(claim));
                 if let Some(Place { owners, .. }) = place
@@ -251,6 +268,15 @@ impl Store {
             self.first += 1;
         }
     }
+}
+
+/// Where among the deliveries the one with this number stands.
+fn slot(first: u64, number: u64) -> Option<usize> {
+    usize::try_from(number.checked_sub(first)?).ok()
+}
+
+fn stored(deliveries: &VecDeque<Option<Box<Stored>>>, first: u64, number: u64) -> Option<&Stored> {
+    deliveries.get(slot(first, number)?)?.as_deref()
 }
 
 /// Whether the claim is this delivery's now.

@@ -106,7 +106,7 @@ pub(crate) fn settle<'a>(
 pub(crate) fn note(attempt: &mut AttemptRecord, end: End) {
     match end {
         End::Verdict(verdict) => attempt.verdict = Some(verdict),
-        End::Resolution(resolution) => attempt.resolution = Some(resolution),
+        End::Resolution(resolution) => attempt.resolution = Some(Box::new(resolution)),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is known of a provider: whether it is up, and whether it is able. The two are not the same: a hook whose pipe
 //! answers and which has captured nothing yet is up and not able.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What is known about one question.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,32 +54,47 @@ impl Condition {
     }
 }
 
-/// A condition that a provider keeps and whoever asks reads.
+/// A condition that a provider keeps and whoever asks reads. As long as it is good, neither those who ask nor those who
+/// find it good wait for each other.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(Mutex<Condition>);
+pub(crate) struct Kept {
+    condition: Mutex<Condition>,
+    /// Whether the condition is [`Condition::GOOD`]; changed with the lock held.
+    is_good: AtomicBool,
+}
 
 impl Kept {
     pub(crate) fn new(condition: Condition) -> Self {
-        Self(Mutex::new(condition))
+        let kept = Self::default();
+        kept.set(condition);
+        kept
     }
 
-    fn lock(&self) -> MutexGuard<'_, Condition> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change(&self, change: impl FnOnce(&mut Condition)) {
+        let mut condition = self.condition.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut condition);
+        self.is_good.store(*condition == Condition::GOOD, Ordering::Release);
     }
 
     pub(crate) fn get(&self) -> Condition {
-        self.lock().clone()
+        if self.is_good.load(Ordering::Acquire) {
+            return Condition::GOOD;
+        }
+        self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn set(&self, condition: Condition) {
-        *self.lock() = condition;
+        self.change(|kept| *kept = condition);
     }
 
     pub(crate) fn set_capability(&self, capability: Known) {
-        self.lock().capability = capability;
+        self.change(|kept| kept.capability = capability);
     }
 
     pub(crate) fn set_health(&self, health: Known) {
-        self.lock().health = health;
+        if health == Known::Yes && self.is_good.load(Ordering::Acquire) {
+            return;
+        }
+        self.change(|kept| kept.health = health);
     }
 }

@@ -10,6 +10,7 @@ pub mod hook_pipe;
 pub mod manifest;
 pub mod mock;
 pub mod native;
+mod step_aside;
 pub mod ui_worker;
 
 use commentd_contract::ProviderName;
@@ -24,6 +25,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use step_aside::step_aside;
+
 /// What a provider's operations return.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -35,7 +38,7 @@ pub struct Job {
     /// The comment.
     pub comment: Arc<Comment>,
     /// The trace that the attempt belongs to.
-    pub trace_id: String,
+    pub trace_id: Arc<str>,
     /// Which attempt of the delivery, from 1.
     pub attempt: u32,
     /// When its caller gets an answer: after this, a gate that wasn't passed is cancelled.

@@ -6,7 +6,6 @@ use crate::dispatch::Dispatcher;
 use crate::http::Front;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -40,10 +39,9 @@ pub(crate) async fn serve(
     listener: TcpListener,
     front: Front,
     dispatcher: Dispatcher,
-    workers: Workers,
+    mut workers: Workers,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let connections = GracefulShutdown::new();
     let lanes = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut shutdown = pin!(shutdown);
     loop {
@@ -54,7 +52,7 @@ pub(crate) async fn serve(
         };
         match accepted {
             Some((stream, lane)) => {
-                if let Err(error) = spawn(stream, front.clone(), &connections, &workers, lane) {
+                if let Err(error) = spawn(stream, front.clone(), &workers, lane) {
                     tracing::warn!(%error, "a connection could not be served");
                 }
             }
@@ -63,7 +61,7 @@ pub(crate) async fn serve(
     }
     drop(listener);
     let drain = async {
-        connections.shutdown().await;
+        workers.hang_up().await;
         dispatcher.drain().await;
     };
     let drained = tokio::time::timeout(DRAIN_LIMIT, drain).await.is_ok();
@@ -86,29 +84,23 @@ async fn accept(listener: &TcpListener, lanes: &Arc<Semaphore>) -> Option<(TcpSt
     }
 }
 
-fn spawn(
-    stream: TcpStream,
-    front: Front,
-    connections: &GracefulShutdown,
-    workers: &Workers,
-    lane: Lane,
-) -> io::Result<()> {
+fn spawn(stream: TcpStream, front: Front, workers: &Workers, lane: Lane) -> io::Result<()> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let Some(runtime) = workers.next() else { return Err(io::Error::other("there is no thread for it")) };
+    let Some(worker) = workers.next() else { return Err(io::Error::other("there is no thread for it")) };
     let stream = stream.into_std()?;
     let stream = {
         // Whoever makes it here is told of its bytes.
-        let _here = runtime.enter();
+        let _here = worker.runtime.enter();
         TcpStream::from_std(stream)?
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), front);
-    let connection = connections.watch(connection);
-    runtime.spawn(async move {
+    let connection = worker.connections.watch(connection);
+    worker.runtime.spawn(async move {
         // A client that hangs up is no fault of ours; its deliveries know what to do.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection ended early");

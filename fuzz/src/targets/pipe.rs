@@ -135,7 +135,7 @@ async fn attempt_over(path: &Path, sent: &[u8], asks: bool, gate: &Gate) -> io::
     let job = Job {
         id: DeliveryId::from_bytes([7; 16]),
         comment: Arc::new(comment),
-        trace_id: String::new(),
+        trace_id: "".into(),
         attempt: 1,
         deadline: Moment::START,
     };

@@ -39,10 +39,10 @@ pub fn opening(n: u64) -> Opening {
     let comment = Comment { content: format!("comment {n}"), addressing };
     Opening {
         id: id(n),
-        key: KeyRef { caller: "bot".into(), key: format!("key-{n}"), item: 0 },
+        key: KeyRef { caller: "bot".into(), key: format!("key-{n}").into(), item: 0 },
         fingerprint: comment.fingerprint(1),
         comment: Arc::new(comment),
-        trace_id: format!("trace-{n}"),
+        trace_id: format!("trace-{n}").into(),
         intent: attempt(1),
     }
 }

@@ -100,7 +100,7 @@ pub(super) async fn lookup_and_person_make_certain(ledger: &dyn Ledger) {
         assert_eq!(record.settled_ms, Some(LATER_MS), "the last settling counts");
         assert_eq!(record.attempts[0].verdict, Some(verdict(VerdictKind::Unknown)), "its own end stays");
         let expected = Resolution { by, at_ms: LATER_MS, verdict: verdict(kind) };
-        assert_eq!(record.attempts[0].resolution, Some(expected));
+        assert_eq!(record.attempts[0].resolution, Some(Box::new(expected)));
     }
 }
 

@@ -9,7 +9,7 @@ use super::tls::Tls;
 use super::{Failure, Side};
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -18,7 +18,7 @@ use std::future::Future;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::runtime::{self, Handle};
 
@@ -113,23 +113,17 @@ impl Connection {
     }
 
     /// Reads the body, at most `limit` bytes of it.
-    pub(super) async fn read(&mut self, body: Incoming, limit: usize) -> Result<Vec<u8>, Failure> {
-        let failed = |message: String| Failure { side: Side::AfterGate, message };
-        let reading = async {
-            let mut body = body;
-            let mut bytes = Vec::new();
-            while let Some(frame) = body.frame().await {
-                let frame =
-                    frame.map_err(|error| failed(format!("the reply broke off: {}", chain(&error))))?;
-                let Ok(data) = frame.into_data() else { continue };
-                if bytes.len() + data.len() > limit {
-                    return Err(failed(format!("the reply is longer than {limit} bytes")));
-                }
-                bytes.extend_from_slice(&data);
-            }
-            Ok(bytes)
-        };
-        Self::drive(&mut self.driver, &mut self.over, reading).await
+    pub(super) async fn read(&mut self, body: Incoming, limit: usize) -> Result<Bytes, Failure> {
+        let reading = Limited::new(body, limit).collect();
+        let read = Self::drive(&mut self.driver, &mut self.over, reading).await;
+        read.map(Collected::to_bytes).map_err(|error| Failure {
+            side: Side::AfterGate,
+            message: if error.is::<LengthLimitError>() {
+                format!("the reply is longer than {limit} bytes")
+            } else {
+                format!("the reply broke off: {}", chain(&*error))
+            },
+        })
     }
 }
 
@@ -173,16 +167,13 @@ impl Idle {
     }
 
     /// Takes the youngest one that still looks alive.
-    pub(super) async fn take(&self, now: Moment) -> Option<Connection> {
+    pub(super) fn take(&self, now: Moment) -> Option<Connection> {
         loop {
             let mut connection = self.pop(now)?;
-            // Bounded: a connection that can't say at once whether it is ready isn't idle.
-            let ready = std::future::poll_fn(|cx| {
-                let usable = pin!(connection.is_usable());
-                Poll::Ready(matches!(usable.poll(cx), Poll::Ready(true)))
-            })
-            .await;
-            if ready {
+            // A connection that can't say at once whether it is ready isn't idle. Nobody is to be woken by it before it
+            // has something to do: whoever hands it a request polls it then.
+            let mut cx = Context::from_waker(Waker::noop());
+            if pin!(connection.is_usable()).poll(&mut cx) == Poll::Ready(true) {
                 return Some(connection);
             }
         }

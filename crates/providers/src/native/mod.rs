@@ -15,7 +15,7 @@ mod wire;
 use crate::condition::{Condition, Kept, Known};
 use crate::manifest::settings::REDACTED;
 use crate::manifest::{Ability, Channel, HttpRequest, Item, Reply, Scan, Scope, Sighting, Token};
-use crate::{Job, Pending, Provider, Rendered};
+use crate::{Job, Pending, Provider, Rendered, step_aside};
 use cassette::{Part, Purpose, like, without_run_words};
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::lookup::Finding;
@@ -26,6 +26,7 @@ use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use credentials::{Credentials, NoToken};
 use dial::Dial;
 use http::header::{HeaderName, HeaderValue};
+use std::fmt::Write;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,11 +170,11 @@ impl NativeHttp {
         let signed = credentials.apply(&mut request, token.as_ref(), id, self.wire.clock.unix_ms());
         signed.map_err(|error| error.0)?;
         // A read waits for its turn as long as it would for its reply, and is asked for again later.
-        let latest = self.now() + self.wire.timeout;
-        let turn = self.turns.reserve(None, self.now(), latest).map_err(|late| {
+        let now = self.now();
+        let turn = self.turns.reserve(None, now, now + self.wire.timeout).map_err(|late| {
             format!("channel {} takes {}, and its turns are used up", self.channel.name(), late.pace)
         })?;
-        turn.wait(&*self.wire.clock).await;
+        turn.wait(now).await;
         turn.count();
         let reply = self
             .wire
@@ -267,11 +268,12 @@ impl NativeHttp {
             Ok(token) => token,
             Err(none) => return (self.without_token(&none), None),
         };
-        let turn = match self.turns.reserve(Some(&job.comment.addressing.sns_id), self.now(), job.deadline) {
+        let now = self.now();
+        let turn = match self.turns.reserve(Some(&job.comment.addressing.sns_id), now, job.deadline) {
             Ok(turn) => turn,
             Err(late) => return (self.too_late(&late), None),
         };
-        turn.wait(&*self.wire.clock).await;
+        turn.wait(now).await;
         turn.count();
         if self.wire.clock.unix_ms() != scope.unix_ms() {
             // It has waited, and the times in it must be those of its sending.
@@ -281,9 +283,12 @@ impl NativeHttp {
                 Err(denied) => return (*denied, None),
             };
         }
-        if let Err(denied) = self.sign(job, &mut request, token.as_ref()) {
+        if let Err(denied) = self.sign(job, &mut request, token.as_ref(), scope.unix_ms()) {
             return (*denied, None);
         }
+        // Each write may wake a process that takes the core from this one. So first whatever is ready here is brought
+        // as far as this, and then all of it leaves in a row, for which a channel on this machine wakes once.
+        step_aside().await;
         // A retry never reuses a connection: whatever broke the first may have broken all of its age.
         let identity = identity(job);
         // Pinned, so that it is waited for where it is: it is large.
@@ -328,8 +333,14 @@ impl NativeHttp {
     }
 
     /// Adds the credentials to the request.
-    fn sign(&self, job: &Job, request: &mut HttpRequest, token: Option<&Token>) -> Result<(), Box<Verdict>> {
-        self.senders.apply(request, token, job.id, self.wire.clock.unix_ms()).map_err(|error| {
+    fn sign(
+        &self,
+        job: &Job,
+        request: &mut HttpRequest,
+        token: Option<&Token>,
+        unix_ms: u64,
+    ) -> Result<(), Box<Verdict>> {
+        self.senders.apply(request, token, job.id, unix_ms).map_err(|error| {
             let message = format!("channel {}: {}", self.channel.name(), self.redact(&error.0));
             Box::new(Verdict::new(VerdictKind::Denied, message).with_code(Code::UpstreamUnauthorized))
         })
@@ -458,11 +469,17 @@ fn identity(job: &Job) -> Vec<(HeaderName, HeaderValue)> {
             headers.push((HeaderName::from_static(name), value));
         }
     };
-    add("idempotency-key", ["\"", &job.id.text(), "\""].concat());
+    // Of just their length: what has room to spare is put into a block of its own once more.
+    let mut key = String::with_capacity(34);
+    key.extend(["\"", &job.id.text(), "\""]);
+    add("idempotency-key", key);
     let is_trace = job.trace_id.len() == 32 && job.trace_id.bytes().all(|b| b.is_ascii_hexdigit());
     if is_trace {
         let parent = job.id.seed() ^ u64::from(job.attempt);
-        add("traceparent", format!("00-{}-{parent:016x}-01", job.trace_id));
+        let mut traceparent = String::with_capacity(55);
+        // Writing into a string never fails.
+        let _ = write!(traceparent, "00-{}-{parent:016x}-01", job.trace_id);
+        add("traceparent", traceparent);
     }
     headers
 }

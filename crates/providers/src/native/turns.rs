@@ -4,7 +4,7 @@
 //! almost twice as many through right after a pause.
 
 use crate::manifest::Pace;
-use commentd_delivery::{Clock, Moment};
+use commentd_delivery::Moment;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -117,8 +117,8 @@ impl Rule {
 
 impl Turn<'_> {
     /// Waits until it begins.
-    pub(super) async fn wait(&self, clock: &dyn Clock) {
-        let wait = self.start - clock.now();
+    pub(super) async fn wait(&self, now: Moment) {
+        let wait = self.start - now;
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }

@@ -119,10 +119,7 @@ impl Wire {
         if let Tape::Replay(player) = &self.tape {
             return player.play(&part, &self.redact, gate);
         }
-        // Each write may wake a process that takes the core from this one. So first whatever is ready here is brought
-        // as far as this, and then all of it leaves in a row, for which a channel on this machine wakes once.
-        tokio::task::yield_now().await;
-        let pooled = if fresh { None } else { self.idle.take(self.clock.now()).await };
+        let pooled = if fresh { None } else { self.idle.take(self.clock.now()) };
         let connection = match pooled {
             Some(connection) => connection,
             None => {
@@ -166,7 +163,7 @@ impl Wire {
         let (head, body) = connection.send(request).await?.into_parts();
         let bytes = connection.read(body, MAX_REPLY_BYTES).await?;
         self.idle.put(connection, self.clock.now());
-        Ok(Reply { status: head.status.as_u16(), headers: head.headers.into(), body: bytes.into() })
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers.into(), body: bytes })
     }
 
     fn outgoing(

@@ -1,48 +1,68 @@
 //! How much may be in flight. What doesn't fit is turned away before any work is done for it.
 
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Content in flight, in bytes (64 MiB).
 const MOST_BYTES: usize = 64 << 20;
 
-/// The room for deliveries.
+/// The room for deliveries. Nobody waits for it, so it is only counted.
 #[derive(Debug)]
 pub(super) struct Admission {
-    deliveries: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    most_deliveries: usize,
+    taken: Arc<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    deliveries: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 /// Room for some deliveries, given back when it is dropped.
 #[derive(Debug)]
 pub struct Room {
-    deliveries: OwnedSemaphorePermit,
-    bytes: OwnedSemaphorePermit,
+    taken: Arc<Taken>,
+    deliveries: usize,
+    bytes: usize,
 }
 
 impl Admission {
     pub(super) fn new(most_deliveries: usize) -> Self {
-        Self {
-            deliveries: Arc::new(Semaphore::new(most_deliveries)),
-            bytes: Arc::new(Semaphore::new(MOST_BYTES)),
-        }
+        Self { most_deliveries, taken: Arc::default() }
     }
 
     /// Room for this many deliveries of this many bytes altogether; `None` if there isn't.
     pub(super) fn admit(&self, deliveries: usize, bytes: usize) -> Option<Room> {
-        let deliveries = u32::try_from(deliveries).ok()?;
-        let bytes = u32::try_from(bytes).ok()?;
-        Some(Room {
-            deliveries: Arc::clone(&self.deliveries).try_acquire_many_owned(deliveries).ok()?,
-            bytes: Arc::clone(&self.bytes).try_acquire_many_owned(bytes).ok()?,
-        })
+        let take = |taken: &AtomicUsize, more: usize, most: usize| {
+            let room = |taken: usize| taken.checked_add(more).filter(|sum| *sum <= most);
+            taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_ok()
+        };
+        if !take(&self.taken.deliveries, deliveries, self.most_deliveries) {
+            return None;
+        }
+        let mut room = Room { taken: Arc::clone(&self.taken), deliveries, bytes: 0 };
+        if !take(&self.taken.bytes, bytes, MOST_BYTES) {
+            return None;
+        }
+        room.bytes = bytes;
+        Some(room)
     }
 }
 
 impl Room {
     /// Takes the room of one delivery of this many bytes out of it.
     pub fn split(&mut self, bytes: usize) -> Option<Room> {
-        Some(Room { deliveries: self.deliveries.split(1)?, bytes: self.bytes.split(bytes)? })
+        let (deliveries, left) = (self.deliveries.checked_sub(1)?, self.bytes.checked_sub(bytes)?);
+        (self.deliveries, self.bytes) = (deliveries, left);
+        Some(Room { taken: Arc::clone(&self.taken), deliveries: 1, bytes })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.taken.bytes.fetch_sub(self.bytes, Ordering::Release);
+        self.taken.deliveries.fetch_sub(self.deliveries, Ordering::Release);
     }
 }
 

@@ -11,28 +11,25 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Flies a delivery in its caller's own task, until the caller has its answer: no thread has to wake another for
 /// it. What is still to be done then, or when the caller hangs up, is done by a task of its own.
-pub(super) struct Aloft {
+pub(super) struct Aloft<'a> {
     flight: Arc<Flight>,
     /// `None` once it has landed, or somebody else sees to it.
     flying: Option<BoxFuture<'static, ()>>,
-    tasks: TaskTracker,
-    /// The drain waits for it as it waits for a task.
-    _counted: TaskTrackerToken,
+    tasks: &'a TaskTracker,
 }
 
-impl Aloft {
+impl<'a> Aloft<'a> {
     /// A panic of the flight ends the flight, and not its caller.
     pub(super) fn new(
         flight: Arc<Flight>,
         flying: impl Future<Output = ()> + Send + 'static,
-        tasks: &TaskTracker,
+        tasks: &'a TaskTracker,
     ) -> Self {
         let flying = AssertUnwindSafe(flying).catch_unwind().map(drop).boxed();
-        Self { flight, flying: Some(flying), _counted: tasks.token(), tasks: tasks.clone() }
+        Self { flight, flying: Some(flying), tasks }
     }
 
     fn hand_over(&mut self) {
@@ -44,7 +41,7 @@ impl Aloft {
     }
 }
 
-impl Future for Aloft {
+impl Future for Aloft<'_> {
     type Output = Delivered;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Delivered> {
@@ -55,7 +52,7 @@ impl Future for Aloft {
         if has_landed {
             self.flying = None;
         }
-        let answer = self.flight.progress.borrow().answer.clone();
+        let answer = self.flight.progress.answer();
         match answer {
             Some(answer) => {
                 self.hand_over();
@@ -67,7 +64,7 @@ impl Future for Aloft {
     }
 }
 
-impl Drop for Aloft {
+impl Drop for Aloft<'_> {
     fn drop(&mut self) {
         if self.flying.is_some() {
             self.flight.commands.send(Command::CallerGone);

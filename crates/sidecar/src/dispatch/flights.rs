@@ -4,12 +4,12 @@ use super::Delivered;
 use super::progress::ProgressBoard;
 use commentd_delivery::Fingerprint;
 use commentd_delivery::record::KeyRef;
-use futures_util::task::AtomicWaker;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use tokio::sync::Notify;
 
 /// What other tasks may tell a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,27 +33,43 @@ pub(super) struct Flight {
 /// What a flight was told and hasn't taken in yet, in order. There are a handful at most: a channel would cost each
 /// flight a kilobyte.
 #[derive(Debug, Default)]
-pub(super) struct Commands {
-    waiting: Mutex<VecDeque<Command>>,
-    flight: AtomicWaker,
+pub(super) struct Commands(Mutex<Inbox>);
+
+#[derive(Debug, Default)]
+struct Inbox {
+    waiting: VecDeque<Command>,
+    /// The flight, once it has looked and found nothing.
+    flight: Option<Waker>,
 }
 
 impl Commands {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells it something; one that is over never asks.
     pub(super) fn send(&self, command: Command) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
-        self.flight.wake();
+        let flight = {
+            let mut inbox = self.inbox();
+            inbox.waiting.push_back(command);
+            inbox.flight.take()
+        };
+        if let Some(flight) = flight {
+            flight.wake();
+        }
     }
 
     /// The next command, for the flight alone. Cancel safe.
     pub(super) async fn recv(&self) -> Command {
         poll_fn(|cx| {
-            // Registered before the look: it hears of every command from here on.
-            self.flight.register(cx.waker());
-            match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
-                Some(command) => Poll::Ready(command),
-                None => Poll::Pending,
+            let mut inbox = self.inbox();
+            if let Some(command) = inbox.waiting.pop_front() {
+                return Poll::Ready(command);
             }
+            if inbox.flight.as_ref().is_none_or(|flight| !flight.will_wake(cx.waker())) {
+                inbox.flight = Some(cx.waker().clone());
+            }
+            Poll::Pending
         })
         .await
     }
@@ -73,6 +89,8 @@ pub(super) enum Seat {
 #[derive(Debug, Default)]
 pub(super) struct Flights {
     table: Mutex<HashMap<KeyRef, Arc<Flight>>>,
+    /// Told whenever the last one has landed.
+    none_left: Notify,
 }
 
 impl Flights {
@@ -103,8 +121,26 @@ impl Flights {
         self.table.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Waits until there are none. Cancel safe.
+    pub(super) async fn all_landed(&self) {
+        loop {
+            // Made before the look: it hears of every landing from here on.
+            let none_left = self.none_left.notified();
+            if self.len() == 0 {
+                return;
+            }
+            none_left.await;
+        }
+    }
+
     fn remove(&self, key: &KeyRef) {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let was_last = {
+            let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            table.remove(key).is_some() && table.is_empty()
+        };
+        if was_last {
+            self.none_left.notify_waiters();
+        }
     }
 }
 
@@ -123,5 +159,34 @@ impl Drop for Landing<'_> {
             progress.over = true;
             progress.answer.get_or_insert(Delivered::Broken);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use commentd_delivery::Comment;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn whoever_waits_for_all_to_land_waits_for_the_last_one() {
+        let flights = Flights::default();
+        flights.all_landed().now_or_never().expect("there is none");
+        let mut landings: Vec<Landing<'_>> = ["a", "b"]
+            .into_iter()
+            .map(|key| {
+                let key = KeyRef { caller: String::new(), key: key.into(), item: 0 };
+                match flights.join(&key, Comment::default().fingerprint(1)) {
+                    Seat::Pilot(flight) => Landing { flights: &flights, key, flight },
+                    Seat::Passenger(_) | Seat::Reused => panic!("nobody else flies"),
+                }
+            })
+            .collect();
+        let mut all_landed = Box::pin(flights.all_landed());
+        assert!((&mut all_landed).now_or_never().is_none());
+        landings.pop();
+        assert!((&mut all_landed).now_or_never().is_none());
+        landings.pop();
+        assert!(all_landed.now_or_never().is_some());
     }
 }

@@ -62,7 +62,7 @@ impl Links {
 
     /// Decides with all links in view, one decision at a time.
     pub(super) fn decide<T>(&self, decide: impl FnOnce(&mut dyn Shared) -> T) -> T {
-        decide(&mut View { gauges: &mut self.gauges(), providers: &self.providers })
+        decide(&mut View { links: self, gauges: None })
     }
 
     /// All that can be seen of the links from outside.
@@ -113,23 +113,31 @@ fn view(link: usize, provider: &dyn Provider, lanes: &Lanes, standing: Standing)
     }
 }
 
-/// The links, as a machine sees them.
+/// The links, as a machine sees them. Most decisions need none of their gauges.
 struct View<'a> {
-    gauges: &'a mut Vec<Gauge>,
-    providers: &'a [Arc<dyn Provider>],
+    links: &'a Links,
+    /// Held from the first use to the decision's end.
+    gauges: Option<MutexGuard<'a, Vec<Gauge>>>,
+}
+
+impl View<'_> {
+    fn gauge(&mut self, link: usize) -> Option<&mut Gauge> {
+        self.gauges.get_or_insert_with(|| self.links.gauges()).get_mut(link)
+    }
 }
 
 impl Shared for View<'_> {
     fn obstacle(&mut self, link: usize, now: Moment) -> Option<Verdict> {
-        let name = self.providers.get(link)?.name();
+        let provider = self.links.get(link)?;
+        let name = provider.name();
         let skipped = |why: String| {
             Verdict::new(VerdictKind::Denied, format!("{name} was skipped: {why}"))
                 .with_code(Code::ProviderUnavailable)
         };
-        if let Some(reason) = self.providers.get(link)?.condition().capability.why_not() {
+        if let Some(reason) = provider.condition().capability.why_not() {
             return Some(skipped(format!("it isn't able to comment: {reason}")));
         }
-        let breaker = &self.gauges.get(link)?.breaker;
+        let breaker = &self.gauge(link)?.breaker;
         if breaker.is_passable(now) {
             return None;
         }
@@ -145,7 +153,7 @@ impl Shared for View<'_> {
     }
 
     fn attempt_starts(&mut self, link: usize, now: Moment) -> Pass {
-        let Some(gauge) = self.gauges.get_mut(link) else { return Pass::default() };
+        let Some(gauge) = self.gauge(link) else { return Pass::default() };
         gauge.budget.deposit(now);
         gauge.breaker.start(now)
     }
@@ -158,11 +166,11 @@ impl Shared for View<'_> {
         took: Duration,
         now: Moment,
     ) {
-        let Some(gauge) = self.gauges.get_mut(link) else { return };
+        let Some(gauge) = self.gauge(link) else { return };
         let was_open = gauge.breaker.standing(now) != Standing::Closed;
         gauge.breaker.end(pass, verdict, took, now);
         let is_open = gauge.breaker.standing(now) != Standing::Closed;
-        let name = self.providers.get(link).map_or("", |provider| provider.name().as_str());
+        let name = self.links.get(link).map_or("", |provider| provider.name().as_str());
         match (was_open, is_open) {
             (false, true) => {
                 let why = verdict.map_or("", |verdict| verdict.message.as_str());
@@ -174,7 +182,7 @@ impl Shared for View<'_> {
     }
 
     fn withdraw_retry(&mut self, link: usize, now: Moment) -> bool {
-        self.gauges.get_mut(link).is_some_and(|gauge| gauge.budget.withdraw(now))
+        self.gauge(link).is_some_and(|gauge| gauge.budget.withdraw(now))
     }
 }
 

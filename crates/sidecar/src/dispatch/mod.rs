@@ -53,7 +53,7 @@ pub struct Order {
     /// How many comments the request has; 1 for a single one.
     pub batch_len: usize,
     /// The request's trace.
-    pub trace_id: String,
+    pub trace_id: Arc<str>,
     /// When the caller gets an answer.
     pub deadline: Moment,
     /// The room it takes; given back when nothing of it is in flight any more.
@@ -242,6 +242,7 @@ impl Dispatcher {
     /// Call it when no more orders come.
     pub async fn drain(&self) {
         self.inner.drain.cancel();
+        self.inner.flights.all_landed().await;
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }

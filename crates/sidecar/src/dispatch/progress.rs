@@ -1,6 +1,7 @@
 //! How far a flight has come, for all who wait for it.
 
 use super::Delivered;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -22,6 +23,8 @@ pub(super) struct Progress {
 #[derive(Debug, Default)]
 pub(super) struct ProgressBoard {
     progress: Mutex<Progress>,
+    /// Whether there is an answer, for its caller, who looks whenever the flight has gone on. It never goes away.
+    is_answered: AtomicBool,
     changed: Notify,
 }
 
@@ -31,17 +34,19 @@ impl ProgressBoard {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes it and wakes those who wait.
-    pub(super) fn send_modify(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.borrow());
-        self.changed.notify_waiters();
+    /// The answer by now.
+    pub(super) fn answer(&self) -> Option<Delivered> {
+        if self.is_answered.load(Ordering::Acquire) { self.borrow().answer.clone() } else { None }
     }
 
-    /// The same, but wakes them only if `change` says that it matters to them.
-    pub(super) fn send_if_modified(&self, change: impl FnOnce(&mut Progress) -> bool) {
-        if change(&mut self.borrow()) {
-            self.changed.notify_waiters();
+    /// Changes it and wakes those who wait.
+    pub(super) fn send_modify(&self, change: impl FnOnce(&mut Progress)) {
+        {
+            let mut progress = self.borrow();
+            change(&mut progress);
+            self.is_answered.store(progress.answer.is_some(), Ordering::Release);
         }
+        self.changed.notify_waiters();
     }
 
     /// Waits until it says what is wanted. Cancel safe.

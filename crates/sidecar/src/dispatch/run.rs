@@ -33,7 +33,7 @@ struct Run {
     inner: Arc<Inner>,
     flight: Arc<Flight>,
     key: KeyRef,
-    trace_id: String,
+    trace_id: Arc<str>,
     comment: Arc<Comment>,
     deadline: Moment,
     id: DeliveryId,
@@ -55,9 +55,12 @@ struct Run {
     untried: Option<Answer>,
     /// Whether a look has come back that riders wait for.
     looked: bool,
+    /// Whether riders know it as one that only looks.
+    is_shown_only_looking: bool,
     /// The settling that is being recorded, and how often that has failed.
     settling: Option<(Settling, u32)>,
-    gate: Arc<Gate>,
+    /// The last attempt's; none before the first.
+    gate: Option<Arc<Gate>>,
     under_way: UnderWay,
     events: VecDeque<Event>,
     answered: bool,
@@ -91,8 +94,8 @@ pub(super) async fn fly(inner: Arc<Inner>, flight: Arc<Flight>, order: Order) {
     };
     // A span for each delivery costs as much as its machine, so what is logged above debug names its ids itself.
     let span = tracing::debug_span!("delivery", trace_id = %order.trace_id, id = %id);
-    let mut run = Run::new(inner, flight, id, order.key, order.trace_id, Arc::new(order.comment));
-    run.deadline = order.deadline;
+    let mut run =
+        Run::new(inner, flight, id, order.key, order.trace_id, Arc::new(order.comment), order.deadline);
     run.room = Some(order.room);
     run.key_is_clear = order.key_is_made;
     let ending = async {
@@ -124,7 +127,9 @@ pub(super) async fn look_up(
     let _landing =
         Landing { flights: &flights.flights, key: record.key.clone(), flight: Arc::clone(&flight) };
     let span = tracing::debug_span!("lookup", trace_id = %record.trace_id, id = %record.id);
-    let mut run = Run::new(inner, flight, record.id, record.key.clone(), record.trace_id.clone(), comment);
+    let now = inner.clock.now();
+    let mut run =
+        Run::new(inner, flight, record.id, record.key.clone(), record.trace_id.clone(), comment, now);
     run.seat = Some(seat);
     run.adopt(&record, false);
     run.publish(Delivered::Told(Arc::new(Told::from_record(&record))));
@@ -137,10 +142,10 @@ impl Run {
         flight: Arc<Flight>,
         id: DeliveryId,
         key: KeyRef,
-        trace_id: String,
+        trace_id: Arc<str>,
         comment: Arc<Comment>,
+        deadline: Moment,
     ) -> Self {
-        let deadline = inner.clock.now();
         let plan = Plan {
             chain: Vec::new(),
             deadline,
@@ -167,8 +172,9 @@ impl Run {
             lane: None,
             untried: None,
             looked: false,
+            is_shown_only_looking: false,
             settling: None,
-            gate: Arc::new(Gate::new()),
+            gate: None,
             under_way: UnderWay::default(),
             events: VecDeque::from([Event::Start]),
             answered: false,
@@ -220,7 +226,8 @@ impl Run {
     }
 
     async fn go(&mut self) -> Ending {
-        let (drain, flight) = (self.inner.drain.clone(), Arc::clone(&self.flight));
+        let (inner, flight) = (Arc::clone(&self.inner), Arc::clone(&self.flight));
+        let drain = &inner.drain;
         loop {
             while let Some(event) = self.events.pop_front() {
                 let now = self.inner.clock.now();
@@ -297,11 +304,14 @@ impl Run {
     /// Tells riders how far the flight has come.
     fn show_progress(&mut self, only_looking: bool) {
         let look_is_through = self.looked && self.under_way.look.is_none() && self.under_way.ledger.is_none();
+        if !look_is_through && only_looking == self.is_shown_only_looking {
+            return;
+        }
         self.looked &= !look_is_through;
-        self.flight.progress.send_if_modified(|progress| {
+        self.is_shown_only_looking = only_looking;
+        self.flight.progress.send_modify(|progress| {
             progress.looks += u64::from(look_is_through);
-            let was = std::mem::replace(&mut progress.only_looking, only_looking);
-            look_is_through || was != only_looking
+            progress.only_looking = only_looking;
         });
     }
 
@@ -461,7 +471,7 @@ impl Run {
             Action::RecordIntent { attempt, link } => self.record_intent(attempt, link),
             Action::Send { attempt, link } => self.send(attempt, link),
             Action::Cancel => {
-                let cancelled = self.gate.cancel();
+                let cancelled = self.gate.as_ref().is_none_or(|gate| gate.cancel());
                 if cancelled {
                     self.under_way.attempt = None;
                 }
@@ -528,7 +538,7 @@ impl Run {
         let lane = self.lane.take();
         let job = self.job(attempt);
         let gate = Arc::new(Gate::new());
-        self.gate = Arc::clone(&gate);
+        self.gate = Some(Arc::clone(&gate));
         self.under_way.attempt = Some(Box::pin(async move {
             // Where there are lanes, the delivery has queued for this one already; it is free when this ends.
             let _lane = match lane {

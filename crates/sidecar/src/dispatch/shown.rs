@@ -16,9 +16,9 @@ pub fn shown(record: &DeliveryRecord) -> DeliveryView {
         outcome: record.outcome(),
         open: record.is_open(),
         caller: record.key.caller.clone(),
-        idempotency_key: record.key.key.clone(),
+        idempotency_key: record.key.key.to_string(),
         item: record.key.item,
-        trace_id: record.trace_id.clone(),
+        trace_id: record.trace_id.to_string(),
         created_ms: record.created_ms,
         settled_ms: record.settled_ms,
         comment_id: stored.map(|verdict| verdict.comment_id.clone()).unwrap_or_default(),
@@ -43,7 +43,7 @@ fn attempt(record: &AttemptRecord) -> AttemptDetail {
         marker: record.marker.clone(),
         started_ms: record.started_ms,
         verdict: record.verdict.as_ref().map(verdict),
-        resolution: record.resolution.as_ref().map(resolution),
+        resolution: record.resolution.as_deref().map(resolution),
     }
 }
 

@@ -5,6 +5,7 @@ use commentd_delivery::record::{AttemptRecord, DeliveryRecord, speaking_verdict}
 use commentd_delivery::step::Answer;
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{DeliveryId, Verdict};
+use std::sync::Arc;
 
 /// The answer to one request about one delivery.
 #[derive(Clone, Debug)]
@@ -12,7 +13,7 @@ pub struct Told {
     /// The delivery; `None` if none was made.
     pub id: Option<DeliveryId>,
     /// The trace of the request that made it.
-    pub trace_id: String,
+    pub trace_id: Arc<str>,
     /// What is known.
     pub answer: Answer,
     /// Its attempts, in order; an open one has no verdict.
@@ -55,7 +56,7 @@ impl Told {
     /// What these attempts of a delivery that is still in flight have come to so far.
     pub(super) fn so_far(
         id: DeliveryId,
-        trace_id: String,
+        trace_id: Arc<str>,
         outcome: Outcome,
         attempts: Vec<(ProviderName, Option<Verdict>)>,
     ) -> Self {

@@ -1,6 +1,7 @@
 //! `POST /api/comment` and `POST /api/comment/batch`.
 
 use super::access::CallerName;
+use super::front::Answer;
 use super::{App, Refusal, Surface, json};
 use crate::dispatch::{Delivered, Order, Room, Told};
 use axum::http::header::{CONTENT_TYPE, ORIGIN};
@@ -15,11 +16,12 @@ use commentd_contract::{
 use commentd_delivery::record::KeyRef;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, Comment, Moment};
-use commentd_providers::Job;
+use commentd_providers::{Job, step_aside};
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use std::error::Error;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,72 +29,71 @@ use std::time::Duration;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What all comments of one request share.
-struct Receipt {
-    app: App,
+struct Receipt<'a> {
+    app: &'a App,
     at: Moment,
     deadline: Moment,
     caller: String,
     task_id: String,
-    key: String,
+    key: Arc<str>,
     key_is_made: bool,
-    trace_id: String,
-    addressing: Addressing,
+    trace_id: Arc<str>,
     batch_len: usize,
 }
 
-pub(super) async fn single(app: App, caller: CallerName, request: Request<Incoming>) -> Response {
+pub(super) async fn single(app: App, caller: CallerName, request: Request<Incoming>) -> Answer {
     let at = app.dispatcher.clock().now();
     let request = match read(request).await.and_then(|read| parsed(read, CommentRequest::parse)) {
         Ok(request) => request,
-        Err(refusal) => return refusal.respond(String::new(), since(&app, at)),
+        Err(refusal) => return Ok(refusal.respond(String::new(), since(&app, at))),
     };
     let task_id = request.intake.task_id.clone();
-    let receipt = match receive(app.clone(), at, caller, request.intake, 1) {
-        Ok(receipt) => receipt,
-        Err(refusal) => return refusal.respond(task_id, since(&app, at)),
+    let (receipt, addressing) = match receive(&app, at, caller, request.intake, 1) {
+        Ok(received) => received,
+        Err(refusal) => return Ok(refusal.respond(task_id, since(&app, at))),
     };
     let Some(room) = app.dispatcher.admit(1, request.content.len()) else {
-        return overloaded().respond(task_id, since(&app, at));
+        return Ok(overloaded().respond(task_id, since(&app, at)));
     };
-    match receipt.item(0, request.content, Some(room)).await {
-        Ok(item) => {
-            let reply = Reply {
-                v: 1,
-                ok: item.success,
-                error_code: item.error_code,
-                error_message: item.error_message,
-                latency_ms: item.latency_ms,
-                task_id,
-                data: item.single,
-            };
-            json(StatusCode::OK, &reply)
-        }
-        Err(refusal) => refusal.respond(task_id, since(&app, at)),
-    }
+    let item = match receipt.item(0, Comment { content: request.content, addressing }, Some(room)).await {
+        Ok(item) => item,
+        Err(refusal) => return Ok(refusal.respond(task_id, since(&app, at))),
+    };
+    let reply = Reply {
+        v: 1,
+        ok: item.success,
+        error_code: item.error_code,
+        error_message: item.error_message,
+        latency_ms: item.latency_ms,
+        task_id,
+        data: item.single,
+    };
+    in_a_row(json(StatusCode::OK, &reply)).await
 }
 
-pub(super) async fn batch(app: App, caller: CallerName, request: Request<Incoming>) -> Response {
+pub(super) async fn batch(app: App, caller: CallerName, request: Request<Incoming>) -> Answer {
     let at = app.dispatcher.clock().now();
     let request = match read(request).await.and_then(|read| parsed(read, BatchRequest::parse)) {
         Ok(request) => request,
-        Err(refusal) => return refusal.respond(String::new(), since(&app, at)),
+        Err(refusal) => return Ok(refusal.respond(String::new(), since(&app, at))),
     };
     let task_id = request.intake.task_id.clone();
-    let receipt = match receive(app.clone(), at, caller, request.intake, request.comments.len()) {
-        Ok(receipt) => receipt,
-        Err(refusal) => return refusal.respond(task_id, since(&app, at)),
+    let (receipt, addressing) = match receive(&app, at, caller, request.intake, request.comments.len()) {
+        Ok(received) => received,
+        Err(refusal) => return Ok(refusal.respond(task_id, since(&app, at))),
     };
     let bytes = request.comments.iter().map(String::len).sum();
     let Some(mut room) = app.dispatcher.admit(request.comments.len(), bytes) else {
-        return overloaded().respond(task_id, since(&app, at));
+        return Ok(overloaded().respond(task_id, since(&app, at)));
     };
     let lanes =
         usize::try_from(request.concurrency).unwrap_or(1).clamp(1, app.surface.max_batch_concurrency.max(1));
     let receipt = Arc::new(receipt);
     let items = request.comments.into_iter().enumerate().map(|(index, content)| {
         let (receipt, room) = (Arc::clone(&receipt), room.split(content.len()));
+        let comment = Comment { content, addressing: addressing.clone() };
         async move {
-            let item = receipt.item(index, content, room).await;
+            let item = receipt.item(index, comment, room).await;
             (index, item.unwrap_or_else(|refusal| receipt.refused(&refusal)))
         }
     });
@@ -102,7 +103,14 @@ pub(super) async fn batch(app: App, caller: CallerName, request: Request<Incomin
     results.sort_unstable_by_key(|(index, _)| *index);
     let results = results.into_iter().map(|(_, item)| item).collect();
     let reply = receipt.batch_reply(results);
-    json(StatusCode::OK, &reply)
+    in_a_row(json(StatusCode::OK, &reply)).await
+}
+
+/// Answers leave in a row, for the same reason as comments do (see `NativeHttp`): what woke together is answered
+/// together.
+async fn in_a_row(response: Response) -> Answer {
+    step_aside().await;
+    Ok(response)
 }
 
 fn overloaded() -> Refusal {
@@ -139,8 +147,18 @@ where
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
     check_one_key(&head.headers)?;
-    let reading = Limited::new(body, MAX_BODY_BYTES).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+    let mut reading = pin!(Limited::new(body, MAX_BODY_BYTES).collect());
+    let early = tokio::select! {
+        biased;
+        read = &mut reading => Some(Ok(read)),
+        // Most bodies come with their heads and are here by now, before there is a timer for them.
+        () = step_aside() => None,
+    };
+    let read = match early {
+        Some(read) => read,
+        None => tokio::time::timeout(BODY_TIMEOUT, reading).await,
+    };
+    match read {
         Ok(Ok(collected)) => Ok((head.headers, collected.to_bytes())),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(Refusal::TooLarge(format!("the body is longer than {MAX_BODY_BYTES} bytes")))
@@ -179,12 +197,12 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn receive(
-    app: App,
+    app: &App,
     at: Moment,
     caller: CallerName,
     intake: Intake,
     batch_len: usize,
-) -> Result<Receipt, Refusal> {
+) -> Result<(Receipt<'_>, Addressing), Refusal> {
     let primary = app.surface.facts.provider;
     if !intake.provider.is_empty() && ProviderName::parse(&intake.provider) != Some(primary) {
         return Err(Refusal::Malformed(format!(
@@ -199,41 +217,40 @@ fn receive(
     }
     let random = || app.dispatcher.fresh_id().map(|id| id.text()).map_err(Refusal::Overloaded);
     let deadline = intake.deadline_ms.map_or(app.surface.default_deadline, Duration::from_millis);
-    Ok(Receipt {
+    let receipt = Receipt {
         at,
         deadline: at + deadline,
         caller: caller.0,
         task_id: intake.task_id,
         key_is_made: intake.key.is_none(),
         key: match intake.key {
-            Some(key) => key.to_string(),
-            None => random()?,
+            Some(key) => key.as_str().into(),
+            None => random()?.into(),
         },
         trace_id: match intake.trace_id {
-            Some(trace_id) => trace_id,
-            None => random()?,
+            Some(trace_id) => trace_id.into(),
+            None => random()?.into(),
         },
-        addressing: intake.addressing,
         batch_len,
         app,
-    })
+    };
+    Ok((receipt, intake.addressing))
 }
 
-impl Receipt {
+impl Receipt<'_> {
     /// Delivers one comment and answers for it.
-    async fn item(&self, index: usize, content: String, room: Option<Room>) -> Result<ItemResult, Refusal> {
-        if content.is_empty() {
+    async fn item(&self, index: usize, comment: Comment, room: Option<Room>) -> Result<ItemResult, Refusal> {
+        if comment.content.is_empty() {
             let message = "content: is empty";
             return Ok(self.without_delivery(Outcome::Refused, Code::InvalidCommand, message));
         }
-        let comment = Comment { content, addressing: self.addressing.clone() };
         if self.app.surface.dry_run {
             return Ok(self.rehearse(comment));
         }
         let Some(room) = room else { return Err(overloaded()) };
         let key = KeyRef {
             caller: self.caller.clone(),
-            key: self.key.clone(),
+            key: Arc::clone(&self.key),
             item: u32::try_from(index).unwrap_or(u32::MAX),
         };
         let order = Order {
@@ -241,7 +258,7 @@ impl Receipt {
             key_is_made: self.key_is_made,
             comment,
             batch_len: self.batch_len,
-            trace_id: self.trace_id.clone(),
+            trace_id: Arc::clone(&self.trace_id),
             deadline: self.deadline,
             room,
         };
@@ -268,7 +285,7 @@ impl Receipt {
         let stored = answer.outcome.is_final() && answer.outcome != Outcome::Refused;
         ItemResult {
             success: self.is_success(answer.outcome),
-            latency_ms: since(&self.app, self.at),
+            latency_ms: since(self.app, self.at),
             error_code: answer.code,
             error_message: answer.message.clone(),
             single: SingleData {
@@ -277,8 +294,8 @@ impl Receipt {
                 outcome: answer.outcome,
                 delivery_id: told.id.map(|id| id.text()).unwrap_or_default(),
                 comment_id: verdict.filter(|_| stored).map(|v| v.comment_id.clone()).unwrap_or_default(),
-                trace_id: told.trace_id.clone(),
-                idempotency_key: self.key.clone(),
+                trace_id: told.trace_id.to_string(),
+                idempotency_key: self.key.to_string(),
                 replayed: told.replayed,
                 raw_provider_latency_ms: last.map_or(0, |verdict| verdict.latency_ms),
                 retry_count: u32::try_from(told.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX),
@@ -294,7 +311,7 @@ impl Receipt {
     fn without_delivery(&self, outcome: Outcome, code: Code, message: &str) -> ItemResult {
         ItemResult {
             success: self.is_success(outcome),
-            latency_ms: since(&self.app, self.at),
+            latency_ms: since(self.app, self.at),
             error_code: code,
             error_message: message.to_owned(),
             single: SingleData {
@@ -303,8 +320,8 @@ impl Receipt {
                 outcome,
                 delivery_id: String::new(),
                 comment_id: String::new(),
-                trace_id: self.trace_id.clone(),
-                idempotency_key: self.key.clone(),
+                trace_id: self.trace_id.to_string(),
+                idempotency_key: self.key.to_string(),
                 replayed: false,
                 raw_provider_latency_ms: 0,
                 retry_count: 0,
@@ -362,7 +379,7 @@ impl Receipt {
         let succeeded = count(&|item| item.success);
         let (raw_total, raw_succeeded) = (count(&tried), count(&by_primary));
         let first_failure = results.iter().find(|item| !item.success);
-        let latency_ms = since(&self.app, self.at);
+        let latency_ms = since(self.app, self.at);
         Reply {
             v: 1,
             ok: succeeded == total,
@@ -386,8 +403,8 @@ impl Receipt {
                 raw_batch_total: raw_total,
                 raw_batch_succeeded: raw_succeeded,
                 raw_batch_failed: raw_total - raw_succeeded,
-                trace_id: self.trace_id.clone(),
-                idempotency_key: self.key.clone(),
+                trace_id: self.trace_id.to_string(),
+                idempotency_key: self.key.to_string(),
                 results,
             },
         }

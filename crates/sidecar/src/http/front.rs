@@ -1,6 +1,5 @@
 //! What every request meets first: who may call, then where to.
 
-use super::access::CallerName;
 use super::{App, comments};
 use axum::Router;
 use axum::body::Body;
@@ -10,52 +9,40 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{self, Future};
 use std::pin::Pin;
+use std::sync::Arc;
+
+/// What a request comes to. Whatever fails is answered, too.
+pub(super) type Answer = Result<Response, Infallible>;
 
 /// The HTTP surface. Cheap to clone.
 #[derive(Clone)]
 pub struct Front {
     pub(super) app: App,
-    /// Every path but those that deliver.
+    /// Every path but those that deliver: the router's boxed layers are for what isn't asked thousands of times a
+    /// second.
     pub(super) others: TowerToHyperService<Router>,
 }
 
 impl Service<Request<Incoming>> for Front {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let front = self.clone();
-        Box::pin(async move { front.answer(request).await })
-    }
-}
-
-impl Front {
-    async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let caller = match self.app.access.check(request.uri().path(), request.headers()) {
             Ok(caller) => caller,
-            Err(refusal) => return Ok(refusal.into_response()),
+            Err(refusal) => return Box::pin(future::ready(Ok(refusal.into_response()))),
         };
-        // The router's boxed layers are for paths that aren't asked thousands of times a second.
-        let reply = match (request.method(), request.uri().path()) {
-            (&Method::POST, "/api/comment") => Ok(comments::single(self.app, caller, request).await),
-            (&Method::POST, "/api/comment/batch") => Ok(comments::batch(self.app, caller, request).await),
-            _ => self.others(caller, request).await,
-        };
-        // Answers leave in a row too, for the same reason as comments (see `Wire::send`): what woke together is
-        // answered together.
-        tokio::task::yield_now().await;
-        reply
-    }
-
-    async fn others(
-        &self,
-        caller: CallerName,
-        mut request: Request<Incoming>,
-    ) -> Result<Response, Infallible> {
-        request.extensions_mut().insert(caller);
-        self.others.call(request.map(Body::new)).await
+        let app = || Arc::clone(&self.app);
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, "/api/comment") => Box::pin(comments::single(app(), caller, request)),
+            (&Method::POST, "/api/comment/batch") => Box::pin(comments::batch(app(), caller, request)),
+            _ => {
+                request.extensions_mut().insert(caller);
+                Box::pin(self.others.call(request.map(Body::new)))
+            }
+        }
     }
 }

@@ -50,17 +50,19 @@ pub struct Surface {
     pub facts: Facts,
 }
 
-#[derive(Clone)]
-struct App {
+/// What every request is answered with.
+type App = Arc<Served>;
+
+struct Served {
     dispatcher: Dispatcher,
-    surface: Arc<Surface>,
-    access: Arc<Access>,
+    surface: Surface,
+    access: Access,
 }
 
 /// The surface over this dispatcher.
 pub fn front(dispatcher: Dispatcher, surface: Surface) -> Front {
-    let access = Arc::new(Access::new(surface.callers.clone(), surface.allowed_hosts.clone()));
-    let app = App { dispatcher, surface: Arc::new(surface), access };
+    let access = Access::new(surface.callers.clone(), surface.allowed_hosts.clone());
+    let app = Arc::new(Served { dispatcher, surface, access });
     let others = Router::new()
         .route("/api/deliveries", get(deliveries::list))
         .route("/api/deliveries/{id}", get(deliveries::show))
@@ -72,7 +74,7 @@ pub fn front(dispatcher: Dispatcher, surface: Surface) -> Front {
         .route("/api/providers", get(providers::providers))
         .fallback(refusal::not_served)
         .method_not_allowed_fallback(refusal::not_served)
-        .with_state(app.clone());
+        .with_state(Arc::clone(&app));
     Front { app, others: TowerToHyperService::new(others) }
 }
 

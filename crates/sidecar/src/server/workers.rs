@@ -1,6 +1,9 @@
 //! The threads that connections are served on.
 
+use futures_util::future::join_all;
+use hyper_util::server::graceful::GracefulShutdown;
 use std::io;
+use std::mem;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -19,9 +22,18 @@ const NEAR: Duration = Duration::from_secs(1);
 /// them.
 #[derive(Debug)]
 pub(crate) struct Workers {
-    runtimes: Vec<Handle>,
+    threads: Vec<Worker>,
     turn: AtomicUsize,
     _stop: DropGuard,
+}
+
+/// One of the threads.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) runtime: Handle,
+    /// Its connections, which look at each step whether they are to end. One for all threads would be one that they
+    /// all wait for.
+    pub(super) connections: GracefulShutdown,
 }
 
 impl Workers {
@@ -35,20 +47,26 @@ impl Workers {
         let count = cores.saturating_sub(usize::from(ledger_is_file)).clamp(1, MOST);
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
-        let mut runtimes = Vec::with_capacity(count);
+        let mut threads = Vec::with_capacity(count);
         for number in 1..=count {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtimes.push(runtime.handle().clone());
+            threads.push(Worker { runtime: runtime.handle().clone(), connections: GracefulShutdown::new() });
             let stop = stop.clone();
             let name = format!("connections-{number}");
             thread::Builder::new().name(name).spawn(move || runtime.block_on(keep_time_until(&stop)))?;
         }
-        Ok(Self { runtimes, turn: AtomicUsize::new(0), _stop: guard })
+        Ok(Self { threads, turn: AtomicUsize::new(0), _stop: guard })
     }
 
-    /// The runtime for the next connection, one after the other.
-    pub(super) fn next(&self) -> Option<&Handle> {
-        self.runtimes.get(self.turn.fetch_add(1, Ordering::Relaxed) % self.runtimes.len().max(1))
+    /// The thread for the next connection, one after the other.
+    pub(super) fn next(&self) -> Option<&Worker> {
+        self.threads.get(self.turn.fetch_add(1, Ordering::Relaxed) % self.threads.len().max(1))
+    }
+
+    /// Ends every connection once it has answered what it was asked.
+    pub(super) async fn hang_up(&mut self) {
+        let threads = self.threads.iter_mut();
+        join_all(threads.map(|thread| mem::take(&mut thread.connections).shutdown())).await;
     }
 }
 

@@ -44,7 +44,7 @@ async fn more_than_there_are_seats_for_are_all_settled_in_their_turn() {
         let mut bytes = [0; 16];
         bytes[8..].copy_from_slice(&n.to_be_bytes());
         let id = DeliveryId::from_bytes(bytes);
-        let key = KeyRef { caller: String::new(), key: n.to_string(), item: 0 };
+        let key = KeyRef { caller: String::new(), key: n.to_string().into(), item: 0 };
         let opening = opening(1, destination(ProviderName::NativeHttp, "http://here"));
         ledger.open(Opening { id, key, ..opening }).await.unwrap();
         channel.stores(id, &n.to_string());

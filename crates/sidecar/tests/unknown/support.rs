@@ -210,7 +210,7 @@ pub(crate) fn id(n: u8) -> DeliveryId {
 }
 
 pub(crate) fn key(n: u8) -> KeyRef {
-    KeyRef { caller: String::new(), key: format!("key-{n}"), item: 0 }
+    KeyRef { caller: String::new(), key: format!("key-{n}").into(), item: 0 }
 }
 
 pub(crate) fn comment(n: u8) -> Comment {
@@ -235,7 +235,7 @@ pub(crate) fn opening(n: u8, destination: Arc<Destination>) -> Opening {
         key: key(n),
         fingerprint: comment(n).fingerprint(1),
         comment: Arc::new(comment(n)),
-        trace_id: format!("trace-{n}"),
+        trace_id: format!("trace-{n}").into(),
         intent: intent(1, destination),
     }
 }

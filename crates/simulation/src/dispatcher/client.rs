@@ -137,7 +137,7 @@ impl Client {
         let order = Order {
             key: KeyRef {
                 caller: String::new(),
-                key: format!("key {key}"),
+                key: format!("key {key}").into(),
                 item: u32::try_from(item).unwrap_or(u32::MAX),
             },
             key_is_made: false,

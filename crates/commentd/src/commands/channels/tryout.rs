@@ -62,7 +62,7 @@ pub(super) async fn run(args: &TryArgs) -> Ended {
     let job = Job {
         id,
         comment: Arc::new(Comment { content: args.text.clone(), addressing }),
-        trace_id: String::new(),
+        trace_id: "".into(),
         attempt: 1,
         deadline: clock.now() + DEADLINE,
     };
