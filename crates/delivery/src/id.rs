@@ -35,18 +35,34 @@ impl DeliveryId {
     /// The id as 32 hexadecimal digits. The same as its `to_string`, without the detour by a formatter: an id is
     /// written several times for each delivery.
     pub fn text(&self) -> String {
+        self.digits().as_str().to_owned()
+    }
+
+    /// The same, in place.
+    pub fn digits(&self) -> Digits {
         let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-        let mut text = [0; 32];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
             pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
         }
-        // Digits are always text.
-        std::str::from_utf8(&text).unwrap_or_default().to_owned()
+        Digits(digits)
     }
 
     /// A seed for this delivery's own random stream, so that no two deliveries wait in step.
     pub fn seed(&self) -> u64 {
         self.0.iter().fold(0u64, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte))
+    }
+}
+
+/// The hexadecimal digits of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digits([u8; 32]);
+
+impl Digits {
+    /// The digits as text.
+    pub fn as_str(&self) -> &str {
+        // Digits are always text.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -61,7 +77,7 @@ pub trait Ids: Send + Sync {
 
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text())
+        f.write_str(self.digits().as_str())
     }
 }
 

@@ -422,7 +422,7 @@ impl Channel {
             settings: settings.clone(),
             comment,
             id,
-            id_text: id.text(),
+            digits: id.digits(),
             marker: self.marker(id),
             unix_ms,
             left_ms: None,

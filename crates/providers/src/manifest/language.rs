@@ -429,7 +429,7 @@ mod tests {
                 settings: context! { b => "x", empty => "" },
                 comment: Arc::new(comment),
                 id,
-                id_text: id.text(),
+                digits: id.digits(),
                 marker: String::new(),
                 unix_ms: 1,
                 left_ms: None,

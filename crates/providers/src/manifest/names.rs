@@ -2,6 +2,7 @@
 
 use super::json_path;
 use super::judge::Reply;
+use commentd_delivery::id::Digits;
 use commentd_delivery::{Comment, DeliveryId};
 use minijinja::value::{Object, Serde};
 use minijinja::{Value, context};
@@ -23,7 +24,7 @@ pub(super) struct Names {
     pub(super) comment: Arc<Comment>,
     pub(super) id: DeliveryId,
     /// The id as expressions see it.
-    pub(super) id_text: String,
+    pub(super) digits: Digits,
     /// Empty if the channel carries none.
     pub(super) marker: String,
     /// Wall time, in milliseconds since 1970.
@@ -55,7 +56,7 @@ impl Names {
             "content_hash" => &to.content_hash,
             "reply_to" => &to.reply_to,
             "wxid" => &to.wxid,
-            "delivery_id" => &self.id_text,
+            "delivery_id" => self.digits.as_str(),
             _ => return None,
         })
     }

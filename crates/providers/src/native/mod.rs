@@ -286,13 +286,17 @@ impl NativeHttp {
         if let Err(denied) = self.sign(job, &mut request, token.as_ref(), scope.unix_ms()) {
             return (*denied, None);
         }
+        let outgoing = match self.wire.outgoing(&request, identity(job)) {
+            Ok(outgoing) => outgoing,
+            Err(failure) => return (self.failed(&failure), None),
+        };
+        let part = self.part_of(job);
         // Each write may wake a process that takes the core from this one. So first whatever is ready here is brought
         // as far as this, and then all of it leaves in a row, for which a channel on this machine wakes once.
         step_aside().await;
         // A retry never reuses a connection: whatever broke the first may have broken all of its age.
-        let identity = identity(job);
         // Pinned, so that it is waited for where it is: it is large.
-        let exchange = pin!(self.wire.send(&request, identity, gate, job.attempt > 1, self.part_of(job)));
+        let exchange = pin!(self.wire.send(&request, outgoing, gate, job.attempt > 1, part));
         match tokio::time::timeout(self.wire.timeout, exchange).await {
             Ok(Ok(reply)) => {
                 let mut verdict = self.judge(&reply, &scope);
@@ -471,7 +475,7 @@ fn identity(job: &Job) -> Vec<(HeaderName, HeaderValue)> {
     };
     // Of just their length: what has room to spare is put into a block of its own once more.
     let mut key = String::with_capacity(34);
-    key.extend(["\"", &job.id.text(), "\""]);
+    key.extend(["\"", job.id.digits().as_str(), "\""]);
     add("idempotency-key", key);
     let is_trace = job.trace_id.len() == 32 && job.trace_id.bytes().all(|b| b.is_ascii_hexdigit());
     if is_trace {

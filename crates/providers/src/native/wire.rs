@@ -18,6 +18,9 @@ use std::time::Duration;
 /// A reply's body ends here, in bytes; a longer one is unreadable.
 const MAX_REPLY_BYTES: usize = 1 << 20;
 
+/// A request as it leaves.
+pub(super) type Outgoing = http::Request<Full<Bytes>>;
+
 /// The way to one channel.
 pub(super) struct Wire {
     pub(super) base: BaseUrl,
@@ -92,7 +95,8 @@ impl Wire {
         // A read that a cache answers says what was there, not what is.
         let fresh = vec![(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
         let gate = Gate::new();
-        let exchange = self.send(request, fresh, &gate, false, part);
+        let outgoing = self.outgoing(request, fresh).map_err(|failure| failure.message)?;
+        let exchange = self.send(request, outgoing, &gate, false, part);
         match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(failure)) => Err(failure.message),
@@ -105,17 +109,46 @@ impl Wire {
         Connection::open(&*self.dialer, self.base.host(), self.base.port(), self.tls.as_ref()).await
     }
 
-    /// Sends a request once the gate lets it pass, on a new connection if `fresh`, with `more` headers beside its
-    /// own. Not bounded in time.
-    pub(super) async fn send(
+    /// A request as it leaves, with `more` headers beside its own.
+    pub(super) fn outgoing(
         &self,
         request: &HttpRequest,
         more: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Outgoing, Failure> {
+        let target = Uri::try_from(self.base.join(&request.path_and_query));
+        let target =
+            target.map_err(|error| Failure::before_gate(&format!("the request can't be made: {error}")))?;
+        let mut outgoing = http::Request::new(Full::new(request.body.clone()));
+        *outgoing.method_mut() = request.method.clone();
+        *outgoing.uri_mut() = target;
+        let headers = outgoing.headers_mut();
+        headers.reserve(6 + more.len() + request.headers.len());
+        headers.insert(HOST, self.host.clone());
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("commentd/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(kind) = request.content_type {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        if let Some(userinfo) = self.base.basic() {
+            headers.insert(http::header::AUTHORIZATION, userinfo);
+        }
+        headers.extend(more);
+        for (name, value) in &request.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        Ok(outgoing)
+    }
+
+    /// Sends what a request has become once the gate lets it pass, on a new connection if `fresh`. Not bounded in
+    /// time.
+    pub(super) async fn send(
+        &self,
+        request: &HttpRequest,
+        outgoing: Outgoing,
         gate: &Gate,
         fresh: bool,
         part: Part<'_>,
     ) -> Result<Reply, Failure> {
-        let outgoing = self.outgoing(request, more)?;
         if let Tape::Replay(player) = &self.tape {
             return player.play(&part, &self.redact, gate);
         }
@@ -148,51 +181,18 @@ impl Wire {
         &self,
         recorder: &Arc<Recorder>,
         part: Part<'a>,
-        outgoing: &http::Request<Full<Bytes>>,
+        outgoing: &Outgoing,
         body: &[u8],
     ) -> Recording<'a> {
         Recording::start(recorder, part, &self.base.origin(), outgoing, body, &self.redact, &self.clock)
     }
 
     /// The gate was passed immediately before.
-    async fn hand_over(
-        &self,
-        mut connection: Connection,
-        request: http::Request<Full<Bytes>>,
-    ) -> Result<Reply, Failure> {
+    async fn hand_over(&self, mut connection: Connection, request: Outgoing) -> Result<Reply, Failure> {
         let (head, body) = connection.send(request).await?.into_parts();
         let bytes = connection.read(body, MAX_REPLY_BYTES).await?;
         self.idle.put(connection, self.clock.now());
         Ok(Reply { status: head.status.as_u16(), headers: head.headers.into(), body: bytes })
-    }
-
-    fn outgoing(
-        &self,
-        request: &HttpRequest,
-        more: Vec<(HeaderName, HeaderValue)>,
-    ) -> Result<http::Request<Full<Bytes>>, Failure> {
-        let target = Uri::try_from(self.base.join(&request.path_and_query));
-        let target =
-            target.map_err(|error| Failure::before_gate(&format!("the request can't be made: {error}")))?;
-        let mut outgoing = http::Request::new(Full::new(request.body.clone()));
-        *outgoing.method_mut() = request.method.clone();
-        *outgoing.uri_mut() = target;
-        let headers = outgoing.headers_mut();
-        headers.reserve(6 + more.len() + request.headers.len());
-        headers.insert(HOST, self.host.clone());
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("commentd/", env!("CARGO_PKG_VERSION"))));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(kind) = request.content_type {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        }
-        if let Some(userinfo) = self.base.basic() {
-            headers.insert(http::header::AUTHORIZATION, userinfo);
-        }
-        headers.extend(more);
-        for (name, value) in &request.headers {
-            headers.insert(name.clone(), value.clone());
-        }
-        Ok(outgoing)
     }
 }
 

@@ -28,7 +28,6 @@ pub(super) struct Access {
 
 impl Access {
     pub(super) fn new(callers: Vec<Caller>, allowed_hosts: Vec<String>) -> Self {
-        let allowed_hosts = allowed_hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
         Self { callers, allowed_hosts }
     }
 
@@ -69,9 +68,12 @@ impl Access {
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name,
             _ => host,
         };
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let name = name.trim_end_matches('.');
         let bare = name.trim_start_matches('[').trim_end_matches(']');
-        bare.parse::<IpAddr>().is_ok() || name == "localhost" || self.allowed_hosts.contains(&name)
+        let is_allowed = |allowed: &String| allowed.eq_ignore_ascii_case(name);
+        bare.parse::<IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || self.allowed_hosts.iter().any(is_allowed)
     }
 
     fn caller(&self, header: &HeaderValue) -> Option<CallerName> {

@@ -215,7 +215,8 @@ fn receive(
             "idempotency_key: is missing, and this sidecar was started with --require-key".into(),
         ));
     }
-    let random = || app.dispatcher.fresh_id().map(|id| id.text()).map_err(Refusal::Overloaded);
+    let random =
+        || app.dispatcher.fresh_id().map(|id| id.digits().as_str().into()).map_err(Refusal::Overloaded);
     let deadline = intake.deadline_ms.map_or(app.surface.default_deadline, Duration::from_millis);
     let receipt = Receipt {
         at,
@@ -225,11 +226,11 @@ fn receive(
         key_is_made: intake.key.is_none(),
         key: match intake.key {
             Some(key) => key.as_str().into(),
-            None => random()?.into(),
+            None => random()?,
         },
         trace_id: match intake.trace_id {
             Some(trace_id) => trace_id.into(),
-            None => random()?.into(),
+            None => random()?,
         },
         batch_len,
         app,
