@@ -10,8 +10,8 @@ use commentd_contract::Outcome;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, is_open, outcome_of_attempts};
 use commentd_delivery::{Comment, DeliveryId, Fingerprint};
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-use std::collections::{BTreeSet, HashMap, VecDeque, hash_map};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -103,41 +103,31 @@ impl MemoryLedger {
 
 impl Store {
     fn get(&self, number: u64) -> Option<&Stored> {
-        stored(&self.deliveries, self.first, number)
+        self.deliveries.get(self.slot(number)?)?.as_deref()
     }
 
     fn slot(&self, number: u64) -> Option<usize> {
-        slot(self.first, number)
+        usize::try_from(number.checked_sub(self.first)?).ok()
     }
 
-    fn number_of(&self, key: &KeyRef) -> Option<u64> {
-        let hash = self.hashes.hash_one(key);
+    /// The delivery under this key, which has this hash.
+    fn named(&self, hash: u64, key: &KeyRef) -> Option<&Stored> {
         let is_it = |&(_, number): &(u64, u64)| self.get(number).is_some_and(|known| known.key == *key);
-        self.by_key.find(hash, is_it).map(|&(_, number)| number)
+        self.get(self.by_key.find(hash, is_it)?.1)
     }
 
     fn open(&mut self, opening: Opening) -> Result<Opened, LedgerError> {
         rules::check_opening(&opening)?;
-        let (deliveries, first) = (&self.deliveries, self.first);
-        let of = |number| stored(deliveries, first, number);
         let hash = self.hashes.hash_one(&opening.key);
-        let is_it = |&(_, number): &(u64, u64)| of(number).is_some_and(|known| known.key == opening.key);
-        let free_key = match self.by_key.entry(hash, is_it, |&(hash, _)| hash) {
-            Entry::Occupied(taken) => {
-                let (_, number) = *taken.get();
-                let known = of(number).ok_or_else(|| LedgerError::Failed("a key leads nowhere".into()))?;
-                return Ok(Opened::Known(Box::new(known.record())));
-            }
-            Entry::Vacant(free) => free,
-        };
-        let number = first + deliveries.len() as u64;
+        if let Some(known) = self.named(hash, &opening.key) {
+            return Ok(Opened::Known(Box::new(known.record())));
+        }
+        let number = self.first + self.deliveries.len() as u64;
         match self.by_id.entry(opening.id) {
-            hash_map::Entry::Occupied(_) => {
-                return Err(LedgerError::Conflict("the delivery id is taken".into()));
-            }
-            hash_map::Entry::Vacant(free) => free.insert(number),
+            Entry::Occupied(_) => return Err(LedgerError::Conflict("the delivery id is taken".into())),
+            Entry::Vacant(free) => free.insert(number),
         };
-        free_key.insert((hash, number));
+        self.by_key.insert_unique(hash, (hash, number), |&(hash, _)| hash);
         self.deliveries.push_back(Some(Box::new(Stored {
             id: opening.id,
             key: opening.key,
@@ -193,11 +183,11 @@ impl Store {
     }
 
     fn find(&self, find: &Find) -> Option<DeliveryRecord> {
-        let number = match find {
-            Find::Id(id) => self.by_id.get(id).copied(),
-            Find::Key(key) => self.number_of(key),
-        }?;
-        self.get(number).map(Stored::record)
+        let known = match find {
+            Find::Id(id) => self.get(*self.by_id.get(id)?),
+            Find::Key(key) => self.named(self.hashes.hash_one(key), key),
+        };
+        known.map(Stored::record)
     }
 
     fn list(&self, filter: &Filter) -> Vec<DeliveryRecord> {
@@ -268,15 +258,6 @@ impl Store {
             self.first += 1;
         }
     }
-}
-
-/// Where among the deliveries the one with this number stands.
-fn slot(first: u64, number: u64) -> Option<usize> {
-    usize::try_from(number.checked_sub(first)?).ok()
-}
-
-fn stored(deliveries: &VecDeque<Option<Box<Stored>>>, first: u64, number: u64) -> Option<&Stored> {
-    deliveries.get(slot(first, number)?)?.as_deref()
 }
 
 /// Whether the claim is this delivery's now.

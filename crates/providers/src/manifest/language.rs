@@ -129,16 +129,15 @@ fn path(source: &str) -> Option<Vec<String>> {
 
 fn follow(scope: &Value, path: &[String]) -> Option<Value> {
     let step = |value: &Value, name: &String| value.get_attr(name).ok().filter(|value| !value.is_undefined());
-    match (path, scope.downcast_object_ref::<Names>()) {
+    let (start, rest) = match (path, scope.downcast_object_ref::<Names>()) {
         // The settings are the same for all, and taking them for a moment is what threads wait for each other at.
         ([first, second, rest @ ..], Some(names)) if first == "settings" => {
-            rest.iter().try_fold(step(&names.settings, second)?, |value, name| step(&value, name))
+            (step(&names.settings, second)?, rest)
         }
-        ([first, rest @ ..], _) => {
-            rest.iter().try_fold(step(scope, first)?, |value, name| step(&value, name))
-        }
-        ([], _) => None,
-    }
+        ([first, rest @ ..], _) => (step(scope, first)?, rest),
+        ([], _) => return None,
+    };
+    rest.iter().try_fold(start, |value, name| step(&value, name))
 }
 
 impl std::fmt::Debug for Expr {
@@ -238,7 +237,7 @@ pub(super) enum Known<'a> {
 }
 
 /// Whether this value leaves its leaf out.
-pub fn is_omitted(value: &Value) -> bool {
+fn is_omitted(value: &Value) -> bool {
     value.downcast_object_ref::<Omit>().is_some()
 }
 
@@ -320,6 +319,11 @@ mod tests {
 
     fn eval(source: &str, body: &serde_json::Value) -> Result<Value, String> {
         Expr::compile(source)?.eval(&context! { body => Value::from(Serde(body)), reply_to => "" })
+    }
+
+    /// What MiniJinja's machine gives; `None` for an error, as which undefined counts.
+    fn by_machine(expr: &Expr, scope: &Value) -> Option<Value> {
+        expr.compiled.eval(scope).ok().filter(|value| !value.is_undefined())
     }
 
     #[test]
@@ -410,7 +414,7 @@ mod tests {
             "99999999999999999999",
         ] {
             let expr = Expr::compile(source).unwrap();
-            let machine = expr.compiled.eval(&scope).ok().filter(|value| !value.is_undefined());
+            let machine = by_machine(&expr, &scope);
             let given = expr.eval(&scope).ok();
             let plain =
                 |value: &Option<Value>| value.as_ref().map(|value| (is_omitted(value), format!("{value:?}")));
@@ -452,8 +456,8 @@ mod tests {
                 "missing or omit",
             ] {
                 let expr = Expr::compile(source).unwrap();
-                let machine = expr.compiled.eval(&scope).ok().filter(|value| !value.is_undefined());
-                let machine = machine.map(|value| (!is_omitted(&value)).then(|| value.to_string()));
+                let machine =
+                    by_machine(&expr, &scope).map(|value| (!is_omitted(&value)).then(|| value.to_string()));
                 let given = expr.given(&scope).ok().map(|given| given.map(|value| value.to_string()));
                 assert_eq!(given, machine, "{source}");
                 match expr.known(&scope) {

@@ -463,6 +463,9 @@ fn is_unauthorized(verdict: &Verdict) -> bool {
     verdict.kind == VerdictKind::Denied && verdict.code == Code::UpstreamUnauthorized
 }
 
+/// The length of a `traceparent` of version 00.
+const TRACEPARENT_LEN: usize = 55;
+
 /// The headers by which the channel may know delivery and trace: `Idempotency-Key` as a quoted string
 /// (RFC 9651), and `traceparent` (W3C Trace Context) where the trace id has its form.
 fn identity(job: &Job) -> Vec<(HeaderName, HeaderValue)> {
@@ -473,14 +476,12 @@ fn identity(job: &Job) -> Vec<(HeaderName, HeaderValue)> {
             headers.push((HeaderName::from_static(name), value));
         }
     };
-    // Of just their length: what has room to spare is put into a block of its own once more.
-    let mut key = String::with_capacity(34);
-    key.extend(["\"", job.id.digits().as_str(), "\""]);
-    add("idempotency-key", key);
+    add("idempotency-key", ["\"", job.id.digits().as_str(), "\""].concat());
     let is_trace = job.trace_id.len() == 32 && job.trace_id.bytes().all(|b| b.is_ascii_hexdigit());
     if is_trace {
         let parent = job.id.seed() ^ u64::from(job.attempt);
-        let mut traceparent = String::with_capacity(55);
+        // Of just its length: a text with room to spare is put into a block of its own once more.
+        let mut traceparent = String::with_capacity(TRACEPARENT_LEN);
         // Writing into a string never fails.
         let _ = write!(traceparent, "00-{}-{parent:016x}-01", job.trace_id);
         add("traceparent", traceparent);

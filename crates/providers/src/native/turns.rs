@@ -116,7 +116,7 @@ impl Rule {
 }
 
 impl Turn<'_> {
-    /// Waits until it begins.
+    /// Waits until it begins, from when it was reserved.
     pub(super) async fn wait(&self, now: Moment) {
         let wait = self.start - now;
         if !wait.is_zero() {

@@ -41,6 +41,7 @@ impl Admission {
         if !take(&self.taken.deliveries, deliveries, self.most_deliveries) {
             return None;
         }
+        // Given back if there is no room for the bytes.
         let mut room = Room { taken: Arc::clone(&self.taken), deliveries, bytes: 0 };
         if !take(&self.taken.bytes, bytes, MOST_BYTES) {
             return None;

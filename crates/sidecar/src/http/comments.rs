@@ -148,15 +148,11 @@ where
     check_content_type(&head.headers)?;
     check_one_key(&head.headers)?;
     let mut reading = pin!(Limited::new(body, MAX_BODY_BYTES).collect());
-    let early = tokio::select! {
+    let read = tokio::select! {
         biased;
-        read = &mut reading => Some(Ok(read)),
+        read = &mut reading => Ok(read),
         // Most bodies come with their heads and are here by now, before there is a timer for them.
-        () = step_aside() => None,
-    };
-    let read = match early {
-        Some(read) => read,
-        None => tokio::time::timeout(BODY_TIMEOUT, reading).await,
+        () = step_aside() => tokio::time::timeout(BODY_TIMEOUT, &mut reading).await,
     };
     match read {
         Ok(Ok(collected)) => Ok((head.headers, collected.to_bytes())),
