@@ -4,9 +4,9 @@ use crate::Kind;
 use commentd_ledger::{Ledger, LedgerError, Opened, Settled, SqliteLedger, SqliteOptions, Stamp};
 use std::path::Path;
 
-/// Deliveries that share a transaction. Random keys touch a page each; the more of them share a commit, the fewer
-/// times each page is written.
-pub const GROUP: u64 = 50_000;
+/// Deliveries that share a transaction: more than in a sidecar, for speed, and few enough that what the ledger does
+/// every so many deliveries is done about as often as there.
+pub const GROUP: u64 = 5_000;
 
 /// How a ledger was filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

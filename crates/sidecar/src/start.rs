@@ -20,8 +20,8 @@ use tokio::net::TcpListener;
 
 /// Between two sweeps of the ledger.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// Deliveries that one turn of a sweep removes at most. What is to be recorded waits for a turn to end, and in a large
-/// ledger each delivery has its key and its id on pages of their own.
+/// Deliveries that one turn of a sweep removes at most. What is to be recorded waits for a turn to end, and each
+/// delivery may have its claim on a page of its own, and its names if it was unknown for long.
 const SWEEP_AT_MOST: u32 = 16;
 
 /// What a sidecar is made of.

@@ -2,115 +2,90 @@
 //!
 //! Names are as good as random, so that an index over them takes a page of its own for each of them, read, written
 //! to the log and copied later: in a large file that costs more than all else that is recorded. So the newest names
-//! are kept in memory, where the file's own rows restore them at a start, and move to the table `names` many at a
-//! time, in the order of the table. What is found here is only who may go by a name; the row tells whether it does.
+//! are kept in memory, where the file's own rows restore them at a start: the young generation. When it is large enough
+//! it is ripe, and written to the end of the table `name_pages`, in order, some pages with each commit; then it is a
+//! run, of which only a filter stays in memory. A run is never changed. Once a sweep has passed it, what it has left
+//! goes to the table `names`, which older files have for all, and its pages are removed. What is found here is only
+//! who may go by a name; the row tells whether it does, so that a name may outlive its delivery.
+//!
+//! - `hash`: what stands for a name
+//! - `generation`: names in memory
+//! - `run`: names in the file, and how they get there
+//! - `filter`: which names a run certainly lacks
+
+mod filter;
+mod generation;
+mod hash;
+mod run;
 
 use super::operations::Fault;
 use super::statements::Kept;
-use crate::hasher::RandomMap;
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::KeyRef;
-use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, Row, params};
-use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use generation::Generation;
+use hash::{hashes, hashes_in};
+pub(super) use hash::{of_batch, of_id, of_key, teach};
+use run::{Moving, Run};
+use rusqlite::{Connection, params};
 
-/// A name's hash and the number of a delivery that may go by it, as the table has them.
+/// A name's hash and the number of a delivery that may go by it.
 type Name = (i64, i64);
 
-/// How many names make a generation: enough that several come to each page of a million deliveries' names, and few
+/// How many names make a generation: enough that a file has few runs, each of which may have to be asked, and few
 /// enough that a start reads them in some milliseconds. Tests should see many of them.
 const GENERATION: usize = if cfg!(test) { 64 } else { 114_688 };
 
 /// How many names move for each that is added.
 const PACE: usize = 2;
 
+/// Pages that one turn of a sweep removes at most of runs that are gone: more than a turn leaves behind.
+const PAGES_A_TURN: u32 = 8;
+
 /// The names of all deliveries.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     young: Generation,
-    /// The generation that is moving to the table.
+    /// The generation that is moving to the file.
     ripe: Option<Moving>,
-    /// Whether the table has any names.
+    /// How many more of its names may move now.
+    credit: usize,
+    /// The runs of the file, the oldest first.
+    runs: Vec<Run>,
+    /// The page after those of the newest run.
+    next_page: i64,
+    /// The last delivery whose names stand in the file.
+    moved: i64,
+    /// Up to which delivery the oldest run's names were brought to the table, or to its end: for certain, and by this
+    /// transaction.
+    retired: Retired,
+    retiring: Retired,
+    /// Whether the table may have any names.
     table_is_used: bool,
     /// Whether there was a whole generation to move at the start already.
     inherited: bool,
-    /// What this transaction adds and removes.
+    /// What this transaction adds.
     added: Vec<Name>,
-    removed: BTreeSet<Name>,
 }
 
-#[derive(Debug, Default)]
-struct Generation {
-    names: RandomMap<i64, i64>,
-    /// Further deliveries that may go by a name that one has already.
-    more: BTreeSet<Name>,
-    /// The highest number of its deliveries.
-    last: i64,
-}
-
-impl Generation {
-    fn len(&self) -> usize {
-        self.names.len() + self.more.len()
-    }
-
-    fn insert(&mut self, (hash, number): Name) {
-        if *self.names.entry(hash).or_insert(number) != number {
-            self.more.insert((hash, number));
-        }
-    }
-
-    fn remove(&mut self, name: Name) {
-        if self.names.get(&name.0) == Some(&name.1) {
-            self.names.remove(&name.0);
-        } else {
-            self.more.remove(&name);
-        }
-    }
-
-    fn contains(&self, name: Name) -> bool {
-        self.names.get(&name.0) == Some(&name.1) || self.more.contains(&name)
-    }
-
-    fn find(&self, hash: i64) -> impl Iterator<Item = i64> {
-        let more = self.more.range((hash, i64::MIN)..=(hash, i64::MAX));
-        self.names.get(&hash).copied().into_iter().chain(more.map(|name| name.1))
-    }
-
-    fn sorted(&self) -> Vec<Name> {
-        let mut sorted: Vec<Name> = self.names.iter().map(|(hash, number)| (*hash, *number)).collect();
-        sorted.extend(&self.more);
-        sorted.sort_unstable();
-        sorted
-    }
-}
-
-#[derive(Debug)]
-struct Moving {
-    generation: Generation,
-    /// Its names in the table's order, and how many of them stand there: for certain, and by this transaction.
-    order: Vec<Name>,
-    moved: usize,
-    moving: usize,
-}
-
-impl Moving {
-    fn ends(&self) -> bool {
-        self.moving >= self.order.len()
-    }
+/// How far the oldest run has been let go.
+#[derive(Clone, Copy, Debug, Default)]
+struct Retired {
+    up_to: i64,
+    all: bool,
 }
 
 /// The statements that names need for every comment.
 #[derive(Default)]
 pub(super) struct Statements<'c> {
     find: Kept<'c>,
-    insert: Kept<'c>,
+    page: Kept<'c>,
+    write_page: Kept<'c>,
 }
 
 impl Names {
-    /// The names as the file has them, of which the table has those up to the delivery `moved`.
+    /// The names as the file has them, complete up to the delivery `moved` but for those of later deliveries.
     pub(super) fn load(connection: &Connection, moved: i64) -> rusqlite::Result<Self> {
-        let mut young = Generation { last: moved, ..Generation::default() };
+        let mut young = Generation::after(moved);
         let mut statement = connection.prepare(NOT_MOVED)?;
         let mut rows = statement.query([moved])?;
         while let Some(row) = rows.next()? {
@@ -118,8 +93,11 @@ impl Names {
             hashes_in(row)?.for_each(|hash| young.insert((hash, number)));
             young.last = number;
         }
+        let runs = Run::all(connection)?;
+        let next_page = runs.last().map_or(1, Run::end);
+        let table_is_used = connection.query_row(TABLE_IS_USED, [], |row| row.get(0))?;
         let inherited = young.len() >= GENERATION;
-        Ok(Self { young, table_is_used: moved > 0, inherited, ..Self::default() })
+        Ok(Self { young, runs, next_page, moved, table_is_used, inherited, ..Self::default() })
     }
 
     /// Whether there was a whole generation to move at the start, and still is. Moving begins anew with each process,
@@ -150,6 +128,9 @@ impl Names {
         hash: i64,
     ) -> Result<Vec<i64>, Fault> {
         let mut found = self.recent(hash);
+        for run in &self.runs {
+            run.find(connection, statements, hash, &mut found)?;
+        }
         if self.table_is_used {
             let mut rows = statements.find.get(connection, FIND)?.query([hash])?;
             while let Some(row) = rows.next()? {
@@ -167,15 +148,50 @@ impl Names {
         [Some(&self.young), ripe].into_iter().flatten().flat_map(|names| names.find(hash)).collect()
     }
 
-    /// Removes the names of a delivery that this transaction removes, before it does.
-    pub(super) fn remove(&mut self, connection: &Connection, number: i64) -> rusqlite::Result<()> {
+    /// Removes from the table the names of a delivery that this transaction removes, before it does.
+    pub(super) fn remove(&self, connection: &Connection, number: i64) -> rusqlite::Result<()> {
+        let in_table = self.runs.first().map_or(self.moved, |oldest| oldest.last);
+        if !self.table_is_used || number > in_table {
+            return Ok(());
+        }
         let hashes = connection.prepare_cached(NAMES_OF)?.query_row([number], hashes_in)?;
         let mut delete = connection.prepare_cached(DELETE)?;
         for hash in hashes {
             delete.execute(params![hash, number])?;
-            self.removed.insert((hash, number));
         }
         Ok(())
+    }
+
+    /// Lets go of the oldest run, of so many of its deliveries at a time, once a sweep removes only later ones: this is
+    /// the first of them. What is left of it then stays for long, and is mostly unknown.
+    pub(super) fn retire(&mut self, connection: &Connection, swept: i64, most: u32) -> rusqlite::Result<()> {
+        if let Some(oldest) = self.runs.first().filter(|oldest| oldest.last < swept) {
+            let mut statement = connection.prepare_cached(LEFT)?;
+            let after = self.retiring.up_to.max(oldest.after);
+            let mut rows = statement.query(params![after, oldest.last, most])?;
+            let (mut insert, mut left) = (connection.prepare_cached(INSERT)?, 0);
+            while let Some(row) = rows.next()? {
+                let number = row.get(0)?;
+                for hash in hashes_in(row)? {
+                    insert.execute(params![hash, number])?;
+                }
+                self.retiring.up_to = number;
+                self.table_is_used = true;
+                left += 1;
+            }
+            if left < most {
+                connection.prepare_cached(REMOVE_RUN)?.execute([oldest.last])?;
+                self.retiring.all = true;
+            }
+        }
+        connection.prepare_cached(REMOVE_PAGES)?.execute(params![self.first_page(), PAGES_A_TURN])?;
+        Ok(())
+    }
+
+    /// The first page that is in use, or will be next.
+    fn first_page(&self) -> i64 {
+        let of_ripe = self.ripe.as_ref().map(Moving::first_page);
+        self.runs.first().map(|oldest| oldest.first_page).or(of_ripe).unwrap_or(self.next_page)
     }
 
     /// How many names move in a transaction, so that one generation is gone before the next is complete.
@@ -183,8 +199,8 @@ impl Names {
         self.added.len() * PACE
     }
 
-    /// Moves so many names to the table, at the end of a transaction. If that completes a generation, `meta` names
-    /// its last delivery now, which is returned.
+    /// Moves so many names to the file, at the end of a transaction. If that completes a run, `meta` names its last
+    /// delivery now, which is returned.
     pub(super) fn ripen<'c>(
         &mut self,
         connection: &'c Connection,
@@ -192,20 +208,14 @@ impl Names {
         most: usize,
     ) -> rusqlite::Result<Option<i64>> {
         if self.ripe.is_none() && self.young.len() >= GENERATION {
-            let young = Generation { last: self.young.last, ..Generation::default() };
-            let generation = std::mem::replace(&mut self.young, young);
-            let order = generation.sorted();
-            self.ripe = Some(Moving { generation, order, moved: 0, moving: 0 });
+            let next = Generation::after(self.young.last);
+            let generation = std::mem::replace(&mut self.young, next);
+            self.ripe = Some(Moving::new(generation, self.moved, self.next_page));
+            self.credit = 0;
         }
         let Some(ripe) = &mut self.ripe else { return Ok(None) };
-        let insert = statements.insert.get(connection, INSERT)?;
-        for name in ripe.order.iter().skip(ripe.moved).take(most) {
-            if ripe.generation.contains(*name) && !self.removed.contains(name) {
-                insert.execute(params![name.0, name.1])?;
-            }
-            ripe.moving += 1;
-        }
-        if !ripe.ends() {
+        self.credit = ripe.write(connection, statements, self.credit.saturating_add(most))?;
+        if !ripe.is_complete() {
             return Ok(None);
         }
         connection.prepare_cached(SET_MOVED)?.execute([ripe.generation.last])?;
@@ -215,104 +225,56 @@ impl Names {
     /// The transaction is committed.
     pub(super) fn committed(&mut self) {
         self.added.clear();
+        self.retired = self.retiring;
+        if self.retired.all {
+            (self.retired, self.retiring) = Default::default();
+            self.runs.remove(0);
+        }
         if let Some(ripe) = &mut self.ripe {
-            ripe.moved = ripe.moving;
-            self.table_is_used |= ripe.moved > 0;
+            ripe.committed();
         }
-        if self.ripe.take_if(|ripe| ripe.ends()).is_some() {
-            self.inherited = false;
-        }
-        for name in std::mem::take(&mut self.removed) {
-            self.drop_name(name);
+        if let Some(complete) = self.ripe.take_if(|ripe| ripe.is_complete()) {
+            let run = complete.into_run();
+            (self.moved, self.next_page, self.inherited) = (run.last, run.end(), false);
+            self.runs.push(run);
         }
     }
 
     /// The transaction is undone.
     pub(super) fn undone(&mut self) {
-        self.removed.clear();
+        self.retiring = self.retired;
         for name in std::mem::take(&mut self.added) {
-            self.drop_name(name);
+            self.young.remove(name);
+            if let Some(ripe) = &mut self.ripe {
+                ripe.generation.remove(name);
+            }
         }
         if let Some(ripe) = &mut self.ripe {
-            ripe.moving = ripe.moved;
-        }
-    }
-
-    fn drop_name(&mut self, name: Name) {
-        self.young.remove(name);
-        if let Some(ripe) = &mut self.ripe {
-            ripe.generation.remove(name);
+            self.credit += ripe.undone();
         }
     }
 }
 
+#[cfg(test)]
+pub(super) use run::PAGE;
 pub(super) const FIND: &str = "SELECT delivery FROM names WHERE hash = ?1";
 pub(super) const NOT_MOVED: &str =
     "SELECT number, id, caller, key, item FROM deliveries WHERE number > ?1 ORDER BY number";
+pub(super) const LEFT: &str = "SELECT number, id, caller, key, item FROM deliveries \
+     WHERE number > ?1 AND number <= ?2 ORDER BY number LIMIT ?3";
 pub(super) const DELETE: &str = "DELETE FROM names WHERE hash = ?1 AND delivery = ?2";
+pub(super) const REMOVE_PAGES: &str = "DELETE FROM name_pages WHERE number IN \
+     (SELECT number FROM name_pages WHERE number < ?1 ORDER BY number LIMIT ?2)";
+const REMOVE_RUN: &str = "DELETE FROM name_runs WHERE last = ?1";
+const TABLE_IS_USED: &str = "SELECT EXISTS (SELECT 1 FROM names)";
 const NAMES_OF: &str = "SELECT number, id, caller, key, item FROM deliveries WHERE number = ?1";
 const INSERT: &str = "INSERT INTO names (hash, delivery) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
 const MOVED: &str = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'named'";
 const SET_MOVED: &str = "UPDATE meta SET value = CAST(?1 AS TEXT) WHERE name = 'named'";
 
-/// The last delivery whose names stand in the table, with those of all before it.
+/// The last delivery whose names stand in the file, with those of all before it.
 pub(super) fn moved(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row(MOVED, [], |row| row.get(0))
-}
-
-/// All the names of a delivery. Only what is one of several has its batch as a name, so that whoever claims a key
-/// needn't look at a thousand items.
-fn hashes(id: &[u8], caller: &[u8], key: &[u8], item: u32) -> impl Iterator<Item = i64> + use<> {
-    let batch = (item > 0).then(|| hash(b"batch", caller, key, 0));
-    [of_id(id), hash(b"key", caller, key, item)].into_iter().chain(batch)
-}
-
-/// The same from a row of the file, even a damaged one, which must keep neither the others nor a start waiting.
-fn hashes_in(row: &Row<'_>) -> rusqlite::Result<impl Iterator<Item = i64> + use<>> {
-    let bytes = |column| row.get_ref(column).map(|value| value.as_bytes().unwrap_or_default());
-    let item = u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX);
-    Ok(hashes(bytes(1)?, bytes(2)?, bytes(3)?, item))
-}
-
-/// Ids are random, and made here.
-pub(super) fn of_id(id: &[u8]) -> i64 {
-    id.as_chunks().0.iter().fold(0, |hash, half| hash ^ i64::from_be_bytes(*half))
-}
-
-/// Keys are made by others, who must not be able to make many that go by one name.
-pub(super) fn of_key(caller: &str, key: &str, item: u32) -> i64 {
-    hash(b"key", caller.as_bytes(), key.as_bytes(), item)
-}
-
-/// The name of all items of a batch but the first.
-pub(super) fn of_batch(caller: &str, key: &str) -> i64 {
-    hash(b"batch", caller.as_bytes(), key.as_bytes(), 0)
-}
-
-fn hash(kind: &[u8], caller: &[u8], key: &[u8], item: u32) -> i64 {
-    let mut hash = Sha256::new();
-    hash.update(kind);
-    hash.update((caller.len() as u64).to_be_bytes());
-    hash.update(caller);
-    hash.update(key);
-    hash.update(item.to_be_bytes());
-    hash.finalize().as_chunks().0.first().map_or(0, |first| i64::from_be_bytes(*first))
-}
-
-/// Makes the hashes known to SQL, for bringing an older file up to date.
-pub(super) fn teach(connection: &Connection) -> rusqlite::Result<()> {
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    connection.create_scalar_function("name_of_id", 1, flags, |row| {
-        Ok(of_id(row.get_raw(0).as_bytes().unwrap_or_default()))
-    })?;
-    for kind in ["key", "batch"] {
-        connection.create_scalar_function(format!("name_of_{kind}").as_str(), 3, flags, move |row| {
-            let bytes = |column| row.get_raw(column).as_bytes().unwrap_or_default();
-            let item = u32::try_from(row.get::<i64>(2)?).unwrap_or(u32::MAX);
-            Ok(hash(kind.as_bytes(), bytes(0), bytes(1), item))
-        })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -374,6 +374,9 @@ pub(super) fn sweep(book: &mut Book<'_>, before_ms: u64, most: u32) -> Result<u3
             connection.prepare_cached(sql)?.execute([number])?;
         }
     }
+    if let Some(first) = numbers.iter().min() {
+        book.recent.names.retire(connection, *first, most)?;
+    }
     Ok(u32::try_from(numbers.len()).unwrap_or(u32::MAX))
 }
 
@@ -413,7 +416,9 @@ mod tests {
             (FIND_OF_BATCH, "USING INTEGER PRIMARY KEY (rowid=?)"),
             (names::FIND, "USING PRIMARY KEY (hash=?)"),
             (names::DELETE, "USING PRIMARY KEY (hash=? AND delivery=?)"),
+            (names::PAGE, "USING INTEGER PRIMARY KEY (rowid=?)"),
             (names::NOT_MOVED, "USING INTEGER PRIMARY KEY (rowid>?)"),
+            (names::LEFT, "USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (super::super::unended::WITHOUT_END, "USING INTEGER PRIMARY KEY (rowid>?)"),
             (FIND_OF_CALLER, "USING INTEGER PRIMARY KEY (rowid=?)"),
             (LIST_OUTCOME, "ends USING INDEX ends_by_outcome"),

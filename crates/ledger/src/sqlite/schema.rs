@@ -13,7 +13,7 @@ const APPLICATION_ID: i32 = 0x636d_7464;
 
 /// Step `n` (from 0) brings a file from version `n` to `n + 1`; a new file takes all of them. A step that was
 /// released never changes: what comes later is a further step.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 /// `deliveries.number` counts openings, so that neighbours in time are neighbours on disk. `outcome` is what the
 /// attempts come to; with `settled_ms` NULL an attempt is open, and the outcome therefore unknown. The index over
@@ -176,6 +176,21 @@ CREATE INDEX ends_by_settling ON ends (settled_ms)
 
 DROP TABLE old_deliveries;
 DROP TABLE comments;
+";
+
+/// Names stand in runs, which are only ever added at the end, and removed at the beginning; `names` keeps what it has,
+/// and takes what outlives its run. A page has names of 16 bytes in order: a hash, the number of a delivery. A run has
+/// those of the deliveries beyond `after`, up to `last`, in the pages from `first_page` on, one for each of the
+/// `fences`, which are its first hash; `names/filter.rs` tells what the filter is.
+const VERSION_5: &str = "
+CREATE TABLE name_pages (number INTEGER PRIMARY KEY, names BLOB NOT NULL) STRICT;
+CREATE TABLE name_runs (
+    last INTEGER PRIMARY KEY,
+    after INTEGER NOT NULL,
+    first_page INTEGER NOT NULL,
+    fences BLOB NOT NULL,
+    filter BLOB NOT NULL
+) STRICT;
 ";
 
 /// How long another program's lock on the database (a backup, say) is waited for.

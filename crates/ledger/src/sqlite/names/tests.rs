@@ -3,7 +3,7 @@ use super::super::tests::book::{book, count, deliver, file, group};
 use super::*;
 use crate::conformance::{id, opening};
 use crate::{Find, Opened};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 fn is_found(book: &mut Book<'_>, n: u64) -> bool {
     let by_id = operations::find(book, &Find::Id(id(n))).unwrap();
@@ -12,46 +12,126 @@ fn is_found(book: &mut Book<'_>, n: u64) -> bool {
     by_id.is_some_and(|record| record.id == id(n))
 }
 
-/// The promise rests on it: a key that was claimed is found, whatever was undone, swept or started anew since.
+/// Numbers of deliveries that are there, and of those that a sweep may remove, in the order of their settling.
+#[derive(Clone, Default)]
+struct Expected {
+    there: BTreeSet<u64>,
+    settled: VecDeque<u64>,
+}
+
+/// The promise rests on it: a key that was claimed is found, whatever was undone, swept or started anew since, and
+/// however long it stays unknown.
 #[test]
 fn what_stands_in_the_file_is_found_and_nothing_else() {
     let mut random = fastrand::Rng::with_seed(11);
+    let (mut runs, mut left) = (0, 0);
     for _ in 0..8 {
         let (_dir, connection) = file();
         let mut book = book(&connection);
-        let (mut there, mut next) = (BTreeSet::new(), 1);
-        for _ in 0..120 {
+        let (mut expected, mut next) = (Expected::default(), 1);
+        for _ in 0..200 {
             let undo = random.u8(..4) == 0;
-            let before = there.clone();
+            let before = expected.clone();
             group(&mut book, undo, |book| {
                 for _ in 0..random.usize(..12) {
-                    deliver(book, next);
-                    there.insert(next);
+                    if random.u8(..10) == 0 {
+                        assert_eq!(operations::open(book, opening(next)).unwrap(), Opened::New);
+                    } else {
+                        deliver(book, next);
+                        expected.settled.push_back(next);
+                    }
+                    expected.there.insert(next);
                     next += 1;
                 }
-                if random.u8(..4) == 0 {
-                    let most = random.u32(..20);
-                    assert!(operations::sweep(book, u64::MAX, most).unwrap() <= most);
-                    there = there.iter().skip(most as usize).copied().collect();
+                for _ in 0..random.usize(..2) {
+                    let most = random.u32(1..14);
+                    let swept = operations::sweep(book, u64::MAX, most).unwrap();
+                    for n in expected.settled.drain(..expected.settled.len().min(most as usize)) {
+                        expected.there.remove(&n);
+                    }
+                    assert!(swept <= most);
                 }
             });
             if undo {
-                there = before;
+                expected = before;
             }
             if random.u8(..12) == 0 {
                 book = self::book(&connection);
             }
-            for n in [1, next - 1, random.u64(1..=next)].into_iter().chain(there.first().copied()) {
-                assert_eq!(is_found(&mut book, n), there.contains(&n), "delivery {n}");
+            let some = [1, next - 1, random.u64(1..=next)].into_iter().chain(expected.there.first().copied());
+            for n in some {
+                assert_eq!(is_found(&mut book, n), expected.there.contains(&n), "delivery {n}");
             }
         }
         for n in 1..=next {
-            assert_eq!(is_found(&mut book, n), there.contains(&n), "delivery {n}");
+            assert_eq!(is_found(&mut book, n), expected.there.contains(&n), "delivery {n}");
         }
-        assert!(count(&connection, "SELECT count(*) FROM names") > 2 * GENERATION, "many have moved");
         let left_over = "SELECT count(*) FROM names WHERE delivery NOT IN (SELECT number FROM deliveries)";
         assert_eq!(count(&connection, left_over), 0);
+        runs += count(&connection, "SELECT count(*) FROM name_runs");
+        left += count(&connection, "SELECT count(*) FROM names");
     }
+    assert!(runs > 40 && left > 400, "{runs} runs, and {left} names that outlived theirs");
+}
+
+/// What a run took is free again after it, but for what is unknown for good.
+#[test]
+fn a_ledger_that_is_swept_keeps_few_pages_of_names() {
+    let (_dir, connection) = file();
+    let mut book = book(&connection);
+    let in_use = "SELECT coalesce(sum(length(fences)) / 8, 0) FROM name_runs";
+    for n in 1..=3000 {
+        group(&mut book, false, |book| match n % 100 {
+            0 => assert_eq!(operations::open(book, opening(n)).unwrap(), Opened::New),
+            _ => deliver(book, n),
+        });
+        if n % 10 == 0 {
+            group(&mut book, false, |book| {
+                operations::sweep(book, n.saturating_sub(100), 16).unwrap();
+            });
+        }
+        if n % 300 == 0 {
+            book = self::book(&connection);
+        }
+        let (pages, in_use) =
+            (count(&connection, "SELECT count(*) FROM name_pages"), count(&connection, in_use));
+        let of_a_run = 2 * GENERATION / 8;
+        assert!(in_use <= 4 * of_a_run && pages <= in_use + 3 * of_a_run, "{pages} pages, {in_use} in use");
+    }
+    assert_eq!(count(&connection, "SELECT count(*) FROM deliveries WHERE number % 100 = 0"), 30);
+    assert!((1..=30).all(|n| is_found(&mut book, 100 * n)));
+}
+
+/// As a file of version 4 has it: all names in their table.
+#[test]
+fn names_in_the_table_go_with_their_deliveries() {
+    let (_dir, connection) = file();
+    let mut first = book(&connection);
+    for n in 0..100 {
+        group(&mut first, false, |book| deliver(book, n));
+    }
+    teach(&connection).unwrap();
+    connection
+        .execute_batch(
+            "DELETE FROM name_runs; DELETE FROM name_pages;
+             INSERT INTO names SELECT name_of_id(id), number FROM deliveries
+                 UNION ALL SELECT name_of_key(caller, key, item), number FROM deliveries;
+             UPDATE meta SET value = (SELECT max(number) FROM deliveries) WHERE name = 'named'",
+        )
+        .unwrap();
+    let mut book = book(&connection);
+    for n in 100..300 {
+        group(&mut book, false, |book| deliver(book, n));
+    }
+    assert!((0..300).all(|n| is_found(&mut book, n)));
+    for left in [80, 50, 0, 0] {
+        let before_ms = if left > 0 { 100 - left } else { 250 };
+        group(&mut book, false, |book| {
+            operations::sweep(book, before_ms as u64, 1000).unwrap();
+        });
+        assert_eq!(count(&connection, "SELECT count(*) FROM names"), 2 * left);
+    }
+    assert!((0..300).all(|n| is_found(&mut book, n) == (n >= 250)));
 }
 
 #[test]
