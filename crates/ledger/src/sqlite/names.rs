@@ -22,6 +22,7 @@ use super::operations::Fault;
 use super::statements::Kept;
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::KeyRef;
+use filter::Probe;
 use generation::Generation;
 use hash::{hashes, hashes_in};
 pub(super) use hash::{of_batch, of_id, of_key, teach};
@@ -128,7 +129,8 @@ impl Names {
         hash: i64,
     ) -> Result<Vec<i64>, Fault> {
         let mut found = self.recent(hash);
-        for run in &self.runs {
+        let probe = Probe::of(hash);
+        for run in self.runs.iter().filter(|run| run.may_have(probe)) {
             run.find(connection, statements, hash, &mut found)?;
         }
         if self.table_is_used {
@@ -144,8 +146,12 @@ impl Names {
 
     /// Which of the latest deliveries may go by this name.
     pub(super) fn recent(&self, hash: i64) -> Vec<i64> {
-        let ripe = self.ripe.as_ref().map(|moving| &moving.generation);
-        [Some(&self.young), ripe].into_iter().flatten().flat_map(|names| names.find(hash)).collect()
+        let mut found = Vec::new();
+        self.young.find(hash, &mut found);
+        if let Some(ripe) = &self.ripe {
+            ripe.generation.find(hash, &mut found);
+        }
+        found
     }
 
     /// Removes from the table the names of a delivery that this transaction removes, before it does.

@@ -17,27 +17,44 @@ const SALT: Block =
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Filter(Vec<Block>);
 
+/// What is looked for in a block of each filter: worked out once for all of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe {
+    high: u64,
+    bits: Block,
+}
+
+impl Probe {
+    pub(super) fn of(name: i64) -> Self {
+        let [.., a, b, c, d] = name.to_be_bytes();
+        let low = u32::from_be_bytes([a, b, c, d]);
+        let bits = SALT.map(|salt| 1 << (low.wrapping_mul(salt) >> 27));
+        Self { high: name.cast_unsigned() >> 32, bits }
+    }
+}
+
 impl Filter {
     pub(super) fn with_room_for(names: usize) -> Self {
         Self(vec![[0; 8]; (names * BITS_A_NAME).div_ceil(BLOCK_BITS).max(1)])
     }
 
     pub(super) fn insert(&mut self, name: i64) {
-        let (at, bits) = (self.block_of(name), bits(name));
+        let probe = Probe::of(name);
+        let at = self.block_of(probe);
         if let Some(block) = self.0.get_mut(at) {
-            block.iter_mut().zip(bits).for_each(|(word, bit)| *word |= bit);
+            block.iter_mut().zip(probe.bits).for_each(|(word, bit)| *word |= bit);
         }
     }
 
     /// Never false for a name that was inserted.
-    pub(super) fn may_have(&self, name: i64) -> bool {
-        let block = self.0.get(self.block_of(name)).unwrap_or(&[u32::MAX; 8]);
-        block.iter().zip(bits(name)).fold(true, |all, (word, bit)| all & (word & bit != 0))
+    pub(super) fn may_have(&self, probe: Probe) -> bool {
+        let block = self.0.get(self.block_of(probe)).unwrap_or(&[u32::MAX; 8]);
+        block.iter().zip(probe.bits).fold(0, |lacking, (word, bit)| lacking | (bit & !word)) == 0
     }
 
-    fn block_of(&self, name: i64) -> usize {
-        let high = u128::from(name.cast_unsigned() >> 32);
-        usize::try_from((high * self.0.len() as u128) >> 32).unwrap_or(0)
+    fn block_of(&self, probe: Probe) -> usize {
+        // A filter is far from 2^32 blocks.
+        usize::try_from(probe.high.wrapping_mul(self.0.len() as u64) >> 32).unwrap_or(0)
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -53,12 +70,6 @@ impl Filter {
     }
 }
 
-fn bits(name: i64) -> Block {
-    let [.., a, b, c, d] = name.to_be_bytes();
-    let low = u32::from_be_bytes([a, b, c, d]);
-    SALT.map(|salt| 1 << (low.wrapping_mul(salt) >> 27))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,8 +83,8 @@ mod tests {
             let inserted: Vec<i64> = (0..names).map(|_| random.i64(..)).collect();
             inserted.iter().for_each(|name| filter.insert(*name));
             let filter = Filter::from_bytes(&filter.to_bytes()).unwrap();
-            assert!(inserted.iter().all(|name| filter.may_have(*name)));
-            let wrong = (0..50_000).filter(|_| filter.may_have(random.i64(..))).count();
+            assert!(inserted.iter().all(|name| filter.may_have(Probe::of(*name))));
+            let wrong = (0..50_000).filter(|_| filter.may_have(Probe::of(random.i64(..)))).count();
             assert!(wrong < 500, "{wrong} of 50000 seem to be among {names}");
         }
     }

@@ -1,6 +1,6 @@
 //! The names of many deliveries, in order, written once at the end of a table: a run.
 
-use super::filter::Filter;
+use super::filter::{Filter, Probe};
 use super::generation::Generation;
 use super::{Name, Statements};
 use crate::sqlite::operations::Fault;
@@ -51,6 +51,11 @@ impl Run {
         self.first_page.saturating_add_unsigned(self.fences.len() as u64)
     }
 
+    /// False if it certainly lacks the name; else it may have it.
+    pub(super) fn may_have(&self, probe: Probe) -> bool {
+        self.filter.may_have(probe)
+    }
+
     /// Adds the deliveries of this run that may go by this name.
     pub(super) fn find<'c>(
         &self,
@@ -59,9 +64,6 @@ impl Run {
         hash: i64,
         found: &mut Vec<i64>,
     ) -> Result<(), Fault> {
-        if !self.filter.may_have(hash) {
-            return Ok(());
-        }
         for page in self.pages_with(hash) {
             let number = self.first_page.saturating_add_unsigned(page as u64);
             let mut rows = statements.page.get(connection, PAGE)?.query([number])?;
@@ -231,6 +233,7 @@ mod tests {
                 let expected: Vec<i64> =
                     names.iter().filter(|name| name.0 == hash).map(|name| name.1).collect();
                 for run in [&run, &read] {
+                    assert!(expected.is_empty() || run.may_have(Probe::of(hash)));
                     let mut found = Vec::new();
                     run.find(&connection, &mut statements, hash, &mut found).unwrap();
                     assert_eq!(found, expected, "{hash} among {names:?}");
