@@ -94,7 +94,7 @@ impl Names {
             hashes_in(row)?.for_each(|hash| young.insert((hash, number)));
             young.last = number;
         }
-        let runs = Run::all(connection)?;
+        let runs = Run::all(connection, moved)?;
         let next_page = runs.last().map_or(1, Run::end);
         let table_is_used = connection.query_row(TABLE_IS_USED, [], |row| row.get(0))?;
         let inherited = young.len() >= GENERATION;

@@ -4,8 +4,7 @@ use super::filter::{Filter, Probe};
 use super::generation::Generation;
 use super::{Name, Statements};
 use crate::sqlite::operations::Fault;
-use rusqlite::types::Type;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, ffi, params};
 use std::ops::Range;
 
 /// Names in a page, so that the row of one fills a page of the file. Tests should see many pages.
@@ -28,21 +27,27 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// All that the file has, the oldest first.
-    pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Self>> {
-        connection.prepare(RUNS)?.query_map([], Self::read)?.collect()
+    /// All that the file has, the oldest first, of which the newest goes up to the delivery `moved`. An error if one
+    /// is missing or damaged: nobody could tell which keys are claimed.
+    pub(super) fn all(connection: &Connection, moved: i64) -> rusqlite::Result<Vec<Self>> {
+        let mut statement = connection.prepare(RUNS)?;
+        let runs = statement.query_map([], Self::read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        let goes_on = |pair: &[Self]| matches!(pair, [older, newer] if older.last == newer.after);
+        if runs.windows(2).all(goes_on) && runs.last().is_none_or(|newest| newest.last == moved) {
+            return Ok(runs);
+        }
+        Err(damaged("some deliveries have no names"))
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let unlike_ours = |column, what| {
-            rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, format!("it is no {what}").into())
-        };
         let fences = match row.get_ref(3)?.as_bytes().unwrap_or_default().as_chunks() {
-            (fences, []) => fences.iter().map(|fence| i64::from_be_bytes(*fence)).collect(),
-            _ => return Err(unlike_ours(3, "list of hashes")),
+            (fences, []) if !fences.is_empty() => {
+                fences.iter().map(|fence| i64::from_be_bytes(*fence)).collect()
+            }
+            _ => return Err(damaged("a list of hashes can't be read")),
         };
         let filter = Filter::from_bytes(row.get_ref(4)?.as_bytes().unwrap_or_default())
-            .ok_or_else(|| unlike_ours(4, "filter of names"))?;
+            .ok_or_else(|| damaged("a filter of names can't be read"))?;
         Ok(Self { last: row.get(0)?, after: row.get(1)?, first_page: row.get(2)?, fences, filter })
     }
 
@@ -83,6 +88,11 @@ impl Run {
         let from = self.fences.partition_point(|first| *first < hash);
         from.saturating_sub(1)..self.fences.partition_point(|first| *first <= hash)
     }
+}
+
+/// As SQLite would call it.
+fn damaged(how: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(how.into()))
 }
 
 /// `None` if these bytes are no page.
@@ -225,8 +235,8 @@ mod tests {
                     moving.committed();
                 }
             }
-            let [read] = <[Run; 1]>::try_from(Run::all(&connection).unwrap()).unwrap();
             let run = moving.into_run();
+            let [read] = <[Run; 1]>::try_from(Run::all(&connection, run.last).unwrap()).unwrap();
             assert_eq!((read.after, read.last, read.end()), (run.after, run.last, run.end()));
             let others = (0..20).map(|_| random.i64(..)).chain([i64::MIN, i64::MAX, 0]);
             for hash in names.iter().map(|name| name.0).chain(others) {
@@ -256,7 +266,26 @@ mod tests {
             let lost = run.find(&connection, &mut statements, 9, &mut Vec::new());
             assert!(matches!(lost, Err(Fault::Unreadable(_))), "{damage}: {lost:?}");
         }
-        connection.execute_batch("UPDATE name_runs SET filter = x'01'").unwrap();
-        assert!(Run::all(&connection).is_err());
+    }
+
+    #[test]
+    fn a_run_that_is_lost_or_damaged_is_an_error() {
+        for damage in [
+            "UPDATE name_runs SET filter = x'01' WHERE last = 20",
+            "UPDATE name_runs SET fences = x'' WHERE last = 20",
+            "DELETE FROM name_runs WHERE last = 20",
+            "DELETE FROM name_runs WHERE last = 30",
+        ] {
+            let (_dir, connection) = file();
+            for last in [10, 20, 30] {
+                let mut generation = Generation::after(last);
+                generation.insert((last, last));
+                let mut moving = Moving::new(generation, last - 10, last);
+                moving.write(&connection, &mut Statements::default(), usize::MAX).unwrap();
+            }
+            assert_eq!(Run::all(&connection, 30).unwrap().len(), 3);
+            assert_eq!(connection.execute(damage, []).unwrap(), 1);
+            assert!(Run::all(&connection, 30).is_err(), "{damage}");
+        }
     }
 }

@@ -109,6 +109,21 @@ fn a_damaged_ledger_says_so() {
 }
 
 #[test]
+fn a_ledger_that_lost_names_says_so() {
+    let (_dir, path) = folder();
+    drop(open(&path));
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("INSERT INTO name_runs VALUES (7, 0, 1, x'0000000000000000', zeroblob(32))")
+        .unwrap();
+    let error = refusal(&path, Stamp::Live);
+    assert!(
+        error.to_string().contains("damaged or isn't a ledger (some deliveries have no names)"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_can_not_be_a_file_is_named() {
     let (dir, path) = folder();
     std::fs::create_dir(&path).unwrap();
