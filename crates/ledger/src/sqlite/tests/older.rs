@@ -9,7 +9,8 @@ use crate::{
 use commentd_contract::VerdictKind;
 use commentd_delivery::Verdict;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, Resolution, ResolvedBy};
-use rusqlite::{Connection, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
 
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap()
@@ -19,97 +20,73 @@ fn ms(ms: u64) -> i64 {
     i64::try_from(ms).unwrap()
 }
 
+/// Adds a row with these values in the table's own order.
+fn insert(file: &Connection, table: &str, values: impl IntoIterator<Item = Value>) {
+    let values: Vec<Value> = values.into_iter().collect();
+    let places = vec!["?"; values.len()].join(", ");
+    file.execute(&format!("INSERT INTO {table} VALUES ({places})"), params_from_iter(values)).unwrap();
+}
+
+/// The columns with which every version begins a delivery.
+fn head(number: i64, record: &DeliveryRecord) -> [Value; 8] {
+    [
+        number.into(),
+        record.id.as_bytes().to_vec().into(),
+        record.key.caller.clone().into(),
+        record.key.key.to_string().into(),
+        record.key.item.into(),
+        record.fingerprint.0.to_vec().into(),
+        record.trace_id.to_string().into(),
+        ms(record.created_ms).into(),
+    ]
+}
+
+/// What a delivery comes to.
+fn outcome(record: &DeliveryRecord) -> [Value; 2] {
+    [record.settled_ms.map(ms).into(), record.outcome().as_str().to_owned().into()]
+}
+
+/// Where an attempt was sent, and its marker.
+fn sent(attempt: &AttemptRecord) -> [Value; 6] {
+    let to = &attempt.destination;
+    [
+        to.provider.as_str().to_owned().into(),
+        to.channel.clone().into(),
+        to.base_url.clone().into(),
+        to.account.clone().into(),
+        to.manifest_version.into(),
+        attempt.marker.clone().into(),
+    ]
+}
+
+/// How an attempt ended.
+fn ended(attempt: &AttemptRecord) -> [Value; 2] {
+    [attempt.verdict.as_ref().map(json).into(), attempt.resolution.as_ref().map(json).into()]
+}
+
 /// As version 2 wrote it.
 fn write_2(file: &Connection, number: i64, record: &DeliveryRecord) {
-    file.execute(
-        "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        params![
-            number,
-            record.id.as_bytes().as_slice(),
-            record.key.caller,
-            record.key.key,
-            record.key.item,
-            record.fingerprint.0.as_slice(),
-            record.trace_id,
-            ms(record.created_ms),
-            record.settled_ms.map(ms),
-            record.outcome().as_str(),
-        ],
-    )
-    .unwrap();
+    insert(file, "deliveries", head(number, record).into_iter().chain(outcome(record)));
     write_beside(file, number, record, &record.attempts);
 }
 
 /// As version 3 wrote it: the first attempt with its delivery.
 fn write_3(file: &Connection, number: i64, record: &DeliveryRecord) {
     let (first, further) = record.attempts.split_first().unwrap();
-    let to = &first.destination;
-    file.execute(
-        "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
-         ?17, ?18)",
-        params![
-            number,
-            record.id.as_bytes().as_slice(),
-            record.key.caller,
-            record.key.key,
-            record.key.item,
-            record.fingerprint.0.as_slice(),
-            record.trace_id,
-            ms(record.created_ms),
-            record.settled_ms.map(ms),
-            record.outcome().as_str(),
-            to.provider.as_str(),
-            to.channel,
-            to.base_url,
-            to.account,
-            to.manifest_version,
-            first.marker,
-            first.verdict.as_ref().map(json),
-            first.resolution.as_ref().map(json),
-        ],
-    )
-    .unwrap();
+    let known = head(number, record).into_iter().chain(outcome(record));
+    insert(file, "deliveries", known.chain(sent(first)).chain(ended(first)));
     write_beside(file, number, record, further);
 }
 
 /// As version 4 wrote it: the comment, too, with its delivery, and what the first attempt came to apart.
 fn write_4(file: &Connection, number: i64, record: &DeliveryRecord) {
     let (first, further) = record.attempts.split_first().unwrap();
-    let to = &first.destination;
-    file.execute(
-        "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        params![
-            number,
-            record.id.as_bytes().as_slice(),
-            record.key.caller,
-            record.key.key,
-            record.key.item,
-            record.fingerprint.0.as_slice(),
-            record.trace_id,
-            ms(record.created_ms),
-            to.provider.as_str(),
-            to.channel,
-            to.base_url,
-            to.account,
-            to.manifest_version,
-            first.marker,
-            record.comment.as_ref().map(|comment| json(&**comment)),
-        ],
-    )
-    .unwrap();
+    let comment: Value = record.comment.as_ref().map(|comment| json(&**comment)).into();
+    insert(file, "deliveries", head(number, record).into_iter().chain(sent(first)).chain([comment]));
     // Of an open one, only if another had opened long since.
     if first.verdict.is_some() || !further.is_empty() || number <= MOVED {
-        file.execute(
-            "INSERT INTO ends VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                number,
-                record.settled_ms.map(ms),
-                record.outcome().as_str(),
-                first.verdict.as_ref().map(json),
-                first.resolution.as_ref().map(json),
-            ],
-        )
-        .unwrap();
+        let end = [number.into()].into_iter().chain(outcome(record)).chain(ended(first));
+        insert(file, "ends", end);
     }
     write_attempts(file, number, record, further);
 }
@@ -117,42 +94,24 @@ fn write_4(file: &Connection, number: i64, record: &DeliveryRecord) {
 /// What versions 2 and 3 have in tables of their own: comments, claims, and these attempts.
 fn write_beside(file: &Connection, number: i64, record: &DeliveryRecord, attempts: &[AttemptRecord]) {
     if let Some(comment) = &record.comment {
-        file.execute("INSERT INTO comments VALUES (?1, ?2)", params![number, json(&**comment)]).unwrap();
+        insert(file, "comments", [number.into(), json(&**comment).into()]);
     }
     write_attempts(file, number, record, attempts);
 }
 
 fn write_attempts(file: &Connection, number: i64, record: &DeliveryRecord, attempts: &[AttemptRecord]) {
     for attempt in attempts {
-        let to = &attempt.destination;
-        file.execute(
-            "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            params![
-                number,
-                attempt.number,
-                to.provider.as_str(),
-                to.channel,
-                to.base_url,
-                to.account,
-                to.manifest_version,
-                attempt.marker,
-                ms(attempt.started_ms),
-                attempt.verdict.as_ref().map(json),
-                attempt.resolution.as_ref().map(json),
-            ],
-        )
-        .unwrap();
+        let of = [number.into(), attempt.number.into()].into_iter();
+        let began = [ms(attempt.started_ms).into()];
+        insert(file, "attempts", of.chain(sent(attempt)).chain(began).chain(ended(attempt)));
     }
     for attempt in &record.attempts {
         let to = &attempt.destination;
         let resolved = attempt.resolution.as_ref().map(|resolution| &resolution.verdict);
         for verdict in [attempt.verdict.as_ref(), resolved].into_iter().flatten() {
             if verdict.comment_id_is_ours {
-                file.execute(
-                    "INSERT INTO claims VALUES (?1, ?2, ?3, ?4)",
-                    params![to.channel, to.base_url, verdict.comment_id, number],
-                )
-                .unwrap();
+                let claim = [&to.channel, &to.base_url, &verdict.comment_id].map(|text| text.clone().into());
+                insert(file, "claims", claim.into_iter().chain([number.into()]));
             }
         }
     }
