@@ -84,7 +84,7 @@ pub(super) struct Statements<'c> {
 }
 
 impl Names {
-    /// The names as the file has them, complete up to the delivery `moved` but for those of later deliveries.
+    /// The names of all deliveries: those up to the delivery `moved` stand in the file, the others follow from its rows.
     pub(super) fn load(connection: &Connection, moved: i64) -> rusqlite::Result<Self> {
         let mut young = Generation::after(moved);
         let mut statement = connection.prepare(NOT_MOVED)?;
@@ -196,7 +196,7 @@ impl Names {
 
     /// The first page that is in use, or will be next.
     fn first_page(&self) -> i64 {
-        let of_ripe = self.ripe.as_ref().map(Moving::first_page);
+        let of_ripe = self.ripe.as_ref().map(|ripe| ripe.first_page);
         self.runs.first().map(|oldest| oldest.first_page).or(of_ripe).unwrap_or(self.next_page)
     }
 
@@ -269,7 +269,7 @@ pub(super) const NOT_MOVED: &str =
 pub(super) const LEFT: &str = "SELECT number, id, caller, key, item FROM deliveries \
      WHERE number > ?1 AND number <= ?2 ORDER BY number LIMIT ?3";
 pub(super) const DELETE: &str = "DELETE FROM names WHERE hash = ?1 AND delivery = ?2";
-pub(super) const REMOVE_PAGES: &str = "DELETE FROM name_pages WHERE number IN \
+const REMOVE_PAGES: &str = "DELETE FROM name_pages WHERE number IN \
      (SELECT number FROM name_pages WHERE number < ?1 ORDER BY number LIMIT ?2)";
 const REMOVE_RUN: &str = "DELETE FROM name_runs WHERE last = ?1";
 const TABLE_IS_USED: &str = "SELECT EXISTS (SELECT 1 FROM names)";

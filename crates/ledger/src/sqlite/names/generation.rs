@@ -37,7 +37,7 @@ impl Generation {
         }
         self.names.remove(&name.0);
         // Whoever looks for a name looks for further deliveries only where there is one.
-        let next = self.more.range((name.0, i64::MIN)..=(name.0, i64::MAX)).next().copied();
+        let next = self.further(name.0).next();
         if let Some(next) = next {
             self.more.remove(&next);
             self.names.insert(next.0, next.1);
@@ -48,8 +48,12 @@ impl Generation {
     pub(super) fn find(&self, hash: i64, found: &mut Vec<i64>) {
         if let Some(number) = self.names.get(&hash) {
             found.push(*number);
-            found.extend(self.more.range((hash, i64::MIN)..=(hash, i64::MAX)).map(|name| name.1));
+            found.extend(self.further(hash).map(|name| name.1));
         }
+    }
+
+    fn further(&self, hash: i64) -> impl Iterator<Item = Name> {
+        self.more.range((hash, i64::MIN)..=(hash, i64::MAX)).copied()
     }
 
     pub(super) fn sorted(&self) -> Vec<Name> {

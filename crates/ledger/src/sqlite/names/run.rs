@@ -110,9 +110,9 @@ fn read(name: &Written) -> Name {
 #[derive(Debug)]
 pub(super) struct Moving {
     pub(super) generation: Generation,
+    pub(super) first_page: i64,
     after: i64,
     order: Vec<Name>,
-    first_page: i64,
     filter: Filter,
     /// How many of its pages stand in the file: for certain, and by this transaction.
     moved: usize,
@@ -124,11 +124,7 @@ impl Moving {
     pub(super) fn new(generation: Generation, after: i64, first_page: i64) -> Self {
         let order = generation.sorted();
         let filter = Filter::with_room_for(order.len());
-        Self { generation, after, order, first_page, filter, moved: 0, moving: 0 }
-    }
-
-    pub(super) fn first_page(&self) -> i64 {
-        self.first_page
+        Self { generation, first_page, after, order, filter, moved: 0, moving: 0 }
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -146,13 +142,12 @@ impl Moving {
         names: usize,
     ) -> rusqlite::Result<usize> {
         let mut pages = names / NAMES_A_PAGE;
-        let mut bytes = Vec::with_capacity(NAMES_A_PAGE * size_of::<Written>());
         for page in self.order.chunks(NAMES_A_PAGE).skip(self.moving) {
             if pages == 0 {
                 return Ok(names % NAMES_A_PAGE);
             }
             pages -= 1;
-            bytes.clear();
+            let mut bytes = Vec::with_capacity(page.len() * size_of::<Written>());
             for (hash, number) in page {
                 bytes.extend(hash.to_be_bytes().into_iter().chain(number.to_be_bytes()));
                 self.filter.insert(*hash);
