@@ -34,9 +34,12 @@ fn parsing(bench: &mut Criterion) {
         "content_hash": "", "reply_to": "", "content": comment.content,
     })
     .to_string();
-    let headers = StandIns { idempotency_key: Some(b"0123456789abcdef0123456789abcdef"), traceparent: None };
+    let headers = || StandIns {
+        idempotency_keys: vec![("idempotency-key", b"0123456789abcdef0123456789abcdef")],
+        traceparent: None,
+    };
     bench.bench_function("parse a request", |b| {
-        b.iter(|| CommentRequest::parse(black_box(body.as_bytes()), headers).expect("it is well-formed"));
+        b.iter(|| CommentRequest::parse(black_box(body.as_bytes()), headers()).expect("it is well-formed"));
     });
 }
 

@@ -43,7 +43,7 @@ impl Kind {
         let words = "so much to say about so little that was shown ";
         let content = format!("{n} ").chars().chain(words.chars().cycle()).take(self.content_bytes).collect();
         let addressing = Addressing { sns_id: format!("/posts/{}", n % 1000), ..Addressing::default() };
-        Comment { content, addressing }
+        Comment { content, addressing: addressing.into() }
     }
 
     /// Its key, and the intent of its first attempt at `at_ms`.

@@ -6,6 +6,7 @@ use crate::code::Code;
 use crate::outcome::{Outcome, ProviderName, VerdictKind};
 use crate::request::Addressing;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// `data` of `GET /api/deliveries`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,8 +53,8 @@ pub struct CommentView {
     /// The text.
     pub content: String,
     /// Where it goes.
-    #[serde(flatten)]
-    pub addressing: Addressing,
+    #[serde(flatten, with = "crate::shared")]
+    pub addressing: Arc<Addressing>,
 }
 
 /// One try of one provider, in full.

@@ -12,9 +12,12 @@ pub mod provider;
 mod reply;
 pub mod report;
 mod request;
+pub mod shared;
 
 pub use code::Code;
 pub use key::{IdempotencyKey, KeyError};
 pub use outcome::{Outcome, ProviderName, VerdictKind};
 pub use reply::{AttemptView, BatchData, ErrorData, ItemResult, Reply, SingleData};
-pub use request::{Addressing, BatchRequest, CommentRequest, Intake, RequestError, StandIns, Var};
+pub use request::{
+    Addressing, BatchRequest, CommentRequest, Intake, RequestError, StandIns, TextOrNumber, Var,
+};

@@ -3,12 +3,21 @@
 //! What leaves this module is well-formed: limits hold, header and field agree, and nothing later has to ask
 //! again. An empty comment is well-formed here, because a batch must answer it by position.
 
+mod raw;
+
 use crate::key::IdempotencyKey;
-use crate::limits::{MAX_BATCH_COMMENTS, MAX_CONTENT_BYTES, MAX_DEADLINE_MS, MIN_DEADLINE_MS};
+use crate::limits::{
+    MAX_ADDRESS_BYTES, MAX_BATCH_COMMENTS, MAX_CONTENT_BYTES, MAX_DEADLINE_MS, MAX_VARS_BYTES,
+    MIN_DEADLINE_MS,
+};
+use raw::Raw;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+
+pub use raw::TextOrNumber;
 
 /// A value of `vars`: what a channel's templates may use beside the comment itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,8 +53,8 @@ pub struct Intake {
     pub task_id: String,
     /// The provider that the caller expects, trimmed and in lower case; empty for any.
     pub provider: String,
-    /// Where the comments go.
-    pub addressing: Addressing,
+    /// Where the comments go; all comments of a batch share it in memory, too.
+    pub addressing: Arc<Addressing>,
     /// The caller's trace, from the field or `traceparent`.
     pub trace_id: Option<String>,
     /// The caller's name for this delivery, from the field or `Idempotency-Key`.
@@ -74,11 +83,12 @@ pub struct BatchRequest {
     pub concurrency: i64,
 }
 
-/// The two request headers that stand in for fields.
-#[derive(Clone, Copy, Debug, Default)]
+/// The request headers that stand in for fields.
+#[derive(Clone, Debug, Default)]
 pub struct StandIns<'a> {
-    /// The value of `Idempotency-Key`.
-    pub idempotency_key: Option<&'a [u8]>,
+    /// The values of `Idempotency-Key` and `X-Idempotency-Key`, with the name that each came under. They must all name
+    /// the same key.
+    pub idempotency_keys: Vec<(&'a str, &'a [u8])>,
     /// The value of `traceparent`.
     pub traceparent: Option<&'a [u8]>,
 }
@@ -102,28 +112,66 @@ impl fmt::Display for RequestError {
 
 impl std::error::Error for RequestError {}
 
-#[derive(Deserialize)]
-struct Raw<'a> {
-    v: Option<i64>,
-    cmd: Option<String>,
-    task_id: Option<String>,
-    sns_id: Option<String>,
-    author: Option<String>,
-    content_hash: Option<String>,
-    reply_to: Option<String>,
-    wxid: Option<String>,
-    provider: Option<String>,
-    trace_id: Option<String>,
-    idempotency_key: Option<String>,
-    deadline_ms: Option<i64>,
-    vars: Option<BTreeMap<String, Var>>,
-    // Read in a second step, so that each endpoint ignores the other's fields.
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    comments: Option<&'a RawValue>,
-    #[serde(borrow)]
-    concurrency: Option<&'a RawValue>,
+impl<'a> StandIns<'a> {
+    /// The stand-ins among these headers, whose names are in lower case.
+    ///
+    /// # Errors
+    /// `Malformed` for a header that reads like the key's and isn't: its sender believes in a key that wouldn't be
+    /// there.
+    pub fn among(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Self, RequestError> {
+        let mut found = Self::default();
+        for (name, value) in headers {
+            match name {
+                "idempotency-key" => found.idempotency_keys.push(("Idempotency-Key", value)),
+                "x-idempotency-key" => found.idempotency_keys.push(("X-Idempotency-Key", value)),
+                "traceparent" => found.traceparent = found.traceparent.or(Some(value)),
+                other if reads_like_the_key(other.strip_prefix("x-").unwrap_or(other)) => {
+                    return Err(RequestError::Malformed(format!(
+                        "{other} header: isn't known; the header of the key is Idempotency-Key"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a name is the key's once case, `-` and `_` are gone.
+fn reads_like_the_key(name: &str) -> bool {
+    let letters =
+        name.bytes().filter(|byte| !matches!(byte, b'-' | b'_')).map(|byte| byte.to_ascii_lowercase());
+    letters.eq(*b"idempotencykey")
+}
+
+impl Addressing {
+    /// Whether each field keeps its limit.
+    ///
+    /// # Errors
+    /// `TooLarge` names the field that is too long.
+    pub fn check(&self) -> Result<(), RequestError> {
+        for (name, text) in [
+            ("sns_id (target)", &self.sns_id),
+            ("author", &self.author),
+            ("content_hash", &self.content_hash),
+            ("reply_to", &self.reply_to),
+            ("wxid", &self.wxid),
+        ] {
+            at_most(MAX_ADDRESS_BYTES, name, text.len())?;
+        }
+        let value = |var: &Var| match var {
+            Var::Text(text) => text.len(),
+            Var::Number(number) => number.to_string().len(),
+        };
+        at_most(MAX_VARS_BYTES, "vars", self.vars.iter().map(|(name, var)| name.len() + value(var)).sum())
+    }
+}
+
+fn at_most(most: usize, name: &str, bytes: usize) -> Result<(), RequestError> {
+    if bytes > most {
+        return Err(RequestError::TooLarge(format!("{name}: {bytes} bytes, at most {most}")));
+    }
+    Ok(())
 }
 
 impl CommentRequest {
@@ -131,9 +179,9 @@ impl CommentRequest {
     ///
     /// # Errors
     /// `Malformed` for broken JSON, wrong types, a missing `content`, values out of range and a header that
-    /// disagrees with its field; `TooLarge` for content over 64 KiB.
+    /// disagrees with its field; `TooLarge` for content over 64 KiB and for another field over its limit.
     pub fn parse(body: &[u8], headers: StandIns<'_>) -> Result<Self, RequestError> {
-        let raw: Raw<'_> = read_bytes("body", body)?;
+        let raw = Raw::read(body)?;
         let content: String = part("content", raw.content)?.ok_or_else(|| missing("content"))?;
         check_content("content", &content)?;
         Ok(Self { intake: raw.into_intake("comment", headers)?, content })
@@ -146,7 +194,7 @@ impl BatchRequest {
     /// # Errors
     /// As [`CommentRequest::parse`]; also `Malformed` for an empty batch and `TooLarge` for over 1000 comments.
     pub fn parse(body: &[u8], headers: StandIns<'_>) -> Result<Self, RequestError> {
-        let raw: Raw<'_> = read_bytes("body", body)?;
+        let raw = Raw::read(body)?;
         let comments: Vec<String> = part("comments", raw.comments)?.ok_or_else(|| missing("comments"))?;
         let concurrency: i64 = part("concurrency", raw.concurrency)?.unwrap_or(1);
         if comments.is_empty() {
@@ -190,19 +238,30 @@ impl Raw<'_> {
                     })?,
             ),
         };
+        let text = |field: Option<TextOrNumber>| field.map(|field| field.0).unwrap_or_default();
+        let sns_id = match (self.sns_id, self.target) {
+            (Some(sns_id), Some(target)) if sns_id != target => {
+                return Err(RequestError::Malformed(
+                    "target: is another name of sns_id, and the two disagree".into(),
+                ));
+            }
+            (sns_id, target) => text(sns_id.or(target)),
+        };
+        let addressing = Addressing {
+            sns_id,
+            author: self.author.unwrap_or_default(),
+            content_hash: self.content_hash.unwrap_or_default(),
+            reply_to: text(self.reply_to),
+            wxid: self.wxid.unwrap_or_default(),
+            vars: self.vars.unwrap_or_default(),
+        };
+        addressing.check()?;
         Ok(Intake {
             task_id: self.task_id.unwrap_or_default(),
             provider: self.provider.map(|name| name.trim().to_ascii_lowercase()).unwrap_or_default(),
-            addressing: Addressing {
-                sns_id: self.sns_id.unwrap_or_default(),
-                author: self.author.unwrap_or_default(),
-                content_hash: self.content_hash.unwrap_or_default(),
-                reply_to: self.reply_to.unwrap_or_default(),
-                wxid: self.wxid.unwrap_or_default(),
-                vars: self.vars.unwrap_or_default(),
-            },
+            addressing: Arc::new(addressing),
             trace_id: agreed_trace(self.trace_id, headers.traceparent)?,
-            key: agreed_key(self.idempotency_key, headers.idempotency_key)?,
+            key: agreed_key(self.idempotency_key, &headers.idempotency_keys)?,
             deadline_ms,
         })
     }
@@ -249,36 +308,33 @@ fn missing(name: &str) -> RequestError {
 }
 
 fn check_content(name: &str, content: &str) -> Result<(), RequestError> {
-    if content.len() > MAX_CONTENT_BYTES {
-        return Err(RequestError::TooLarge(format!(
-            "{name}: {} bytes, at most {MAX_CONTENT_BYTES} in a comment",
-            content.len()
-        )));
-    }
-    Ok(())
+    at_most(MAX_CONTENT_BYTES, name, content.len())
 }
 
-fn agreed_key(field: Option<String>, header: Option<&[u8]>) -> Result<Option<IdempotencyKey>, RequestError> {
-    let field = match field {
-        None => None,
-        Some(text) => Some(
-            IdempotencyKey::parse(&text)
-                .map_err(|error| RequestError::Malformed(format!("idempotency_key: {error}")))?,
-        ),
-    };
-    let header = match header {
-        None => None,
-        Some(value) => Some(
-            IdempotencyKey::parse_header(value)
-                .map_err(|error| RequestError::Malformed(format!("Idempotency-Key header: {error}")))?,
-        ),
-    };
-    match (field, header) {
-        (Some(field), Some(header)) if field != header => Err(RequestError::Malformed(
-            "idempotency_key: the field and the Idempotency-Key header disagree".into(),
-        )),
-        (field, header) => Ok(field.or(header)),
+fn agreed_key(
+    field: Option<String>,
+    headers: &[(&str, &[u8])],
+) -> Result<Option<IdempotencyKey>, RequestError> {
+    let mut agreed: Option<(&str, IdempotencyKey)> = None;
+    if let Some(text) = field {
+        let key = IdempotencyKey::parse(&text)
+            .map_err(|error| RequestError::Malformed(format!("idempotency_key: {error}")))?;
+        agreed = Some(("the field", key));
     }
+    for (name, value) in headers {
+        let key = IdempotencyKey::parse_header(value)
+            .map_err(|error| RequestError::Malformed(format!("{name} header: {error}")))?;
+        match &agreed {
+            Some((other, known)) if *known != key => {
+                return Err(RequestError::Malformed(format!(
+                    "idempotency_key: {other} and the {name} header disagree"
+                )));
+            }
+            Some(_) => {}
+            None => agreed = Some(("another header", key)),
+        }
+    }
+    Ok(agreed.map(|(_, key)| key))
 }
 
 fn agreed_trace(field: Option<String>, header: Option<&[u8]>) -> Result<Option<String>, RequestError> {
@@ -312,87 +368,4 @@ fn trace_of_traceparent(value: &[u8]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn single(body: &str) -> Result<CommentRequest, RequestError> {
-        CommentRequest::parse(body.as_bytes(), StandIns::default())
-    }
-
-    fn message(body: &str) -> String {
-        single(body).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn the_smallest_request_has_only_content() {
-        let request = single(r#"{"content":"hi","unknown":{"ignored":true},"comments":7}"#).unwrap();
-        assert_eq!(request.content, "hi");
-        assert_eq!(request.intake.provider, "");
-        assert_eq!(request.intake.key, None);
-    }
-
-    #[test]
-    fn messages_name_the_field() {
-        for (body, field) in [
-            (r#"{"content":7}"#, "content: "),
-            (r#"{"content":"a","sns_id":[]}"#, "sns_id: "),
-            (r#"{"content":"a","vars":{"x":true}}"#, "vars.x: "),
-            (r#"{"content":"a","v":2}"#, "v: "),
-            (r#"{"content":"a","deadline_ms":0}"#, "deadline_ms: "),
-            (r#"{"content":"a","deadline_ms":600001}"#, "deadline_ms: "),
-            (r#"{"content":"a","cmd":"batch_comment"}"#, "cmd: "),
-            (r#"{}"#, "content: is missing"),
-            (r#"{"content":"a"} x"#, "body: "),
-            (r#"{"content":"#, "content"),
-            ("", "body: "),
-            ("[]", "body: "),
-        ] {
-            assert!(message(body).starts_with(field), "{body} → {}", message(body));
-        }
-        let long_key = format!(r#"{{"content":"a","idempotency_key":"{}"}}"#, "k".repeat(256));
-        assert!(message(&long_key).starts_with("idempotency_key: "));
-        let batch = BatchRequest::parse(br#"{"comments":["a",3]}"#, StandIns::default()).unwrap_err();
-        assert!(batch.to_string().starts_with("comments[1]: "), "{batch}");
-    }
-
-    #[test]
-    fn header_and_field_must_agree() {
-        let headers = StandIns { idempotency_key: Some(b"\"k1\""), traceparent: None };
-        let agreed = CommentRequest::parse(br#"{"content":"a","idempotency_key":"k1"}"#, headers).unwrap();
-        assert_eq!(agreed.intake.key.unwrap().as_str(), "k1");
-        assert!(CommentRequest::parse(br#"{"content":"a","idempotency_key":"k2"}"#, headers).is_err());
-
-        let trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let headers = StandIns { idempotency_key: None, traceparent: Some(trace) };
-        let request = CommentRequest::parse(br#"{"content":"a"}"#, headers).unwrap();
-        assert_eq!(request.intake.trace_id.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
-        assert!(CommentRequest::parse(br#"{"content":"a","trace_id":"other"}"#, headers).is_err());
-        let headers = StandIns { idempotency_key: None, traceparent: Some(b"nonsense") };
-        assert_eq!(CommentRequest::parse(br#"{"content":"a"}"#, headers).unwrap().intake.trace_id, None);
-    }
-
-    #[test]
-    fn limits_are_exact() {
-        let batch = |n: usize| serde_json::json!({"comments": vec!["x"; n]}).to_string();
-        assert!(BatchRequest::parse(batch(1000).as_bytes(), StandIns::default()).is_ok());
-        let over = BatchRequest::parse(batch(1001).as_bytes(), StandIns::default()).unwrap_err();
-        assert!(matches!(over, RequestError::TooLarge(_)));
-        let content = |n: usize| serde_json::json!({"content": "x".repeat(n)}).to_string();
-        assert!(single(&content(65536)).is_ok());
-        assert!(matches!(single(&content(65537)).unwrap_err(), RequestError::TooLarge(_)));
-    }
-
-    #[test]
-    fn numbers_in_vars_keep_all_their_digits() {
-        let request = single(r#"{"content":"a","vars":{"snsId":14287710653886042616,"s":"t"}}"#).unwrap();
-        let Var::Number(number) = &request.intake.addressing.vars["snsId"] else { panic!("not a number") };
-        assert_eq!(number.as_u64(), Some(14_287_710_653_886_042_616));
-    }
-
-    #[test]
-    fn a_batch_keeps_empty_comments_and_absent_concurrency_is_one() {
-        let batch = BatchRequest::parse(br#"{"comments":["a","","b"]}"#, StandIns::default()).unwrap();
-        assert_eq!((batch.comments.len(), batch.concurrency), (3, 1));
-        assert!(BatchRequest::parse(br#"{"comments":[]}"#, StandIns::default()).is_err());
-    }
-}
+mod tests;

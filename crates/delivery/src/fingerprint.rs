@@ -3,15 +3,16 @@
 use commentd_contract::{Addressing, Var};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 /// One text for one target, maybe a reply.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comment {
     /// The text.
     pub content: String,
-    /// Where it goes.
-    #[serde(flatten)]
-    pub addressing: Addressing,
+    /// Where it goes; the comments of a batch share it.
+    #[serde(flatten, with = "commentd_contract::shared")]
+    pub addressing: Arc<Addressing>,
 }
 
 /// SHA-256 over everything that makes a comment this comment.
@@ -64,7 +65,7 @@ mod tests {
     fn comment(content: &str, sns_id: &str) -> Comment {
         Comment {
             content: content.into(),
-            addressing: Addressing { sns_id: sns_id.into(), ..Addressing::default() },
+            addressing: Arc::new(Addressing { sns_id: sns_id.into(), ..Addressing::default() }),
         }
     }
 
@@ -78,9 +79,9 @@ mod tests {
     #[test]
     fn a_number_is_not_its_text() {
         let mut number = comment("a", "b");
-        number.addressing.vars.insert("x".into(), Var::Number(7.into()));
+        Arc::make_mut(&mut number.addressing).vars.insert("x".into(), Var::Number(7.into()));
         let mut text = comment("a", "b");
-        text.addressing.vars.insert("x".into(), Var::Text("7".into()));
+        Arc::make_mut(&mut text.addressing).vars.insert("x".into(), Var::Text("7".into()));
         assert_ne!(number.fingerprint(1), text.fingerprint(1));
     }
 

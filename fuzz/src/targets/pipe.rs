@@ -3,7 +3,7 @@
 //! it), then a frame each. A frame's first line is the length that it announces: empty for its true one, `raw` for
 //! bytes without any.
 
-use commentd_contract::{Code, VerdictKind};
+use commentd_contract::{Addressing, Code, VerdictKind};
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use commentd_providers::hook_pipe::{HookOptions, HookPipe};
@@ -130,8 +130,9 @@ async fn attempt_over(path: &Path, sent: &[u8], asks: bool, gate: &Gate) -> io::
         latest_sns_id: true,
     };
     let provider = HookPipe::new(options, Arc::new(Still));
-    let mut comment = Comment { content: "hi".into(), ..Comment::default() };
-    comment.addressing.sns_id = if asks { String::new() } else { "1".into() };
+    let sns_id = if asks { String::new() } else { "1".into() };
+    let addressing = Addressing { sns_id, ..Addressing::default() };
+    let comment = Comment { content: "hi".into(), addressing: addressing.into() };
     let job = Job {
         id: DeliveryId::from_bytes([7; 16]),
         comment: Arc::new(comment),

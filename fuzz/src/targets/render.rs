@@ -3,6 +3,7 @@
 
 use super::channel;
 use crate::parts;
+use commentd_contract::Addressing;
 use commentd_delivery::{Comment, DeliveryId};
 use commentd_providers::manifest::{Channel, HttpRequest};
 use serde_json::Value;
@@ -45,11 +46,10 @@ pub(super) fn feed(input: &[u8]) -> Result<(), String> {
 }
 
 fn comment(part: impl Fn(usize) -> String) -> Comment {
-    let mut comment = Comment { content: part(1), ..Comment::default() };
-    let to = &mut comment.addressing;
+    let mut to = Addressing::default();
     (to.sns_id, to.author, to.content_hash) = (part(2), part(3), part(4));
     (to.reply_to, to.wxid) = (part(5), part(6));
-    comment
+    Comment { content: part(1), addressing: to.into() }
 }
 
 fn rendered(channel: &Channel, comment: &Comment) -> Option<HttpRequest> {

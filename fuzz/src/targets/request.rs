@@ -20,9 +20,10 @@ pub(super) const WORDS: &[&str] = &[
 pub(super) fn feed(input: &[u8]) -> Result<(), String> {
     let parts = parts(input);
     let header = |index: usize| parts.get(index).map(String::as_bytes).filter(|bytes| !bytes.is_empty());
-    let headers = StandIns { idempotency_key: header(0), traceparent: header(1) };
+    let idempotency_keys = header(0).map(|key| ("idempotency-key", key)).into_iter().collect();
+    let headers = StandIns { idempotency_keys, traceparent: header(1) };
     let body = parts.get(2..).unwrap_or_default().join("\n%%\n");
-    if let Ok(request) = CommentRequest::parse(body.as_bytes(), headers) {
+    if let Ok(request) = CommentRequest::parse(body.as_bytes(), headers.clone()) {
         check(&request.intake, std::slice::from_ref(&request.content))?;
     }
     if let Ok(request) = BatchRequest::parse(body.as_bytes(), headers) {

@@ -50,7 +50,7 @@ fn a_batch_is_a_well_formed_request() {
     let sent = body(&options(), "key-1", &comments).unwrap();
     let request = BatchRequest::parse(&sent, StandIns::default()).unwrap();
     assert_eq!((request.comments.as_slice(), request.concurrency), (comments.as_slice(), 10));
-    assert_eq!(request.intake.addressing, options().addressing);
+    assert_eq!(*request.intake.addressing, options().addressing);
     assert_eq!(request.intake.key.unwrap().as_str(), "key-1");
     assert_eq!((request.intake.provider.as_str(), request.intake.deadline_ms), ("", None));
 }

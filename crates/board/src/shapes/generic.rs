@@ -10,12 +10,12 @@ use commentd_contract::{
 use http::{HeaderMap, StatusCode};
 
 pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Post, Refusal> {
-    let request = CommentRequest::parse(body, stand_ins(headers)).map_err(refusal)?;
+    let request = CommentRequest::parse(body, stand_ins(headers).map_err(refusal)?).map_err(refusal)?;
     Ok(post(Shape::Generic, vec![request.content], request.intake))
 }
 
 pub(super) fn parse_batch(headers: &HeaderMap, body: &[u8]) -> Result<Post, Refusal> {
-    let request = BatchRequest::parse(body, stand_ins(headers)).map_err(refusal)?;
+    let request = BatchRequest::parse(body, stand_ins(headers).map_err(refusal)?).map_err(refusal)?;
     Ok(post(Shape::GenericBatch, request.comments, request.intake))
 }
 
@@ -33,9 +33,8 @@ fn post(shape: Shape, texts: Vec<String>, intake: Intake) -> Post {
     Post { shape, comments, key, intake: Some(intake) }
 }
 
-fn stand_ins(headers: &HeaderMap) -> StandIns<'_> {
-    let value = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
-    StandIns { idempotency_key: value("idempotency-key"), traceparent: value("traceparent") }
+fn stand_ins(headers: &HeaderMap) -> Result<StandIns<'_>, RequestError> {
+    StandIns::among(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
 }
 
 fn refusal(error: RequestError) -> Refusal {

@@ -57,7 +57,7 @@ pub(super) async fn large_and_odd_content_comes_back(ledger: &dyn Ledger) {
     odd.trace_id = "a\0b".into();
     odd.fingerprint = Fingerprint([0; 32]);
     odd.key = KeyRef { caller: "ö'".into(), key: "~!@#$%^&*()".into(), item: 999 };
-    let vars = &mut Arc::make_mut(&mut odd.comment).addressing.vars;
+    let vars = &mut Arc::make_mut(&mut Arc::make_mut(&mut odd.comment).addressing).vars;
     vars.insert("most".into(), Var::Number(u64::MAX.into()));
     vars.insert("least".into(), Var::Number(i64::MIN.into()));
     for (name, number) in [("small", 5e-324), ("sum", 0.1 + 0.2), ("odd", 1.234_567_890_123_456_7e22)] {

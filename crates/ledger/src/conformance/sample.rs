@@ -36,7 +36,7 @@ pub fn opening(n: u64) -> Opening {
     let mut addressing = Addressing { sns_id: "/p/1".into(), ..Addressing::default() };
     addressing.vars.insert("thread".into(), Var::Number(14_287_710_653_886_042_616_u64.into()));
     addressing.vars.insert("lang".into(), Var::Text("de".into()));
-    let comment = Comment { content: format!("comment {n}"), addressing };
+    let comment = Comment { content: format!("comment {n}"), addressing: addressing.into() };
     Opening {
         id: id(n),
         key: KeyRef { caller: "bot".into(), key: format!("key-{n}").into(), item: 0 },

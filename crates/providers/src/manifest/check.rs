@@ -9,6 +9,7 @@ use commentd_contract::Addressing;
 use commentd_delivery::verdict::{Effect, rule};
 use commentd_delivery::{Comment, DeliveryId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Stands for a setting that must be given in earnest; also a key that can sign.
 const EXAMPLE_SETTING: &str = "ZXhhbXBsZQ==";
@@ -71,12 +72,12 @@ fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
     };
     let comment = Comment {
         content: example.comment.content.clone(),
-        addressing: Addressing {
+        addressing: Arc::new(Addressing {
             sns_id: example.comment.sns_id.clone(),
             reply_to: example.comment.reply_to.clone(),
             wxid: example.comment.wxid.clone(),
             ..Addressing::default()
-        },
+        }),
     };
     let scope = channel.scope(comment, id, 1_767_225_600_000);
     match (&example.verdict, &example.finds) {

@@ -425,8 +425,9 @@ mod tests {
     #[test]
     fn what_is_known_without_evaluating_is_what_the_machine_gives() {
         let mut full = Comment { content: "hi".into(), ..Comment::default() };
-        full.addressing.wxid = "me".into();
-        full.addressing.vars = serde_json::from_str(r#"{"a":"b"}"#).unwrap();
+        let to = Arc::make_mut(&mut full.addressing);
+        to.wxid = "me".into();
+        to.vars = serde_json::from_str(r#"{"a":"b"}"#).unwrap();
         let id = DeliveryId::from_bytes([7; 16]);
         for comment in [full, Comment::default()] {
             let scope = Value::from_object(Names {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 fn comment(content: &str) -> Comment {
     let addressing = Addressing { sns_id: "/p/1".into(), ..Addressing::default() };
-    Comment { content: content.into(), addressing }
+    Comment { content: content.into(), addressing: addressing.into() }
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_form_is_encoded_and_whole_numbers_lose_nothing() {
         let manifest = Manifest::parse(&text, "x").unwrap();
         let channel = manifest.channel(&BTreeMap::new()).unwrap();
         let mut comment = comment("a&b=ü c");
-        comment.addressing.sns_id = "14287710653886042616".into();
+        std::sync::Arc::make_mut(&mut comment.addressing).sns_id = "14287710653886042616".into();
         channel.render(&channel.scope(comment, DeliveryId::from_bytes([0; 16]), 0)).unwrap()
     };
     let form = sent("[send.form]\ntext = \"content\"\nid = \"sns_id|int\"\nnothing = \"none\"");

@@ -17,7 +17,7 @@ use crate::manifest::settings::REDACTED;
 use crate::manifest::{Ability, Channel, HttpRequest, Item, Reply, Scan, Scope, Sighting, Token};
 use crate::{Job, Pending, Provider, Rendered, step_aside};
 use cassette::{Part, Purpose, like, without_run_words};
-use commentd_contract::{Code, ProviderName, VerdictKind};
+use commentd_contract::{Addressing, Code, ProviderName, VerdictKind};
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
@@ -125,8 +125,8 @@ impl NativeHttp {
     /// # Errors
     /// Says why it can't be read: no lookup, no answer, an incomplete one.
     pub async fn read_back(&self, sns_id: &str) -> Result<Vec<Item>, String> {
-        let mut comment = Comment::default();
-        comment.addressing.sns_id = sns_id.to_owned();
+        let addressing = Addressing { sns_id: sns_id.to_owned(), ..Addressing::default() };
+        let comment = Comment { addressing: addressing.into(), ..Comment::default() };
         let id = NOBODY;
         let scope = self.channel.scope(comment, id, self.wire.clock.unix_ms());
         self.read(&scope, id).await

@@ -58,7 +58,7 @@ async fn what_has_no_turn_before_its_deadline_is_not_sent_and_told_when_to_come_
     assert!(late.message.contains("2 per 60s by target"), "{late:?}");
     let mut elsewhere = job(4, 1, &clock);
     let mut comment = (*elsewhere.comment).clone();
-    comment.addressing.sns_id = "another target".into();
+    Arc::make_mut(&mut comment.addressing).sns_id = "another target".into();
     elsewhere.comment = Arc::new(comment);
     assert_eq!(attempt(&provider, &elsewhere).await.kind, VerdictKind::Delivered);
     // Half a second before its turn there is time enough to wait for it.

@@ -88,7 +88,7 @@ pub fn job(number: u8, attempt: u32, clock: &dyn Clock) -> Job {
     let addressing = Addressing { sns_id: "t".into(), ..Addressing::default() };
     Job {
         id: DeliveryId::from_bytes([number; 16]),
-        comment: Arc::new(Comment { content: "hello".into(), addressing }),
+        comment: Arc::new(Comment { content: "hello".into(), addressing: addressing.into() }),
         trace_id: "0af7651916cd43dd8448eb211c80319c".into(),
         attempt,
         deadline: clock.now() + Duration::from_millis(1000),

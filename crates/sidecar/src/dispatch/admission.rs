@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Content in flight, in bytes (64 MiB).
+/// Requests in flight, in bytes (64 MiB).
 const MOST_BYTES: usize = 64 << 20;
 
 /// The room for deliveries. Nobody waits for it, so it is only counted.
@@ -19,12 +19,39 @@ struct Taken {
     bytes: AtomicUsize,
 }
 
-/// Room for some deliveries, given back when it is dropped.
+fn take(taken: &AtomicUsize, more: usize, most: usize) -> bool {
+    let room = |taken: usize| taken.checked_add(more).filter(|sum| *sum <= most);
+    taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_ok()
+}
+
+/// The bytes of one request, from the first that is read. They are given back when it is dropped.
+#[derive(Debug)]
+pub struct HeldBytes {
+    taken: Arc<Taken>,
+    bytes: usize,
+}
+
+impl HeldBytes {
+    /// Holds so many more; false if there is no room for them.
+    pub fn add(&mut self, more: usize) -> bool {
+        let fits = take(&self.taken.bytes, more, MOST_BYTES);
+        self.bytes += if fits { more } else { 0 };
+        fits
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.taken.bytes.fetch_sub(self.bytes, Ordering::Release);
+    }
+}
+
+/// Room for some deliveries of one request, given back when it is dropped. What the request's deliveries share in
+/// memory is there until the last of them is over, and so are its bytes held.
 #[derive(Debug)]
 pub struct Room {
-    taken: Arc<Taken>,
+    bytes: Arc<HeldBytes>,
     deliveries: usize,
-    bytes: usize,
 }
 
 impl Admission {
@@ -32,38 +59,35 @@ impl Admission {
         Self { most_deliveries, taken: Arc::default() }
     }
 
-    /// Room for this many deliveries of this many bytes altogether; `None` if there isn't.
-    pub(super) fn admit(&self, deliveries: usize, bytes: usize) -> Option<Room> {
-        let take = |taken: &AtomicUsize, more: usize, most: usize| {
-            let room = |taken: usize| taken.checked_add(more).filter(|sum| *sum <= most);
-            taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_ok()
-        };
-        if !take(&self.taken.deliveries, deliveries, self.most_deliveries) {
-            return None;
-        }
-        // Given back if there is no room for the bytes.
-        let mut room = Room { taken: Arc::clone(&self.taken), deliveries, bytes: 0 };
-        if !take(&self.taken.bytes, bytes, MOST_BYTES) {
-            return None;
-        }
-        room.bytes = bytes;
-        Some(room)
+    /// Most deliveries at a time.
+    pub(super) fn most_deliveries(&self) -> usize {
+        self.most_deliveries
+    }
+
+    /// Holds the bytes of a request; `None` if there is no room for them.
+    pub(super) fn hold(&self, bytes: usize) -> Option<HeldBytes> {
+        let mut held = HeldBytes { taken: Arc::clone(&self.taken), bytes: 0 };
+        held.add(bytes).then_some(held)
+    }
+
+    /// Room for this many deliveries of a request with these bytes; `None` if there isn't.
+    pub(super) fn admit(&self, deliveries: usize, bytes: HeldBytes) -> Option<Room> {
+        take(&self.taken.deliveries, deliveries, self.most_deliveries)
+            .then(|| Room { bytes: Arc::new(bytes), deliveries })
     }
 }
 
 impl Room {
-    /// Takes the room of one delivery of this many bytes out of it.
-    pub fn split(&mut self, bytes: usize) -> Option<Room> {
-        let (deliveries, left) = (self.deliveries.checked_sub(1)?, self.bytes.checked_sub(bytes)?);
-        (self.deliveries, self.bytes) = (deliveries, left);
-        Some(Room { taken: Arc::clone(&self.taken), deliveries: 1, bytes })
+    /// Takes the room of one delivery out of it.
+    pub fn split(&mut self) -> Option<Room> {
+        self.deliveries = self.deliveries.checked_sub(1)?;
+        Some(Room { bytes: Arc::clone(&self.bytes), deliveries: 1 })
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.taken.bytes.fetch_sub(self.bytes, Ordering::Release);
-        self.taken.deliveries.fetch_sub(self.deliveries, Ordering::Release);
+        self.bytes.taken.deliveries.fetch_sub(self.deliveries, Ordering::Release);
     }
 }
 
@@ -72,15 +96,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_comes_back_piece_by_piece() {
+    fn room_comes_back_piece_by_piece_and_bytes_with_the_last_piece() {
         let admission = Admission::new(3);
-        let mut batch = admission.admit(3, 30).unwrap();
-        assert!(admission.admit(1, 1).is_none());
-        let one = batch.split(10).unwrap();
+        let admit = |deliveries, bytes| admission.admit(deliveries, admission.hold(bytes)?);
+        let mut batch = admit(3, 30).unwrap();
+        assert!(admit(1, 1).is_none());
+        let (one, two) = (batch.split().unwrap(), batch.split().unwrap());
         drop(one);
-        assert!(admission.admit(1, 1).is_some());
-        assert!(admission.admit(1, MOST_BYTES).is_none());
+        assert!(admit(1, 1).is_some());
+        assert!(admit(1, MOST_BYTES).is_none());
         drop(batch);
-        assert!(admission.admit(3, MOST_BYTES).is_some());
+        assert!(admit(1, MOST_BYTES).is_none(), "what the last one shares with the others is still there");
+        drop(two);
+        assert!(admit(3, MOST_BYTES).is_some());
+    }
+
+    #[test]
+    fn what_does_not_fit_any_more_is_not_held() {
+        let admission = Admission::new(1);
+        let mut held = admission.hold(MOST_BYTES - 1).unwrap();
+        assert!(!held.add(2) && held.add(1));
+        drop(held);
+        assert!(admission.hold(MOST_BYTES).is_some());
     }
 }

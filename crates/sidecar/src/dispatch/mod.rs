@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use admission::Room;
+pub use admission::{HeldBytes, Room};
 pub use shown::shown;
 pub use told::Told;
 
@@ -153,9 +153,19 @@ impl Dispatcher {
         &self.inner.ledger
     }
 
-    /// Room for this many deliveries of this many bytes altogether; `None` if there isn't.
-    pub fn admit(&self, deliveries: usize, bytes: usize) -> Option<Room> {
+    /// Holds this many bytes of a request that is read; `None` if there is no room for them.
+    pub fn hold(&self, bytes: usize) -> Option<HeldBytes> {
+        self.inner.admission.hold(bytes)
+    }
+
+    /// Room for this many deliveries of a request with these bytes; `None` if there isn't.
+    pub fn admit(&self, deliveries: usize, bytes: HeldBytes) -> Option<Room> {
         self.inner.admission.admit(deliveries, bytes)
+    }
+
+    /// Most deliveries in flight: a batch of more never finds room.
+    pub fn most_in_flight(&self) -> usize {
+        self.inner.admission.most_deliveries()
     }
 
     /// Delivers one comment, and answers by the order's deadline (and the few milliseconds that a settling may

@@ -6,7 +6,7 @@
 use super::Refusal;
 use crate::config::{Caller, Credential};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Version};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret;
@@ -31,9 +31,19 @@ impl Access {
         Self { callers, allowed_hosts }
     }
 
-    pub(super) fn check(&self, path: &str, headers: &HeaderMap) -> Result<CallerName, Refusal> {
-        if headers.get_all(HOST).iter().count() > 1 {
-            return Err(Refusal::Forbidden("Host is there more than once".into()));
+    pub(super) fn check(
+        &self,
+        path: &str,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Result<CallerName, Refusal> {
+        for name in [HOST, ORIGIN, AUTHORIZATION] {
+            if headers.get_all(&name).iter().nth(1).is_some() {
+                return Err(Refusal::Malformed(format!("{name} header: is there more than once")));
+            }
+        }
+        if version == Version::HTTP_11 && !headers.contains_key(HOST) {
+            return Err(Refusal::Malformed("host header: is missing, and HTTP/1.1 needs one".into()));
         }
         let host = headers.get(HOST).map(HeaderValue::to_str);
         let host = match host {
@@ -124,7 +134,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap()))
             .collect();
-        access.check("/api/comment", &map).map(|caller| caller.0)
+        access.check("/api/comment", Version::HTTP_10, &map).map(|caller| caller.0)
     }
 
     #[test]
@@ -185,7 +195,7 @@ mod tests {
 
         let health = |authorization: &str| {
             let headers = [(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap())];
-            access.check("/health", &headers.into_iter().collect()).unwrap().0
+            access.check("/health", Version::HTTP_10, &headers.into_iter().collect()).unwrap().0
         };
         assert_eq!((health(&encoded), health("Bearer nonsense")), ("bot".to_owned(), String::new()));
     }

@@ -3,11 +3,11 @@
 use super::access::CallerName;
 use super::front::Answer;
 use super::{App, Refusal, Surface, json};
-use crate::dispatch::{Delivered, Order, Room, Told};
-use axum::http::header::{CONTENT_TYPE, ORIGIN};
+use crate::dispatch::{Delivered, Dispatcher, HeldBytes, Order, Room, Told};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use commentd_contract::limits::MAX_BODY_BYTES;
 use commentd_contract::{
     Addressing, BatchData, BatchRequest, Code, CommentRequest, Intake, ItemResult, Outcome, ProviderName,
@@ -18,7 +18,7 @@ use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, Comment, Moment};
 use commentd_providers::{Job, step_aside};
 use futures_util::StreamExt;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::error::Error;
 use std::pin::pin;
@@ -43,8 +43,9 @@ struct Receipt<'a> {
 
 pub(super) async fn single(app: App, caller: CallerName, request: Request<Incoming>) -> Answer {
     let at = app.dispatcher.clock().now();
-    let request = match read(request).await.and_then(|read| parsed(read, CommentRequest::parse)) {
-        Ok(request) => request,
+    let read = read(&app.dispatcher, request).await;
+    let (request, held) = match read.and_then(|read| parsed(read, CommentRequest::parse)) {
+        Ok(read) => read,
         Err(refusal) => return Ok(refusal.respond(String::new(), since(&app, at))),
     };
     let task_id = request.intake.task_id.clone();
@@ -52,7 +53,7 @@ pub(super) async fn single(app: App, caller: CallerName, request: Request<Incomi
         Ok(received) => received,
         Err(refusal) => return Ok(refusal.respond(task_id, since(&app, at))),
     };
-    let Some(room) = app.dispatcher.admit(1, request.content.len()) else {
+    let Some(room) = app.dispatcher.admit(1, held) else {
         return Ok(overloaded().respond(task_id, since(&app, at)));
     };
     let item = match receipt.item(0, Comment { content: request.content, addressing }, Some(room)).await {
@@ -73,8 +74,9 @@ pub(super) async fn single(app: App, caller: CallerName, request: Request<Incomi
 
 pub(super) async fn batch(app: App, caller: CallerName, request: Request<Incoming>) -> Answer {
     let at = app.dispatcher.clock().now();
-    let request = match read(request).await.and_then(|read| parsed(read, BatchRequest::parse)) {
-        Ok(request) => request,
+    let read = read(&app.dispatcher, request).await;
+    let (request, held) = match read.and_then(|read| parsed(read, BatchRequest::parse)) {
+        Ok(read) => read,
         Err(refusal) => return Ok(refusal.respond(String::new(), since(&app, at))),
     };
     let task_id = request.intake.task_id.clone();
@@ -82,16 +84,19 @@ pub(super) async fn batch(app: App, caller: CallerName, request: Request<Incomin
         Ok(received) => received,
         Err(refusal) => return Ok(refusal.respond(task_id, since(&app, at))),
     };
-    let bytes = request.comments.iter().map(String::len).sum();
-    let Some(mut room) = app.dispatcher.admit(request.comments.len(), bytes) else {
+    let most = app.dispatcher.most_in_flight();
+    if request.comments.len() > most {
+        return Ok(never_admitted(request.comments.len(), most).respond(task_id, since(&app, at)));
+    }
+    let Some(mut room) = app.dispatcher.admit(request.comments.len(), held) else {
         return Ok(overloaded().respond(task_id, since(&app, at)));
     };
     let lanes =
         usize::try_from(request.concurrency).unwrap_or(1).clamp(1, app.surface.max_batch_concurrency.max(1));
     let receipt = Arc::new(receipt);
     let items = request.comments.into_iter().enumerate().map(|(index, content)| {
-        let (receipt, room) = (Arc::clone(&receipt), room.split(content.len()));
-        let comment = Comment { content, addressing: addressing.clone() };
+        let (receipt, room) = (Arc::clone(&receipt), room.split());
+        let comment = Comment { content, addressing: Arc::clone(&addressing) };
         async move {
             let item = receipt.item(index, comment, room).await;
             (index, item.unwrap_or_else(|refusal| receipt.refused(&refusal)))
@@ -119,35 +124,42 @@ fn overloaded() -> Refusal {
     )
 }
 
+fn never_admitted(comments: usize, most: usize) -> Refusal {
+    Refusal::TooLarge(format!(
+        "comments: {comments} comments, and this sidecar takes at most {most} at a time (--max-in-flight); nothing was \
+         sent, split the batch"
+    ))
+}
+
 fn since(app: &App, at: Moment) -> u64 {
     whole_ms(app.dispatcher.clock().now() - at)
 }
 
 /// What the request says. What it was read from is given back here, and not kept until the answer.
 fn parsed<T>(
-    (headers, body): (HeaderMap, Bytes),
+    (headers, body, held): (HeaderMap, Bytes, HeldBytes),
     parse: impl FnOnce(&[u8], StandIns<'_>) -> Result<T, RequestError>,
-) -> Result<T, Refusal> {
-    Ok(parse(&body, stand_ins(&headers))?)
+) -> Result<(T, HeldBytes), Refusal> {
+    let headers = StandIns::among(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))?;
+    Ok((parse(&body, headers)?, held))
 }
 
-fn stand_ins(headers: &HeaderMap) -> StandIns<'_> {
-    StandIns {
-        idempotency_key: headers.get("idempotency-key").map(axum::http::HeaderValue::as_bytes),
-        traceparent: headers.get("traceparent").map(axum::http::HeaderValue::as_bytes),
-    }
-}
-
-/// The body, read within its limits.
-pub(super) async fn read<B>(request: Request<B>) -> Result<(HeaderMap, Bytes), Refusal>
+/// The body, read within its limits and those of all requests together.
+pub(super) async fn read<B>(
+    dispatcher: &Dispatcher,
+    request: Request<B>,
+) -> Result<(HeaderMap, Bytes, HeldBytes), Refusal>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
-    check_one_key(&head.headers)?;
-    let mut reading = pin!(Limited::new(body, MAX_BODY_BYTES).collect());
+    if head.headers.contains_key(CONTENT_ENCODING) {
+        return Err(Refusal::NotJson("Content-Encoding: the body must come as it is, without one".into()));
+    }
+    let held = dispatcher.hold(0).ok_or_else(overloaded)?;
+    let mut reading = pin!(whole(body, held));
     let read = tokio::select! {
         biased;
         read = &mut reading => Ok(read),
@@ -155,25 +167,46 @@ where
         () = step_aside() => tokio::time::timeout(BODY_TIMEOUT, &mut reading).await,
     };
     match read {
-        Ok(Ok(collected)) => Ok((head.headers, collected.to_bytes())),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Refusal::TooLarge(format!("the body is longer than {MAX_BODY_BYTES} bytes")))
-        }
-        Ok(Err(error)) => Err(Refusal::Malformed(format!("the body broke off: {error}"))),
+        Ok(read) => read.map(|(body, held)| (head.headers, body, held)),
         Err(_) => {
             Err(Refusal::Malformed(format!("the body didn't arrive within {} s", BODY_TIMEOUT.as_secs())))
         }
     }
 }
 
-/// Two keys in one request disagree, whichever would be taken.
-fn check_one_key(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut keys = headers.get_all("idempotency-key").iter();
-    let first = keys.next();
-    if keys.all(|key| Some(key) == first) {
-        return Ok(());
+/// A whole body; each byte of it is held before it is kept.
+async fn whole<B>(body: B, mut held: HeldBytes) -> Result<(Bytes, HeldBytes), Refusal>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let too_large = || Refusal::TooLarge(format!("the body is longer than {MAX_BODY_BYTES} bytes"));
+    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
+        return Err(too_large());
     }
-    Err(Refusal::Malformed("Idempotency-Key header: is there more than once, with different keys".into()))
+    let mut body = pin!(body);
+    // Mostly it comes in one piece, which needn't be copied.
+    let (mut first, mut more) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| Refusal::Malformed(format!("the body broke off: {}", error.into())))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if first.len().max(more.len()) + piece.len() > MAX_BODY_BYTES {
+            return Err(too_large());
+        }
+        if !held.add(piece.len()) {
+            return Err(overloaded());
+        }
+        if first.is_empty() {
+            first = piece;
+            continue;
+        }
+        if more.is_empty() {
+            more.extend_from_slice(&first);
+        }
+        more.extend_from_slice(&piece);
+    }
+    Ok((if more.is_empty() { first } else { more.freeze() }, held))
 }
 
 /// JSON, or nothing said at all by a client that is no browser.
@@ -198,7 +231,7 @@ fn receive(
     caller: CallerName,
     intake: Intake,
     batch_len: usize,
-) -> Result<(Receipt<'_>, Addressing), Refusal> {
+) -> Result<(Receipt<'_>, Arc<Addressing>), Refusal> {
     let primary = app.surface.facts.provider;
     if !intake.provider.is_empty() && ProviderName::parse(&intake.provider) != Some(primary) {
         return Err(Refusal::Malformed(format!(

@@ -152,7 +152,7 @@ pub(super) async fn resolve(
 ) -> Response {
     let asked = Asked::new(app, caller);
     let resolving = async {
-        let (_, body) = comments::read(request).await?;
+        let (_, body, _held) = comments::read(&asked.app.dispatcher, request).await?;
         let said = ResolveRequest::parse(&body).map_err(Refusal::Malformed)?;
         let record = asked.find(&id).await?;
         Ok(shown(&asked.app.dispatcher.resolve(record.id, &said).await?))

@@ -31,7 +31,7 @@ impl Service<Request<Incoming>> for Front {
     type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let caller = match self.app.access.check(request.uri().path(), request.headers()) {
+        let caller = match self.app.access.check(request.uri().path(), request.version(), request.headers()) {
             Ok(caller) => caller,
             Err(refusal) => return Box::pin(future::ready(Ok(refusal.into_response()))),
         };

@@ -28,7 +28,7 @@ async fn an_unknown_delivery_takes_no_room_of_those_that_are_to_be_sent() {
     // Six, because a seventh failure in a row would open the breaker.
     for n in 1..=6 {
         assert_eq!(told(&ask(&dispatcher, n, Duration::from_millis(30)).await).0, Outcome::Unknown);
-        wait_for("room", || async { dispatcher.admit(2, 1).is_some() }).await;
+        wait_for("room", || async { dispatcher.admit(2, dispatcher.hold(1).unwrap()).is_some() }).await;
         assert_eq!(dispatcher.in_flight(), usize::from(n), "it is still looked up");
     }
     dispatcher.drain().await;

@@ -215,7 +215,7 @@ pub(crate) fn key(n: u8) -> KeyRef {
 
 pub(crate) fn comment(n: u8) -> Comment {
     let addressing = Addressing { sns_id: "/p/1".into(), ..Addressing::default() };
-    Comment { content: format!("comment {n}"), addressing }
+    Comment { content: format!("comment {n}"), addressing: addressing.into() }
 }
 
 pub(crate) fn intent(number: u32, destination: Arc<Destination>) -> AttemptRecord {
@@ -263,7 +263,7 @@ pub(crate) async fn ask(dispatcher: &Dispatcher, n: u8, deadline: Duration) -> D
         batch_len: 1,
         trace_id: "asked".into(),
         deadline: dispatcher.clock().now() + deadline,
-        room: dispatcher.admit(1, 10).expect("there is room"),
+        room: dispatcher.admit(1, dispatcher.hold(10).expect("there is room")).expect("there is room"),
     };
     dispatcher.deliver(order).await
 }

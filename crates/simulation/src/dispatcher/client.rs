@@ -130,7 +130,8 @@ impl Client {
     }
 
     pub(super) async fn order(&self, key: usize, item: usize, text: &str, deadline: Moment) -> Delivered {
-        let Some(room) = self.dispatcher.admit(1, text.len()) else {
+        let held = self.dispatcher.hold(text.len());
+        let Some(room) = held.and_then(|held| self.dispatcher.admit(1, held)) else {
             return Delivered::NotRecorded("no room".into());
         };
         let addressing = Addressing { sns_id: "target".into(), ..Addressing::default() };
@@ -141,7 +142,7 @@ impl Client {
                 item: u32::try_from(item).unwrap_or(u32::MAX),
             },
             key_is_made: false,
-            comment: Comment { content: text.to_owned(), addressing },
+            comment: Comment { content: text.to_owned(), addressing: addressing.into() },
             batch_len: self.script.keys.get(key).map_or(1, Vec::len),
             trace_id: "trace".into(),
             deadline,

@@ -61,7 +61,7 @@ pub(super) async fn run(args: &TryArgs) -> Ended {
         Addressing { sns_id: args.sns_id.clone(), reply_to: args.reply_to.clone(), ..Addressing::default() };
     let job = Job {
         id,
-        comment: Arc::new(Comment { content: args.text.clone(), addressing }),
+        comment: Arc::new(Comment { content: args.text.clone(), addressing: addressing.into() }),
         trace_id: "".into(),
         attempt: 1,
         deadline: clock.now() + DEADLINE,

@@ -2,12 +2,13 @@
 
 use crate::Failure;
 use commentd_contract::limits::MAX_CONTENT_BYTES;
-use commentd_contract::{Addressing, Var};
+use commentd_contract::{Addressing, TextOrNumber, Var};
 use commentd_delivery::Comment;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Largest file that is read, in bytes (64 MiB).
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -30,27 +31,29 @@ pub(super) struct Item {
 #[serde(deny_unknown_fields)]
 struct Line {
     content: String,
-    sns_id: Option<String>,
+    #[serde(alias = "target")]
+    sns_id: Option<TextOrNumber>,
     author: Option<String>,
     content_hash: Option<String>,
-    reply_to: Option<String>,
+    reply_to: Option<TextOrNumber>,
     wxid: Option<String>,
     vars: Option<BTreeMap<String, Var>>,
 }
 
 impl Line {
     fn comment(self, defaults: &Addressing) -> Comment {
+        let digits = |written: TextOrNumber| written.0;
         let or = |own: Option<String>, default: &String| own.unwrap_or_else(|| default.clone());
         Comment {
             content: self.content,
-            addressing: Addressing {
-                sns_id: or(self.sns_id, &defaults.sns_id),
+            addressing: Arc::new(Addressing {
+                sns_id: or(self.sns_id.map(digits), &defaults.sns_id),
                 author: or(self.author, &defaults.author),
                 content_hash: or(self.content_hash, &defaults.content_hash),
-                reply_to: or(self.reply_to, &defaults.reply_to),
+                reply_to: or(self.reply_to.map(digits), &defaults.reply_to),
                 wxid: or(self.wxid, &defaults.wxid),
                 vars: self.vars.unwrap_or_else(|| defaults.vars.clone()),
-            },
+            }),
         }
     }
 }
@@ -111,7 +114,9 @@ fn comment_of(line: &str, defaults: &Addressing) -> Result<Comment, String> {
     if line.content.len() > MAX_CONTENT_BYTES {
         return Err(format!("content has {} bytes, at most {MAX_CONTENT_BYTES}", line.content.len()));
     }
-    Ok(line.comment(defaults))
+    let comment = line.comment(defaults);
+    comment.addressing.check().map_err(|error| error.to_string())?;
+    Ok(comment)
 }
 
 /// The same comment at its second place in the file is another comment.
@@ -144,6 +149,8 @@ mod tests {
         let defaults = Addressing { sns_id: "t".into(), author: "Ann".into(), ..Addressing::default() };
         let items =
             parse(r#"{"content":"a","author":"","vars":{"n":14287710653886042616}}"#, &defaults).unwrap();
+        let numbers = parse(r#"{"content":"a","target":14287710653886042616}"#, &defaults).unwrap();
+        assert_eq!(numbers[0].comment.addressing.sns_id, "14287710653886042616");
         let to = &items[0].comment.addressing;
         assert_eq!((to.sns_id.as_str(), to.author.as_str()), ("t", ""));
         assert_eq!(serde_json::to_value(&to.vars).unwrap()["n"], 14_287_710_653_886_042_616_u64);
@@ -154,7 +161,9 @@ mod tests {
         let long = format!("{{\"content\":\"{}\"}}", "x".repeat(MAX_CONTENT_BYTES + 1));
         let text = format!(
             "{{\"content\":\"a\"}}\n{{\"content\":7}}\nnonsense\n{{\"content\":\"\"}}\n\
-             {{\"content\":\"a\",\"sns-id\":\"t\"}}\n{{}}\n{long}"
+             {{\"content\":\"a\",\"sns-id\":\"t\"}}\n{{}}\n{long}\n\
+             {{\"content\":\"a\",\"author\":\"{}\"}}",
+            "x".repeat(2049)
         );
         let message = parse(&text, &Addressing::default()).unwrap_err();
         for says in [
@@ -165,6 +174,7 @@ mod tests {
             "`sns-id`",
             "line 6: ",
             "line 7: ",
+            "line 8: author: ",
         ] {
             assert!(message.contains(says), "{says} in {message}");
         }

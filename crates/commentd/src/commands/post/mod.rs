@@ -150,7 +150,8 @@ fn items(args: &PostArgs) -> Result<Vec<Item>, Failure> {
         // Made here, so that it is known even if the sidecar doesn't answer.
         None => format!("post-{}", SystemIds.fresh().map_err(Failure)?),
     };
-    let comment = Comment { content: content.clone(), addressing };
+    addressing.check()?;
+    let comment = Comment { content: content.clone(), addressing: addressing.into() };
     Ok(vec![Item { line: 0, comment, key }])
 }
 

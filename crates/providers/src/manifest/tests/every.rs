@@ -63,7 +63,7 @@ fn render(
         wxid: example.comment.wxid.clone(),
         ..Addressing::default()
     };
-    let comment = Comment { content: content.into(), addressing };
+    let comment = Comment { content: content.into(), addressing: addressing.into() };
     channel.render(&channel.scope(comment, DeliveryId::from_bytes([7; 16]), 0))
 }
 

@@ -246,7 +246,7 @@ fn a_reply_that_nobody_can_judge_leaves_a_receipt_only_if_its_echo_is_ours() {
 fn a_slot_answers_both_ways() {
     let channel = channel(SLOT, &[]);
     let mut ours = comment("hi");
-    ours.addressing.reply_to = "7".into();
+    std::sync::Arc::make_mut(&mut ours.addressing).reply_to = "7".into();
     let page = |total: usize, items: &[(u32, Option<&str>)]| {
         let item = |(id, text): &(u32, Option<&str>)| {
             let reply = text.map(|text| serde_json::json!({ "content": text }));
