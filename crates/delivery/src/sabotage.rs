@@ -45,11 +45,13 @@ pub enum Rule {
     CertainIsReplayed,
     /// What is unknown is looked up, not tried again.
     UnknownIsLookedUp,
+    /// What comes on a connection while nobody has asked for anything is nobody's reply.
+    RepliesAreAskedFor,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 16] = [
+    pub const ALL: [Rule; 17] = [
         Rule::UnknownForbidsRetry,
         Rule::UnknownForbidsFallback,
         Rule::PassedGateIsUnknown,
@@ -66,6 +68,7 @@ impl Rule {
         Rule::ClaimsAreExclusive,
         Rule::CertainIsReplayed,
         Rule::UnknownIsLookedUp,
+        Rule::RepliesAreAskedFor,
     ];
 
     /// Its name, in snake case.
@@ -87,6 +90,7 @@ impl Rule {
             Rule::ClaimsAreExclusive => "claims_are_exclusive",
             Rule::CertainIsReplayed => "certain_is_replayed",
             Rule::UnknownIsLookedUp => "unknown_is_looked_up",
+            Rule::RepliesAreAskedFor => "replies_are_asked_for",
         }
     }
 }

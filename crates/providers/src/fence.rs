@@ -104,6 +104,12 @@ mod armed {
         (is_post && buffer.len() > body + 1).then(|| body + (buffer.len() - body) / 2)
     }
 
+    impl<S: crate::native::dial::Stream> crate::native::dial::Stream for Watched<S> {
+        fn unread(&self) -> crate::native::dial::Unread {
+            self.stream.unread()
+        }
+    }
+
     impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         fn poll_write(
             mut self: Pin<&mut Self>,

@@ -27,6 +27,10 @@ pub enum Does {
     Resets(Vec<u8>),
     /// Says nothing, and keeps the connection.
     Nothing,
+    /// Says this to each, says it again this much later, and keeps the connection.
+    SaysTwice(Vec<u8>, Duration),
+    /// Says this to each connection before it is asked for anything, and keeps the connection.
+    Greets(Vec<u8>),
 }
 
 /// A channel that does as it is told, and a way to connect to it.
@@ -45,6 +49,10 @@ pub trait Stage {
     fn received(&self) -> usize;
     /// Connections that were made, so far.
     fn connections(&self) -> usize;
+    /// How much later, in milliseconds, a second reply can be said to come without a doubt.
+    fn pauses_ms(&self) -> &'static [u64] {
+        &[0, 1, 5, 8]
+    }
 }
 
 /// The attempts' timeout.
@@ -102,6 +110,12 @@ pub async fn run<S: Stage>(mut fresh: impl AsyncFnMut() -> S) -> Result<(), Stri
         expect(name, &stage, &gate, &verdict, (expected, true, 1))?;
     }
     let stage = fresh().await;
+    stage.does(Does::Greets(reply(None)));
+    let gate = Gate::new();
+    let verdict = attempt(&native(&stage)?, &gate).await;
+    expect("a reply to nothing", &stage, &gate, &verdict, (NotSent, false, 0))?;
+
+    let stage = fresh().await;
     stage.refuses();
     let gate = Gate::new();
     let verdict = attempt(&native(&stage)?, &gate).await;
@@ -113,7 +127,29 @@ pub async fn run<S: Stage>(mut fresh: impl AsyncFnMut() -> S) -> Result<(), Stri
     let _ = gate.cancel();
     let verdict = attempt(&native(&stage)?, &gate).await;
     expect("the gate is closed", &stage, &gate, &verdict, (NotSent, false, 0))?;
-    pooled(&mut fresh).await
+    pooled(&mut fresh).await?;
+    said_twice(&mut fresh).await
+}
+
+/// The second reply to one request isn't the reply to the next one.
+async fn said_twice<S: Stage>(fresh: &mut impl AsyncFnMut() -> S) -> Result<(), String> {
+    for pause_ms in fresh().await.pauses_ms() {
+        let stage = fresh().await;
+        stage.does(Does::SaysTwice(reply(None), Duration::from_millis(*pause_ms)));
+        let native = native(&stage)?;
+        for number in 1..=3 {
+            let gate = Gate::new();
+            let verdict = attempt(&native, &gate).await;
+            let expected = (VerdictKind::Delivered, true, number);
+            expect("a reply that comes twice", &stage, &gate, &verdict, expected)?;
+            if stage.connections() != number {
+                return Err(format!(
+                    "a reply that comes {pause_ms} ms later once more: its connection was used again"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A connection whose reply was read whole is used again; one that has ended isn't.

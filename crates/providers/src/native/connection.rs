@@ -6,6 +6,7 @@
 
 use super::dial::{Dial, Stream};
 use super::tls::Tls;
+use super::watched::{Watch, Watched};
 use super::{Failure, Side};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -13,30 +14,23 @@ use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use std::collections::HashMap;
+use std::error::Error;
 use std::future::Future;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
-use tokio::runtime::{self, Handle};
 
-use commentd_delivery::Moment;
-
-/// Idle connections are dropped after this: shorter than the keep-alive of the servers we know (gunicorn's
-/// two seconds is the shortest), so that we rarely write into a connection that its server is closing.
-const IDLE: Duration = Duration::from_millis(1500);
-/// Most idle connections that are kept for each runtime.
-const MOST_IDLE: usize = 256;
-
-type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+type Driver = http1::Connection<TokioIo<Watched>, Full<Bytes>>;
 
 /// One HTTP/1.1 connection with its driver.
 pub(super) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     driver: Pin<Box<Driver>>,
     over: bool,
+    watch: Arc<Watch>,
+    /// A look beneath TLS tells nothing before the first reply: the tickets that a server sends unasked are there.
+    is_opaque: bool,
 }
 
 impl Connection {
@@ -56,15 +50,16 @@ impl Connection {
             None => Box::new(crate::fence::watched(plain)),
             Some(tls) => Box::new(tls.connect(host, plain).await.map_err(|error| refused("TLS", &error))?),
         };
+        let (stream, watch) = Watched::new(stream);
         let (sender, driver) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| refused("HTTP", &error))?;
-        Ok(Self { sender, driver: Box::pin(driver), over: false })
+        Ok(Self { sender, driver: Box::pin(driver), over: false, watch, is_opaque: tls.is_some() })
     }
 
     /// Polls `work` and the driver together until `work` is done.
-    async fn drive<T>(driver: &mut Pin<Box<Driver>>, over: &mut bool, work: impl Future<Output = T>) -> T {
+    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|cx| {
             // The work gives the driver something to do, and the driver the work. What is left after one pass of
@@ -72,28 +67,47 @@ impl Connection {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(done);
             }
-            Self::poll_driver(driver, over, cx);
+            self.poll_driver(cx);
             work.as_mut().poll(cx)
         })
         .await
     }
 
-    fn poll_driver(driver: &mut Pin<Box<Driver>>, over: &mut bool, cx: &mut Context<'_>) {
-        if !*over && driver.as_mut().poll(cx).is_ready() {
-            *over = true;
+    fn poll_driver(&mut self, cx: &mut Context<'_>) {
+        if self.over {
+            return;
+        }
+        if let Poll::Ready(ended) = self.driver.as_mut().poll(cx) {
+            self.over = true;
+            // Nothing else than a message that nobody has asked for ends an idle connection without a cause beneath.
+            if ended.is_err_and(|error| error.source().is_none()) && !self.watch.is_asked() {
+                self.watch.set_unasked();
+            }
         }
     }
 
-    /// Whether the connection can take a request; false if the server has closed it.
-    pub(super) async fn is_usable(&mut self) -> bool {
-        poll_fn(|cx| {
-            // First the driver: it hears of a server that has closed.
-            Self::poll_driver(&mut self.driver, &mut self.over, cx);
-            self.sender.poll_ready(cx)
-        })
-        .await
-        .is_ok()
-            && !self.over
+    /// Whether the connection can take a request; false if the server has closed it, or if a single byte came that
+    /// nobody had asked for: the next reply that is read from it might not be ours.
+    pub(super) fn is_usable(&mut self) -> bool {
+        // A connection that can't say at once whether it is ready isn't idle. Nobody is to be woken by it before it
+        // has something to do: whoever hands it a request polls it then.
+        let mut cx = Context::from_waker(Waker::noop());
+        // First the driver: it hears of a server that has closed or spoken.
+        self.watch.look_closely(!self.is_opaque);
+        self.poll_driver(&mut cx);
+        self.watch.look_closely(false);
+        matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(()))) && !self.over && !self.was_unasked()
+    }
+
+    /// Whether the connection hasn't ended, as far as the runtime has heard.
+    pub(super) fn is_alive(&mut self) -> bool {
+        self.poll_driver(&mut Context::from_waker(Waker::noop()));
+        !self.over && !self.sender.is_closed() && !self.was_unasked()
+    }
+
+    /// Whether it has brought bytes that nobody had asked for.
+    pub(super) fn was_unasked(&self) -> bool {
+        self.watch.was_unasked()
     }
 
     /// Hands the request over. The gate must have been passed immediately before.
@@ -102,8 +116,15 @@ impl Connection {
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, Failure> {
         let sent = self.sender.try_send_request(request);
-        match Self::drive(&mut self.driver, &mut self.over, sent).await {
-            Ok(response) => Ok(response),
+        match self.drive(sent).await {
+            Ok(_) if self.watch.was_early() => Err(Failure {
+                side: Side::AfterGate,
+                message: "a reply began before the request was written, so that it may be another's".into(),
+            }),
+            Ok(response) => {
+                self.watch.head_is_read();
+                Ok(response)
+            }
             Err(mut error) => {
                 // hyper hands the request back only if it never took it from its queue: not a byte was written.
                 let side = if error.take_message().is_some() { Side::HandedBack } else { Side::AfterGate };
@@ -115,7 +136,9 @@ impl Connection {
     /// Reads the body, at most `limit` bytes of it.
     pub(super) async fn read(&mut self, body: Incoming, limit: usize) -> Result<Bytes, Failure> {
         let reading = Limited::new(body, limit).collect();
-        let read = Self::drive(&mut self.driver, &mut self.over, reading).await;
+        let read = self.drive(reading).await;
+        self.watch.reply_is_read();
+        self.is_opaque = false;
         read.map(Collected::to_bytes).map_err(|error| Failure {
             side: Side::AfterGate,
             message: if error.is::<LengthLimitError>() {
@@ -135,58 +158,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Idle connections to one channel, by the runtime that hears of their bytes: on another one, each of these would
-/// have to be told across threads.
-#[derive(Default)]
-pub(super) struct Idle {
-    stacks: Mutex<HashMap<Option<runtime::Id>, Stack>>,
-}
-
-/// Idle connections, the youngest on top, each with when it became idle.
-type Stack = Vec<(Moment, Connection)>;
-
-fn here() -> Option<runtime::Id> {
-    Handle::try_current().ok().map(|handle| handle.id())
-}
-
-impl Idle {
-    /// Keeps a connection whose last reply was read whole.
-    pub(super) fn put(&self, connection: Connection, now: Moment) {
-        if connection.over || connection.sender.is_closed() {
-            return;
-        }
-        let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
-        let stack = stacks.entry(here()).or_default();
-        let old = stack.iter().take_while(|(since, _)| now.since(*since) >= IDLE).count();
-        stack.drain(..old);
-        if stack.len() < MOST_IDLE {
-            stack.push((now, connection));
-        }
-    }
-
-    /// Takes the youngest one that still looks alive.
-    pub(super) fn take(&self, now: Moment) -> Option<Connection> {
-        loop {
-            let mut connection = self.pop(now)?;
-            // A connection that can't say at once whether it is ready isn't idle. Nobody is to be woken by it before it
-            // has something to do: whoever hands it a request polls it then.
-            let mut cx = Context::from_waker(Waker::noop());
-            if pin!(connection.is_usable()).poll(&mut cx) == Poll::Ready(true) {
-                return Some(connection);
-            }
-        }
-    }
-
-    fn pop(&self, now: Moment) -> Option<Connection> {
-        let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
-        let stack = stacks.get_mut(&here())?;
-        let (since, connection) = stack.pop()?;
-        if now.since(since) >= IDLE {
-            stack.clear();
-            return None;
-        }
-        Some(connection)
-    }
 }

@@ -2,15 +2,59 @@
 
 use crate::Pending;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::client::TlsStream;
 
 /// A byte stream to the channel, encrypted or not. Dropping it ends the connection, and what it hasn't sent by then
 /// is never sent.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// What lies in it unread, asked of the system itself, because a read knows only what the runtime has heard of.
+    /// Takes nothing out. [`Unread::Nothing`] where a read knows it all.
+    fn unread(&self) -> Unread {
+        Unread::Nothing
+    }
+}
+
+/// What lies unread in a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// Nothing, so far.
+    Nothing,
+    /// A byte or more.
+    Bytes,
+    /// The stream's end.
+    End,
+}
+
+impl Stream for TcpStream {
+    fn unread(&self) -> Unread {
+        match socket2::SockRef::from(self).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(0) => Unread::End,
+            Ok(_) => Unread::Bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Unread::Nothing,
+            Err(_) => Unread::End,
+        }
+    }
+}
+
+impl Stream for TlsStream<Box<dyn Stream>> {
+    fn unread(&self) -> Unread {
+        self.get_ref().0.unread()
+    }
+}
+
+impl<S: Stream + ?Sized> Stream for Box<S> {
+    fn unread(&self) -> Unread {
+        (**self).unread()
+    }
+}
+
+/// A stream in memory, for tests.
+impl Stream for DuplexStream {}
 
 /// Makes connections.
 pub trait Dial: Send + Sync {

@@ -8,8 +8,10 @@ mod connection;
 mod credentials;
 pub mod dial;
 mod har;
+mod idle;
 mod tls;
 mod turns;
+mod watched;
 mod wire;
 
 use crate::condition::{Condition, Kept, Known};

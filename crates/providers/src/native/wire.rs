@@ -2,8 +2,9 @@
 
 use super::base::BaseUrl;
 use super::cassette::{Part, Recorder, Recording, Redact, Tape};
-use super::connection::{Connection, Idle};
+use super::connection::Connection;
 use super::dial::{Dial, Tcp};
+use super::idle::{Idle, REST, Taken};
 use super::tls::Tls;
 use super::{Failure, Side};
 use crate::manifest::{HttpRequest, Reply};
@@ -27,7 +28,7 @@ pub(super) struct Wire {
     pub(super) timeout: Duration,
     pub(super) clock: Arc<dyn Clock>,
     host: HeaderValue,
-    idle: Idle,
+    idle: Arc<Idle>,
     tls: Option<Tls>,
     dialer: Arc<dyn Dial>,
     tape: Tape,
@@ -41,12 +42,13 @@ impl Wire {
         let host = HeaderValue::from_str(base.authority())
             .map_err(|_| format!("{} can't be named in a request", base.shown()))?;
         let tls = if base.is_tls() { Some(Tls::with_system_roots()?) } else { None };
+        let idle = Idle::new(base.shown(), Arc::clone(&clock));
         Ok(Self {
             base,
             timeout,
             clock,
             host,
-            idle: Idle::default(),
+            idle,
             tls,
             dialer: Arc::new(Tcp),
             tape: Tape::Live,
@@ -79,7 +81,7 @@ impl Wire {
             timeout: self.timeout,
             clock: Arc::clone(&self.clock),
             host: self.host.clone(),
-            idle: Idle::default(),
+            idle: Idle::new(self.base.shown(), Arc::clone(&self.clock)),
             tls: self.tls.clone(),
             dialer: Arc::clone(&self.dialer),
             tape: self.tape.clone(),
@@ -104,9 +106,50 @@ impl Wire {
         }
     }
 
-    /// A new connection, over which nothing was sent yet. Not bounded in time.
+    /// A new connection, over which nothing was sent yet and nothing came. Not bounded in time.
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
-        Connection::open(&*self.dialer, self.base.host(), self.base.port(), self.tls.as_ref()).await
+        let began = self.clock.now();
+        let (host, port, tls) = (self.base.host(), self.base.port(), self.tls.as_ref());
+        let mut connection = Connection::open(&*self.dialer, host, port, tls).await?;
+        self.idle.dialled(self.clock.now() - began);
+        // Something that speaks first does so on every connection, so that one has to be listened to.
+        let is_to_be_heard = self.idle.is_to_be_heard();
+        if is_to_be_heard {
+            tokio::time::sleep(REST).await;
+        }
+        if connection.is_usable() {
+            if is_to_be_heard {
+                self.idle.was_quiet();
+            }
+            return Ok(connection);
+        }
+        self.idle.note(&connection);
+        let shown = self.base.shown();
+        Err(Failure::before_gate(&if connection.was_unasked() {
+            format!("what listens at {shown} speaks before it is asked, so that no reply can be told from it")
+        } else {
+            format!("{shown} closed the connection before it could be used")
+        }))
+    }
+
+    /// A connection on which nothing is to be read but the reply to what is sent next: one that was used before,
+    /// unless it has to be `fresh`. Not bounded in time.
+    async fn connection(&self, fresh: bool) -> Result<Connection, Failure> {
+        if fresh {
+            return self.connect().await;
+        }
+        match self.idle.take() {
+            Taken::Rested(connection) => return Ok(connection),
+            Taken::Resting(mut connection, left) => {
+                tokio::time::sleep(left).await;
+                if connection.is_usable() {
+                    return Ok(connection);
+                }
+                self.idle.note(&connection);
+            }
+            Taken::Nothing => {}
+        }
+        self.connect().await
     }
 
     /// A request as it leaves, with `more` headers beside its own.
@@ -152,17 +195,8 @@ impl Wire {
         if let Tape::Replay(player) = &self.tape {
             return player.play(&part, &self.redact, gate);
         }
-        let pooled = if fresh { None } else { self.idle.take(self.clock.now()) };
-        let connection = match pooled {
-            Some(connection) => connection,
-            None => {
-                let mut connection = self.connect().await?;
-                if !connection.is_usable().await {
-                    return Err(Failure::before_gate("the connection was closed before it could be used"));
-                }
-                connection
-            }
-        };
+        let _busy = self.idle.busy();
+        let connection = self.connection(fresh).await?;
         if !gate.pass() {
             return Err(Failure::before_gate("cancelled before it was sent"));
         }
@@ -191,7 +225,7 @@ impl Wire {
     async fn hand_over(&self, mut connection: Connection, request: Outgoing) -> Result<Reply, Failure> {
         let (head, body) = connection.send(request).await?.into_parts();
         let bytes = connection.read(body, MAX_REPLY_BYTES).await?;
-        self.idle.put(connection, self.clock.now());
+        self.idle.put(connection);
         Ok(Reply { status: head.status.as_u16(), headers: head.headers.into(), body: bytes })
     }
 }

@@ -11,6 +11,7 @@
 
 mod auth;
 mod cassette;
+mod connections;
 mod pace;
 mod stand_in;
 mod support;

@@ -35,6 +35,11 @@ pub(super) struct Channels {
     pub(super) received: usize,
     /// What to do with every request, in a test that says so.
     pub(super) scripted: Option<Scripted>,
+    /// Most replies are followed by another, some milliseconds later. Disk and clients are quick then, so that the next
+    /// request may be on its way by that time.
+    pub(super) says_twice: bool,
+    /// What is said on each new connection, in a test that says so.
+    pub(super) greeting: Vec<u8>,
     /// Nobody listens.
     pub(super) refuses: bool,
 }
@@ -45,6 +50,8 @@ pub(super) struct Scripted {
     pub(super) words: Vec<u8>,
     pub(super) pause: Duration,
     pub(super) ends: Option<End>,
+    /// How much later it comes once more.
+    pub(super) again: Option<Duration>,
 }
 
 struct Known {
@@ -102,6 +109,8 @@ impl Channels {
             known: Vec::new(),
             received: 0,
             scripted: None,
+            says_twice: dice.chance(30),
+            greeting: Vec::new(),
             refuses: false,
         }
     }
@@ -143,6 +152,9 @@ fn recite(world: &mut World, wire: usize, at: Moment, scripted: &Scripted) {
         for piece in scripted.words.chunks(if scripted.pause.is_zero() { 4096 } else { 16 }) {
             wire.outbox.push_back((last, piece.to_vec()));
             last = last + scripted.pause;
+        }
+        if let Some(again) = scripted.again {
+            wire.outbox.push_back((last + again, scripted.words.clone()));
         }
     }
     if let Some(how) = scripted.ends {
@@ -344,6 +356,16 @@ fn lookup(world: &mut World, wire: usize, arrives: Moment, request: &Request) {
     }
 }
 
+/// What a channel that speaks before it is asked says: that it has refused the comment.
+pub(super) fn greeting(host: usize) -> Vec<u8> {
+    let (status, body) = match host {
+        BOARD => (400, json!({"error": "empty_text"})),
+        _ => (200, v1(false, 52, json!({}))),
+    };
+    let body = body.to_string();
+    format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
 /// Says this on the wire, in one piece or several; afterwards the server may close the connection.
 fn say(world: &mut World, wire: usize, at: Moment, (status, body): (u16, Value), headers: &str) {
     let body = body.to_string();
@@ -353,10 +375,19 @@ fn say(world: &mut World, wire: usize, at: Moment, (status, body): (u16, Value),
     let middle = world.dice.below(text.len());
     let closes = world.dice.chance(30).then(|| at + world.dice.pick_ms(&[3, 10, 400]));
     let latency = world.channels.wires.get(wire).map_or(Duration::ZERO, |wire| wire.latency);
+    let says_twice = world.channels.says_twice && world.trouble(80);
+    let again = says_twice.then(|| (world.dice.pick_ms(&[8, 1, 3, 8]), world.dice.chance(50)));
+    if again.is_some() {
+        world.count("replies that came twice");
+    }
     let Some(wire) = world.channels.wires.get_mut(wire) else { return };
     let (first, second) = text.as_bytes().split_at(middle);
     wire.outbox.push_back((at + latency, first.to_vec()));
     wire.outbox.push_back((at + latency + pause, second.to_vec()));
+    if let Some((again, is_same)) = again {
+        let words = if is_same { text.clone().into_bytes() } else { greeting(wire.host) };
+        wire.outbox.push_back((at + latency + pause + again, words));
+    }
     if let Some(closes) = closes.map(|closes| closes + pause) {
         // From then on the server is deaf; the client hears of it a little later.
         wire.deaf_from = Some(closes);

@@ -49,8 +49,10 @@ pub(super) async fn act(client: Client, number: usize) {
     for _ in 0..client.script.calls {
         let (pause, key, deadline, patience) = {
             let mut world = lock(&client.world);
+            let is_hasty = world.channels.says_twice;
             let dice = &mut world.dice;
             let pause = dice.pick_ms(&[0, 1, 50, 500, 3_000]);
+            let pause = if is_hasty { pause.min(Duration::from_millis(1)) } else { pause };
             let key = dice.below(client.script.keys.len());
             let deadline = dice.pick_ms(&[1_000, 1_000, 300, 3_000, 60, 5]);
             let patience = dice.chance(15).then(|| dice.up_to(deadline));

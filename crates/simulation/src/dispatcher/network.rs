@@ -85,6 +85,13 @@ impl World {
         let latency = self.dice.pick_ms(&[0, 1, 5, 1, 60]);
         let cut_after = self.trouble(5).then(|| self.dice.below(700));
         let is_hole = self.trouble(2);
+        let mut greeting = self.channels.greeting.clone();
+        if self.trouble(1) {
+            self.count("greetings");
+            greeting = channel::greeting(host);
+        }
+        let outbox =
+            if greeting.is_empty() { VecDeque::new() } else { VecDeque::from([(self.now(), greeting)]) };
         self.channels.wires.push(Wire {
             host,
             latency,
@@ -93,7 +100,7 @@ impl World {
             cut_after,
             is_hole,
             deaf_from: None,
-            outbox: VecDeque::new(),
+            outbox,
             ends: None,
             reader: None,
         });
@@ -212,6 +219,9 @@ impl AsyncRead for Line {
         }
     }
 }
+
+/// A read knows it all.
+impl Stream for Line {}
 
 impl AsyncWrite for Line {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

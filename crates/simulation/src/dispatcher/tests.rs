@@ -63,14 +63,20 @@ impl Stage for Simulated {
     }
 
     fn does(&self, what: Does) {
+        let again = if let Does::SaysTwice(_, pause) = what { Some(pause) } else { None };
+        if let Does::Greets(words) = what {
+            lock(&self.world).channels.greeting = words;
+            return;
+        }
         let (words, pause, ends) = match what {
             Does::Says(words) => (words, Duration::ZERO, None),
             Does::SaysSlowly(words, pause) => (words, pause, None),
             Does::Closes(words) => (words, Duration::ZERO, Some(End::Closed)),
             Does::Resets(words) => (words, Duration::ZERO, Some(End::Reset)),
-            Does::Nothing => (Vec::new(), Duration::ZERO, None),
+            Does::SaysTwice(words, _) => (words, Duration::ZERO, None),
+            Does::Nothing | Does::Greets(_) => (Vec::new(), Duration::ZERO, None),
         };
-        lock(&self.world).channels.scripted = Some(Scripted { words, pause, ends });
+        lock(&self.world).channels.scripted = Some(Scripted { words, pause, ends, again });
     }
 
     fn refuses(&self) {

@@ -1,13 +1,16 @@
 //! Connections over TCP pass.
 
 use super::{Does, Stage, run};
-use crate::native::dial::{Dial, Tcp};
+use crate::Pending;
+use crate::native::dial::{Dial, Stream, Tcp};
 use commentd_delivery::{Clock, Moment};
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 #[derive(Default)]
@@ -15,6 +18,7 @@ struct Seen {
     does: Mutex<Option<Does>>,
     received: AtomicUsize,
     connections: AtomicUsize,
+    greeted: Notify,
 }
 
 struct Loopback {
@@ -41,6 +45,12 @@ impl Loopback {
 }
 
 async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
+    let greeting = match &*seen.does.lock().unwrap() {
+        Some(Does::Greets(words)) => words.clone(),
+        _ => Vec::new(),
+    };
+    stream.write_all(&greeting).await.unwrap();
+    seen.greeted.notify_one();
     let mut inbox = Vec::new();
     loop {
         let mut bytes = [0; 4096];
@@ -75,14 +85,37 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
                 socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
                 return;
             }
-            Does::Nothing => {}
+            Does::SaysTwice(words, pause) => {
+                let _ = stream.write_all(&words).await;
+                tokio::time::sleep(pause).await;
+                let _ = stream.write_all(&words).await;
+            }
+            Does::Nothing | Does::Greets(_) => {}
         }
+    }
+}
+
+/// Connects over TCP; what is said on accept is there by then.
+struct Dialer(Arc<Seen>);
+
+impl Dial for Dialer {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+        Box::pin(async move {
+            let stream = Tcp.dial(host, port).await?;
+            self.0.greeted.notified().await;
+            Ok(stream)
+        })
     }
 }
 
 impl Stage for Loopback {
     fn dialer(&self) -> Arc<dyn Dial> {
-        Arc::new(Tcp)
+        Arc::new(Dialer(Arc::clone(&self.seen)))
+    }
+
+    /// Time passes here as it likes.
+    fn pauses_ms(&self) -> &'static [u64] {
+        &[0]
     }
 
     fn url(&self) -> String {

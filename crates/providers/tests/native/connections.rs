@@ -1,0 +1,158 @@
+//! What a connection to the channel may be used for, and how long it is kept.
+
+use crate::pace::paused_clock;
+use crate::support::{HandClock, attempt, job, provider};
+use commentd_contract::VerdictKind;
+use commentd_delivery::{Comment, Verdict};
+use commentd_providers::Pending;
+use commentd_providers::native::dial::{Dial, Stream};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+/// Far longer than any of this takes.
+const GENEROUS: Duration = Duration::from_secs(20);
+
+/// Serves each connection as `serve` does, one after the other in one task; the address.
+async fn upstream<F: Future<Output = ()> + Send + 'static>(
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream));
+        }
+    });
+    url
+}
+
+/// Reads one whole small request; false at the end.
+async fn request(stream: &mut (impl AsyncRead + Unpin)) -> bool {
+    let mut inbox = Vec::new();
+    while !inbox.ends_with(b"}") {
+        if !matches!(stream.read_buf(&mut inbox).await, Ok(1..)) {
+            return false;
+        }
+    }
+    true
+}
+
+async fn post(url: &str) -> Verdict {
+    let clock = HandClock::default();
+    attempt(&provider("", url, ["", ""], &clock), &job(1, 1, &clock)).await
+}
+
+/// Connections in memory, so that no clock runs while bytes are on their way.
+struct InMemory<F>(F);
+
+impl<F: Fn(DuplexStream) -> P + Send + Sync, P: Future<Output = ()> + Send + 'static> Dial for InMemory<F> {
+    fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        tokio::spawn(self.0(theirs));
+        Box::pin(async { Ok(Box::new(ours) as Box<dyn Stream>) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_reply_is_not_taken_for_the_next_comments() {
+    for pause_ms in [0, 1, 4, 8] {
+        let stored = Arc::new(AtomicUsize::new(0));
+        let shared = Arc::clone(&stored);
+        // Stores the first comment on each connection and says so twice; what comes after it gets lost.
+        let serve = move |mut stream: DuplexStream| {
+            let stored = Arc::clone(&shared);
+            async move {
+                assert!(request(&mut stream).await);
+                stored.fetch_add(1, Ordering::SeqCst);
+                stream.write_all(REPLY).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                let _ = stream.write_all(REPLY).await;
+                while request(&mut stream).await {}
+            }
+        };
+        let clock = paused_clock();
+        let provider = provider("", "http://in.memory", ["", ""], &clock).dialing(Arc::new(InMemory(serve)));
+        for number in 1..=3 {
+            let verdict = attempt(&provider, &job(number, 1, &clock)).await;
+            assert_eq!(verdict.kind, VerdictKind::Delivered, "{verdict:?}");
+            assert_eq!(stored.load(Ordering::SeqCst), usize::from(number), "{pause_ms} ms");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_upstream_writes_on_accept_is_no_reply() {
+    let serve = async |mut stream: DuplexStream| {
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        let _ = stream.write_all(REPLY).await;
+        while request(&mut stream).await {}
+    };
+    let clock = paused_clock();
+    let provider = provider("", "http://in.memory", ["", ""], &clock).dialing(Arc::new(InMemory(serve)));
+    for number in 1..=3 {
+        let verdict = attempt(&provider, &job(number, 1, &clock)).await;
+        assert_eq!(verdict.kind, VerdictKind::NotSent, "{verdict:?}");
+        assert!(verdict.message.contains("speaks before it is asked"), "{verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_begins_before_the_request_is_written_is_not_its_own() {
+    let url = upstream(async |mut stream| {
+        let mut byte = [0];
+        let _ = stream.read_exact(&mut byte).await;
+        let _ = stream.write_all(REPLY).await;
+        // The rest of the request isn't read, so that it can't be written whole.
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let clock = HandClock::default();
+    let mut job = job(1, 1, &clock);
+    let addressing = job.comment.addressing.clone();
+    job.comment = Arc::new(Comment { content: "a".repeat(32 << 20), addressing });
+    let verdict = attempt(&provider("", &url, ["", ""], &clock), &job).await;
+    assert_eq!(verdict.kind, VerdictKind::Unknown, "{verdict:?}");
+}
+
+#[tokio::test]
+async fn informational_replies_without_an_end_are_not_read_without_an_end() {
+    let url = upstream(async |mut stream| {
+        request(&mut stream).await;
+        while stream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n").await.is_ok() {}
+    })
+    .await;
+    let verdict = tokio::time::timeout(GENEROUS, post(&url)).await.expect("it is read without an end");
+    assert_eq!(verdict.kind, VerdictKind::Unknown, "{verdict:?}");
+    assert!(verdict.message.contains("before the reply's head was whole"), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_its_upstream_closes_is_closed_without_traffic() {
+    let answered = Arc::new(Notify::new());
+    let (closed, mut is_closed) = tokio::sync::mpsc::unbounded_channel();
+    let shared = Arc::clone(&answered);
+    let url = upstream(move |mut stream| {
+        let (answered, closed) = (Arc::clone(&shared), closed.clone());
+        async move {
+            request(&mut stream).await;
+            stream.write_all(REPLY).await.unwrap();
+            answered.notified().await;
+            stream.shutdown().await.unwrap();
+            // Ends when the client has closed its side, too.
+            let _ = stream.read(&mut [0]).await;
+            closed.send(()).unwrap();
+        }
+    })
+    .await;
+    let clock = HandClock::default();
+    let provider = provider("", &url, ["", ""], &clock);
+    assert_eq!(attempt(&provider, &job(1, 1, &clock)).await.kind, VerdictKind::Delivered);
+    answered.notify_one();
+    tokio::time::timeout(GENEROUS, is_closed.recv()).await.expect("it stays half-closed");
+}
