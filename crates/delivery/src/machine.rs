@@ -46,7 +46,8 @@ struct Attempt {
     link: Option<usize>,
     /// `None` while it is open.
     verdict: Option<Verdict>,
-    started: Moment,
+    /// When it began; `None` if an earlier process began it, whose clock says nothing here.
+    started: Option<Moment>,
     /// When the provider got it; `None` while the intent is being recorded.
     sent: Option<Moment>,
     /// What its end gives back to the breaker.
@@ -54,6 +55,13 @@ struct Attempt {
     /// Set while the attempt is unknown and a lookup may help.
     search: Option<Search>,
     this_run: bool,
+}
+
+impl Attempt {
+    /// Open or unknown.
+    fn is_unclear(&self) -> bool {
+        self.verdict.as_ref().is_none_or(|verdict| verdict.rule().effect == Effect::Unclear)
+    }
 }
 
 /// One delivery's decisions. See the module's documentation.
@@ -68,8 +76,6 @@ pub struct Machine {
     answered: bool,
     /// The deadline has passed or the caller is gone: nothing new is sent.
     closed: bool,
-    /// Only looks up what an earlier run left unknown, and answers after the first look.
-    revisiting: bool,
     /// When the outstanding wake-up is due.
     wake_at: Option<Moment>,
 }
@@ -83,7 +89,7 @@ impl Machine {
             .map(|earlier| Attempt {
                 link: earlier.link,
                 verdict: Some(earlier.verdict.clone()),
-                started: Moment::START,
+                started: earlier.started,
                 sent: None,
                 pass: None,
                 search: None,
@@ -93,17 +99,7 @@ impl Machine {
         let random = fastrand::Rng::with_seed(plan.seed);
         // Without a caller nobody asked for another attempt.
         let (answered, closed) = (!plan.has_caller, !plan.has_caller);
-        Self {
-            plan,
-            phase: Phase::New,
-            attempts,
-            skips: Vec::new(),
-            random,
-            answered,
-            closed,
-            revisiting: false,
-            wake_at: None,
-        }
+        Self { plan, phase: Phase::New, attempts, skips: Vec::new(), random, answered, closed, wake_at: None }
     }
 
     /// What the delivery comes to by now.
@@ -163,7 +159,9 @@ impl Machine {
             (Phase::Looking { attempt, link }, Event::Looked(finding, began)) => {
                 self.looked(attempt, link, finding, began, now, &mut actions);
             }
+            (Phase::Looking { attempt, .. }, Event::LookNow) => self.hasten(attempt),
             (Phase::Resting { attempt, link }, Event::LookNow) => {
+                self.hasten(attempt);
                 self.look(attempt, link, &mut actions);
             }
             (_, Event::Woken) if self.wake_at.is_some_and(|due| now < due) => {
@@ -182,10 +180,12 @@ impl Machine {
             Outcome::Unknown if is_off(Rule::UnknownIsLookedUp) => self.begin(0, now, shared, actions),
             _ if is_off(Rule::CertainIsReplayed) => self.begin(0, now, shared, actions),
             Outcome::Unknown => {
-                self.revisiting = true;
-                self.closed = true;
                 for attempt in &mut self.attempts {
                     attempt.search = search_of(&self.plan.chain, attempt, now);
+                }
+                if let Some((link, _)) = self.last_ended().filter(|(link, last)| self.may_repeat(*link, last))
+                {
+                    return self.begin(link, now, shared, actions);
                 }
                 self.look_or_rest(now, actions);
             }
@@ -284,14 +284,18 @@ impl Machine {
             return self.conclude(actions);
         }
         // The last verdict says what may follow, even if it was an earlier one that a lookup has resolved.
-        let last = self.attempts.last().and_then(|last| Some((last.link?, last.verdict.clone()?)));
-        match last {
+        match self.last_ended() {
             Some((link, verdict)) if self.may_repeat(link, &verdict) => {
                 self.retry(link, &verdict, now, shared, actions);
             }
             Some((link, verdict)) => self.next_link(link, &verdict, now, shared, actions),
             None => self.look_or_rest(now, actions),
         }
+    }
+
+    /// The last attempt's link and verdict, if it has ended and its link is there.
+    fn last_ended(&self) -> Option<(usize, Verdict)> {
+        self.attempts.last().and_then(|last| Some((last.link?, last.verdict.clone()?)))
     }
 
     fn claim_lost(
@@ -334,8 +338,7 @@ impl Machine {
     /// Starts the next look that is due, or sets the time for it; concludes if looking won't help.
     fn look_or_rest(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let next = self.attempts.iter().enumerate().find_map(|(index, attempt)| {
-            let unresolved = attempt.verdict.as_ref().is_none_or(|v| v.rule().effect == Effect::Unclear);
-            (unresolved && attempt.search.is_some()).then_some((index, attempt.link?))
+            (attempt.is_unclear() && attempt.search.is_some()).then_some((index, attempt.link?))
         });
         let Some((attempt, link)) = next else { return self.conclude(actions) };
         if self.attempts.get(attempt).and_then(|a| a.search.as_ref()).is_some_and(Search::is_fresh) {
@@ -377,13 +380,15 @@ impl Machine {
         let Some(search) = self.attempts.get_mut(attempt).and_then(|a| a.search.as_mut()) else { return };
         match search.missed(complete, began, now) {
             NextLook::Absent => self.settle(attempt, absent(), true, actions),
-            NextLook::At(moment) => {
-                if self.revisiting {
-                    self.answer(actions);
-                }
-                self.rest(attempt, link, moment, actions);
-            }
+            NextLook::At(moment) => self.rest(attempt, link, moment, actions),
             NextLook::GiveUp => self.give_up(attempt, now, actions),
+        }
+    }
+
+    /// Somebody waits for what the looks find: the waits between them begin anew.
+    fn hasten(&mut self, attempt: usize) {
+        if let Some(search) = self.attempts.get_mut(attempt).and_then(|attempt| attempt.search.as_mut()) {
+            search.hasten();
         }
     }
 
@@ -500,7 +505,6 @@ impl Machine {
 }
 
 fn search_of(chain: &[Link], attempt: &Attempt, ended: Moment) -> Option<Search> {
-    let unclear = attempt.verdict.as_ref().is_none_or(|verdict| verdict.rule().effect == Effect::Unclear);
     let ability = chain.get(attempt.link?)?.lookup?;
-    unclear.then(|| Search::new(ability, ended))
+    attempt.is_unclear().then(|| Search::new(ability, ended))
 }

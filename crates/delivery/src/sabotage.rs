@@ -47,6 +47,12 @@ pub enum Rule {
     UnknownIsLookedUp,
     /// What comes on a connection while nobody has asked for anything is nobody's reply.
     RepliesAreAskedFor,
+    /// After its caller's hang-up nothing is sent, whatever is known of its key.
+    NothingIsSentForNobody,
+    /// A settling that fails is tried again until it is recorded.
+    SettlingsAreRetried,
+    /// Nothing is said to be in flight that isn't.
+    OnlyWhatIsInFlightIsSaidToBe,
 }
 
 impl Rule {
@@ -91,6 +97,9 @@ impl Rule {
             Rule::CertainIsReplayed => "certain_is_replayed",
             Rule::UnknownIsLookedUp => "unknown_is_looked_up",
             Rule::RepliesAreAskedFor => "replies_are_asked_for",
+            Rule::NothingIsSentForNobody => "nothing_is_sent_for_nobody",
+            Rule::SettlingsAreRetried => "settlings_are_retried",
+            Rule::OnlyWhatIsInFlightIsSaidToBe => "only_what_is_in_flight_is_said_to_be",
         }
     }
 }

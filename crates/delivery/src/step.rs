@@ -15,8 +15,8 @@ pub struct Link {
     pub max_attempts: u32,
     /// With less time left than this, an attempt isn't started.
     pub min_useful: Duration,
-    /// How long the channel deduplicates by our key; `None`: it doesn't. An unknown attempt is repeated only if
-    /// this reaches from the delivery's first attempt here to the deadline.
+    /// How long the channel deduplicates by our key; `None`: it doesn't. An unknown attempt is repeated, in the same
+    /// call or a later one, only if this reaches from the delivery's first attempt here to the deadline.
     pub deduplicates_within: Option<Duration>,
     /// What a lookup here can show; `None`: there is none.
     pub lookup: Option<LookupAbility>,
@@ -31,6 +31,8 @@ pub struct Earlier {
     pub link: Option<usize>,
     /// What is known of it.
     pub verdict: Verdict,
+    /// When it began, by this process's clock; `None` if an earlier process began it, or nobody has kept it.
+    pub started: Option<Moment>,
 }
 
 /// What a machine is made from.

@@ -86,7 +86,7 @@ fn a_lookup_in_the_foreground_settles_what_may_follow() {
 fn an_unknown_delivery_is_looked_up_again_and_never_sent() {
     let unknown = |link: Link| after(plan(&[link, PLAIN]), &[VerdictKind::Unknown]);
     let unplaced = Plan {
-        earlier: vec![Earlier { link: None, verdict: verdict(VerdictKind::Unknown) }],
+        earlier: vec![Earlier { link: None, verdict: verdict(VerdictKind::Unknown), started: None }],
         ..plan(&[BOTH])
     };
     let blind = LookupAbility { sees_every_state: false, ..SEEING };
@@ -103,20 +103,19 @@ fn an_unknown_delivery_is_looked_up_again_and_never_sent() {
             .on(0, Start, "look 0@0, wake 1000")
             .on(30, found(VerdictKind::Delivered, 0), "resolve 0 delivered, wake 1020")
             .on(31, Settled, "answer delivered 0, finish"),
-        Scene::new("missed: the answer comes after one look", unknown(SEARCHABLE))
+        Scene::new("missed: it goes on looking while there is time", unknown(SEARCHABLE))
             .on(0, Start, "look 0@0, wake 1000")
-            .on(30, missed(0), "answer unknown 56, wake ?")
-            .on(210, Woken, "look 0@0")
+            .on(30, missed(0), "wake ?")
+            .on(210, Woken, "look 0@0, wake 1000")
             .on(220, missed(210), "wake 310")
-            .on(310, Woken, "look 0@0")
-            .on(311, missed(310), "resolve 0 not_sent")
-            .on(312, Settled, "finish")
-            .comes_to(Outcome::NotSent),
-        Scene::new("the channel can't be asked", unknown(SEARCHABLE)).on(0, Start, "look 0@0, wake 1000").on(
-            900,
-            Looked(Finding::Failed, at(0)),
-            "answer unknown 56, wake 1000",
-        ),
+            .on(310, Woken, "look 0@0, wake 1000")
+            .on(311, missed(310), "resolve 0 not_sent, wake 1020")
+            .on(312, Settled, "wake ?")
+            .on(400, Woken, "intent 1@0, wake 1000"),
+        Scene::new("the channel can't be asked", unknown(SEARCHABLE))
+            .on(0, Start, "look 0@0, wake 1000")
+            .on(900, Looked(Finding::Failed, at(0)), "wake 1000")
+            .on(1000, Woken, "answer unknown 56, look 0@0"),
         Scene::new("nothing to know it by: asking once is enough", unknown(SEARCHABLE))
             .on(0, Start, "look 0@0, wake 1000")
             .on(1, Looked(Finding::CannotBeKnown, at(0)), "answer unknown 56, finish")
@@ -135,50 +134,107 @@ fn an_unknown_delivery_is_looked_up_again_and_never_sent() {
             .on(1500, missed(0), "wake ?"),
         Scene::new("silence counts from the start of the process", unknown(SEARCHABLE))
             .on(10_000, Start, "look 0@0, wake 1000")
-            .on(10_001, missed(10_000), "answer unknown 56, wake ?")
-            .on(10_101, Woken, "look 0@0")
+            .on(10_001, missed(10_000), "wake 1000")
+            .on(10_001, Woken, "answer unknown 56, look 0@0")
             .on(10_199, missed(10_199), "wake 10200"),
         Scene::new("two unresolved attempts", after(plan(&[SEARCHABLE]), &[VerdictKind::Unknown; 2]))
             .on(0, Start, "look 0@0, wake 1000")
-            .on(30, missed(0), "answer unknown 56, wake ?")
-            .on(200, Woken, "look 0@0")
+            .on(30, missed(0), "wake ?")
+            .on(200, Woken, "look 0@0, wake 1000")
             .on(201, missed(200), "wake 300")
-            .on(300, Woken, "look 0@0")
-            .on(301, missed(300), "resolve 0 not_sent")
-            .on(302, Settled, "look 1@0")
-            .on(303, found(VerdictKind::Held, 302), "resolve 1 held")
-            .on(304, Settled, "finish")
+            .on(300, Woken, "look 0@0, wake 1000")
+            .on(301, missed(300), "resolve 0 not_sent, wake 1020")
+            .on(302, Settled, "look 1@0, wake 1000")
+            .on(303, found(VerdictKind::Held, 302), "resolve 1 held, wake 1020")
+            .on(304, Settled, "answer held 0, finish")
             .comes_to(Outcome::Held),
         Scene::new(
             "a lookup that misses states proves nothing",
             unknown(Link { lookup: Some(blind), ..PLAIN }),
         )
         .on(0, Start, "look 0@0, wake 1000")
-        .on(30, missed(0), "answer unknown 56, wake ?")
+        .on(30, missed(0), "wake ?")
+        .on(1000, Woken, "answer unknown 56, look 0@0")
+        .on(1030, missed(1000), "wake ?")
         .on(5000, Woken, "look 0@0")
         .on(5001, missed(5000), "wake ?")
         .on(9000, Woken, "look 0@0")
         .on(9001, missed(9000), "wake ?")
         .comes_to(Outcome::Unknown),
+    ]);
+}
+
+#[test]
+fn whoever_asks_hastens_the_looks_and_proves_nothing_sooner() {
+    let unknown = |link: Link| after(plan(&[link, PLAIN]), &[VerdictKind::Unknown]);
+    let blind = LookupAbility { sees_every_state: false, ..SEEING };
+    check([
         Scene::new("somebody asks: look now", unknown(SEARCHABLE))
             .on(0, LookNow, "")
             .on(0, Start, "look 0@0, wake 1000")
             .on(10, LookNow, "")
-            .on(30, missed(0), "answer unknown 56, wake ?")
-            .on(40, LookNow, "look 0@0")
+            .on(30, missed(0), "wake ?")
+            .on(40, LookNow, "look 0@0, wake 1000")
             .on(41, LookNow, "")
-            .on(50, found(VerdictKind::Delivered, 40), "resolve 0 delivered")
+            .on(50, found(VerdictKind::Delivered, 40), "resolve 0 delivered, wake 1020")
             .on(51, LookNow, "")
-            .on(52, Settled, "finish")
+            .on(52, Settled, "answer delivered 0, finish")
             .on(53, LookNow, ""),
         Scene::new("asking often proves nothing sooner", unknown(SEARCHABLE))
             .on(0, Start, "look 0@0, wake 1000")
-            .on(1, missed(0), "answer unknown 56, wake ?")
-            .on(200, LookNow, "look 0@0")
+            .on(1, missed(0), "wake ?")
+            .on(200, LookNow, "look 0@0, wake 1000")
             .on(201, missed(200), "wake 300")
-            .on(202, LookNow, "look 0@0")
+            .on(202, LookNow, "look 0@0, wake 1000")
             .on(299, missed(202), "wake 300")
             .comes_to(Outcome::Unknown),
+        Scene::new("who asks finds the waits short again", unknown(Link { lookup: Some(blind), ..PLAIN }))
+            .on(0, Start, "look 0@0, wake 1000")
+            .on(1, missed(0), "wake 101")
+            .on(101, Woken, "look 0@0, wake 1000")
+            .on(102, missed(101), "wake 302")
+            .on(302, LookNow, "look 0@0, wake 1000")
+            .on(303, missed(302), "wake 403"),
+    ]);
+}
+
+/// The channel takes what it gets again for what it has had, also from a later call.
+#[test]
+fn an_unknown_is_repeated_for_a_caller_that_comes_again_within_the_channels_window() {
+    let again = |window_ms, started: Option<u64>| {
+        let link = Link { deduplicates_within: Some(support::ms(window_ms)), ..SEARCHABLE };
+        let verdict = verdict(VerdictKind::Unknown);
+        let earlier = vec![Earlier { link: Some(0), verdict, started: started.map(at) }];
+        Plan { earlier, deadline: at(11_000), ..plan(&[link, PLAIN]) }
+    };
+    check([
+        Scene::new("it is open until after the deadline", again(11_001, Some(0)))
+            .on(10_000, Start, "intent 1@0, wake 11000")
+            .on(10_001, IntentRecorded, "send 1@0")
+            .on(10_050, ended(VerdictKind::Delivered), "settle 1 delivered, wake 11020")
+            .on(10_051, Settled, "answer delivered 0, finish"),
+        Scene::new("what comes of it is unknown, too: looked up", again(11_001, Some(0)))
+            .on(10_000, Start, "intent 1@0, wake 11000")
+            .on(10_001, IntentRecorded, "send 1@0")
+            .on(10_990, ended(VerdictKind::Unknown), "settle 1 unknown, wake 11020")
+            .on(10_991, Settled, "look 0@0, wake 11000"),
+        Scene::new("it closes before the deadline", again(11_000, Some(0))).on(
+            10_000,
+            Start,
+            "look 0@0, wake 11000",
+        ),
+        Scene::new("nobody knows when it began", again(86_400_000, None)).on(
+            10_000,
+            Start,
+            "look 0@0, wake 11000",
+        ),
+        Scene::new("its breaker is open", again(11_001, Some(0))).shut(&[0]).on(
+            10_000,
+            Start,
+            "skip 0 denied 66, look 0@0, wake 11000",
+        ),
+        Scene::new("there is nobody to send it for", Plan { has_caller: false, ..again(11_001, Some(0)) })
+            .on(10_000, Start, "look 0@0"),
     ]);
 }
 

@@ -194,14 +194,17 @@ fn a_sidecar_killed_while_the_board_held_its_reply_finds_the_comment() {
 
 #[test]
 fn a_sidecar_killed_while_the_board_hung_does_not_send_again() {
-    let rig = Rig::start("[[fault]]\nkind = \"hang\"\nrequests = [1]", &[]);
+    let rig = Rig::start("[[fault]]\nkind = \"hang\"\nrequests = [1]", &["--set", "settles_within_s=300"]);
     let (client, posted) = (rig.sidecar.client(), comment("lost", "k"));
     let caller = std::thread::spawn(move || client.raw(&request_of(&client, &posted)));
     wait_for("the comment to arrive", || rig.received() == 1);
     let rig = rig.killed_and_restarted();
     assert!(caller.join().unwrap().is_err(), "nobody answered the first caller");
+    // In none of these calls is there time to prove that it isn't there.
+    let mut hurried = comment("lost", "k");
+    hurried["deadline_ms"] = json!(300);
     for _ in 0..3 {
-        assert_outcome(&rig.post(&comment("lost", "k")), "unknown", true);
+        assert_outcome(&rig.post(&hurried), "unknown", true);
     }
     assert_eq!((rig.received(), rig.stored()), (1, 0));
 }
@@ -276,4 +279,34 @@ fn what_was_not_sent_is_sent_under_the_same_key_once_the_channel_is_there() {
     assert_eq!(at(&late, "data.delivery_id"), at(&early, "data.delivery_id"));
     assert_outcome(&sidecar.client().comment(&comment("patience", "k")).json(), "delivered", true);
     assert_eq!(server.seen().requests_with("patience"), 1);
+}
+
+/// What there was no time for was told as in flight, and with `--unknown-as success` as a success.
+#[test]
+fn what_a_batch_has_no_time_for_is_neither_in_flight_nor_a_success() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = directory.path().join("ledger.db");
+    let args = ["--mode", "mock", "--latency-ms", "300", "--jitter-ms", "0", "--unknown-as", "success"];
+    let mut args: Vec<&str> = args.to_vec();
+    args.extend(["--ledger", ledger.to_str().unwrap()]);
+    let sidecar = Sidecar::start(&args);
+    let texts: Vec<String> = (0..6).map(|number| format!("text {number}")).collect();
+    let batch = json!({
+        "v": 1, "cmd": "batch_comment", "sns_id": "1", "comments": texts, "idempotency_key": "fresh",
+    });
+    let reply = sidecar.client().post("/api/comment/batch", &batch).json();
+    assert_eq!(at(&reply, "ok"), false, "{reply:#}");
+    let results = at(&reply, "data.results").as_array().unwrap();
+    // A second has no time for the last two, however fast this machine is.
+    for item in &results[4..] {
+        assert_eq!(
+            (at(item, "outcome"), at(item, "error_code")),
+            (&json!("not_sent"), &json!(62)),
+            "{item:#}"
+        );
+        assert_eq!(at(item, "success"), false);
+    }
+    for item in results {
+        assert_ne!(at(item, "error_code"), 64, "nobody else has this key: {item:#}");
+    }
 }

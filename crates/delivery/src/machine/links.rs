@@ -7,7 +7,7 @@ use crate::retry::backoff;
 use crate::sabotage::{Rule, is_off};
 use crate::step::{Action, Link, Shared};
 use crate::time::Moment;
-use crate::verdict::{Again, Effect, Next, Verdict};
+use crate::verdict::{Again, Next, Verdict};
 use commentd_contract::Outcome;
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ impl Machine {
         self.attempts.push(Attempt {
             link: Some(link),
             verdict: None,
-            started: now,
+            started: Some(now),
             sent: None,
             pass: Some(pass),
             search: None,
@@ -229,25 +229,43 @@ impl Machine {
     }
 
     /// Whether no attempt is unresolved, or the channel deduplicates by our key and its window covers whatever
-    /// this link may have had from us. The window may count from any request that carried the key, even one
-    /// that had no effect, and the repetition may pass its gate as late as the deadline.
+    /// this link may have had from us. The repetition may pass its gate as late as the deadline.
     fn repeats_safely(&self, link: usize) -> bool {
-        if is_off(Rule::UnknownForbidsRetry) {
+        if is_off(Rule::UnknownForbidsRetry) || !self.attempts.iter().any(Attempt::is_unclear) {
             return true;
         }
-        let unclear = |attempt: &Attempt| {
-            attempt.verdict.as_ref().is_none_or(|verdict| verdict.rule().effect == Effect::Unclear)
-        };
-        let window = self.plan.chain.get(link).and_then(|rules| rules.deduplicates_within);
-        let reaches = |from: Moment| {
-            window.is_some_and(|window| {
-                self.plan.deadline.since(from) < window || is_off(Rule::DeduplicationHasAWindow)
-            })
-        };
-        let covered = |attempt: &Attempt| match attempt.link {
-            Some(other) if other == link => attempt.this_run && reaches(attempt.started),
-            _ => !unclear(attempt),
-        };
-        !self.attempts.iter().any(unclear) || self.attempts.iter().all(covered)
+        let until = self.deduplicated_until(link);
+        until.is_some_and(|until| self.plan.deadline < until || is_off(Rule::DeduplicationHasAWindow))
+    }
+
+    /// Until when the channel of this link takes what it gets from us for what it has had; `None` if it doesn't, or
+    /// something that is unresolved was sent elsewhere, or at a time that nobody knows. The window may count from any
+    /// request that carried the key, even one that had no effect.
+    fn deduplicated_until(&self, link: usize) -> Option<Moment> {
+        let window = self.plan.chain.get(link)?.deduplicates_within?;
+        let mut first: Option<Moment> = None;
+        for attempt in &self.attempts {
+            if attempt.link != Some(link) {
+                if attempt.is_unclear() {
+                    return None;
+                }
+                continue;
+            }
+            let started = attempt.started?;
+            first = Some(first.map_or(started, |first| first.min(started)));
+        }
+        Some(first? + window)
+    }
+
+    /// Until when whoever asks again may have an unknown attempt repeated; `None` if never.
+    pub fn repeats_until(&self) -> Option<Moment> {
+        let (link, verdict) = self.last_ended()?;
+        let repeats = self.outcome() == Outcome::Unknown && verdict.rule().again == Again::IfDeduplicated;
+        self.deduplicated_until(link).filter(|_| repeats)
+    }
+
+    /// When each attempt began, as far as that is known.
+    pub fn started(&self) -> Vec<Option<Moment>> {
+        self.attempts.iter().map(|attempt| attempt.started).collect()
     }
 }

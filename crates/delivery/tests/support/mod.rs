@@ -57,7 +57,7 @@ pub(crate) fn plan(chain: &[Link]) -> Plan {
 
 /// The same plan after attempts of earlier runs that came to these verdicts, all at the first link.
 pub(crate) fn after(plan: Plan, verdicts: &[VerdictKind]) -> Plan {
-    let earlier = |kind: &VerdictKind| Earlier { link: Some(0), verdict: verdict(*kind) };
+    let earlier = |kind: &VerdictKind| Earlier { link: Some(0), verdict: verdict(*kind), started: None };
     Plan { earlier: verdicts.iter().map(earlier).collect(), ..plan }
 }
 

@@ -16,8 +16,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 /// Flights that only look, at most. Each looks three times or more, at 20 lookups a second by default: more of
 /// them would only wait.
 const SEATS: usize = 1024;
-/// How long a busy ledger is left alone.
-const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// How long a ledger that is busy or failing is left alone.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The right of one flight to go on looking.
 pub(super) type LookingSeat = OwnedSemaphorePermit;
@@ -63,6 +63,7 @@ impl Backlog {
 
 /// Gives everything in the backlog its seat, until the drain.
 pub(super) async fn work(inner: Arc<Inner>) {
+    let mut is_failing = false;
     loop {
         let next = tokio::select! {
             biased;
@@ -70,30 +71,36 @@ pub(super) async fn work(inner: Arc<Inner>) {
             next = inner.backlog.next() => next,
         };
         let Some((id, seat)) = next else { return };
-        board(&inner, id, seat).await;
+        match board(&inner, id, seat).await {
+            Ok(()) => is_failing = false,
+            Err(LedgerError::Closed) => return,
+            Err(error) => {
+                if !is_failing && error != LedgerError::Busy {
+                    tracing::error!(%id, %error, "an unknown delivery can't be looked up yet; it is tried again");
+                    is_failing = true;
+                }
+                inner.backlog.add([id]);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
     }
 }
 
-async fn board(inner: &Arc<Inner>, id: DeliveryId, seat: LookingSeat) {
-    let record = match inner.ledger.find(Find::Id(id)).await {
-        Ok(Some(record)) => record,
-        // Swept or resolved and swept: nothing is left to look for.
-        Ok(None) => return,
-        Err(LedgerError::Busy) => {
-            tokio::time::sleep(BUSY_PAUSE).await;
-            return inner.backlog.add([id]);
-        }
-        Err(error) => return tracing::error!(%id, %error, "an unknown delivery can't be looked up"),
-    };
-    if record.outcome() != Outcome::Unknown {
-        return;
+async fn board(inner: &Arc<Inner>, id: DeliveryId, seat: LookingSeat) -> Result<(), LedgerError> {
+    // Swept or resolved and swept: nothing is left to look for.
+    let Some(record) = inner.ledger.find(Find::Id(id)).await? else { return Ok(()) };
+    // Whoever has it in flight looks on by itself.
+    if record.outcome() != Outcome::Unknown || inner.flights.get(&record.key).is_some() {
+        return Ok(());
     }
+    let record = inner.interrupt(record).await?;
     let Some(comment) = record.comment.clone() else {
         // Without its target, a lookup would ask in the wrong place, and not finding it there proves nothing.
-        return tracing::info!(%id, "its comment was forgotten, so it can't be looked up; it stays unknown");
+        tracing::info!(%id, "its comment was forgotten, so it can't be looked up; it stays unknown");
+        return Ok(());
     };
-    // Whoever has it in flight looks on by itself.
     if let Seat::Pilot(flight) = inner.flights.join(&record.key, record.fingerprint) {
         inner.tasks.spawn(run::look_up(Arc::clone(inner), flight, record, comment, seat));
     }
+    Ok(())
 }

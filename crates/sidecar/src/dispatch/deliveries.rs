@@ -4,7 +4,7 @@ use super::flights::Command;
 use super::{Dispatcher, Inner};
 use commentd_contract::deliveries::{Candidate, Candidates, ResolveRequest};
 use commentd_contract::{Outcome, VerdictKind};
-use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, ResolvedBy};
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, ResolvedBy, interrupted};
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Clock, DeliveryId, Verdict};
 use commentd_ledger::{End, Filter, Find, LedgerError, Settled, Settling};
@@ -108,7 +108,10 @@ impl Dispatcher {
     /// See [`Refused`]; the delivery then is as it was, but for a crash of the ledger in between.
     pub async fn resolve(&self, id: DeliveryId, said: &ResolveRequest) -> Result<DeliveryRecord, Refused> {
         let kind = said.check().map_err(Refused::Malformed)?;
-        let record = self.delivery(id).await?;
+        let mut record = self.delivery(id).await?;
+        if self.inner.flights.get(&record.key).is_none() {
+            record = self.inner.interrupt(record).await?;
+        }
         self.inner.check_may_resolve(&record, kind)?;
         let at_ms = self.inner.clock.unix_ms();
         // One stored comment settles the delivery; that there is none must be true of every attempt.
@@ -152,6 +155,25 @@ impl Dispatcher {
 }
 
 impl Inner {
+    /// Ends the attempts of a delivery that are open although nobody has it in flight, as the end of their process
+    /// would: nobody else will end them any more.
+    pub(super) async fn interrupt(&self, record: DeliveryRecord) -> Result<DeliveryRecord, LedgerError> {
+        if !record.is_open() {
+            return Ok(record);
+        }
+        for attempt in record.attempts.iter().filter(|attempt| attempt.verdict.is_none()) {
+            let end = End::Verdict(interrupted());
+            let settling =
+                Settling { id: record.id, attempt: attempt.number, end, at_ms: self.clock.unix_ms() };
+            match self.ledger.settle(settling).await {
+                // Somebody has ended it meanwhile.
+                Ok(_) | Err(LedgerError::Conflict(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.ledger.find(Find::Id(record.id)).await?.ok_or(LedgerError::NotFound)
+    }
+
     fn check_may_resolve(&self, record: &DeliveryRecord, kind: VerdictKind) -> Result<(), Refused> {
         if record.is_open() {
             return Err(Refused::Conflict(

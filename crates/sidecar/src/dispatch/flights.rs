@@ -2,8 +2,8 @@
 
 use super::Delivered;
 use super::progress::ProgressBoard;
-use commentd_delivery::Fingerprint;
 use commentd_delivery::record::KeyRef;
+use commentd_delivery::{Fingerprint, Moment};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -16,8 +16,10 @@ use tokio::sync::Notify;
 pub(super) enum Command {
     /// The caller that started it hung up.
     CallerGone,
-    /// Somebody asks for a delivery that is only being looked up.
-    LookNow,
+    /// Somebody asks for a delivery that is only being looked up, and waits until then.
+    LookNow(Moment),
+    /// Somebody asks for a delivery that is only being looked up, and may have it sent again.
+    HandOver,
     /// A person has made certain what was unknown.
     Resolved,
 }

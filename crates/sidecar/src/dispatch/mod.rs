@@ -16,6 +16,7 @@ mod shown;
 mod told;
 mod under_way;
 mod watch;
+mod windows;
 
 use crate::clock::SystemClock;
 use aloft::Aloft;
@@ -69,6 +70,8 @@ pub enum Delivered {
     KeyReused,
     /// The key is in flight, and the deadline came first.
     KeyInFlight,
+    /// The ledger hasn't said in time what stands under the key, so nothing was sent now.
+    LedgerSilent,
     /// The ledger can't record it, so nothing was sent, now or earlier under this key.
     NotRecorded(String),
     /// The ledger can neither record it nor say what became of its key earlier, so nothing was sent now.
@@ -86,6 +89,7 @@ struct Inner {
     admission: admission::Admission,
     looks: looks::Looks,
     backlog: background::Backlog,
+    windows: windows::Windows,
     tasks: TaskTracker,
     drain: CancellationToken,
 }
@@ -124,6 +128,7 @@ impl Dispatcher {
                 admission: admission::Admission::new(bounds.in_flight),
                 looks: looks::Looks::new(bounds.lookups_per_second),
                 backlog: background::Backlog::default(),
+                windows: windows::Windows::default(),
                 tasks: TaskTracker::new(),
                 drain: CancellationToken::new(),
             }),
@@ -189,27 +194,29 @@ impl Dispatcher {
         }
     }
 
-    /// Waits for somebody else's flight of the same comment; `None` if it came to nothing and may be tried
-    /// afresh.
+    /// Waits for somebody else's flight of the same comment, until it is certain what became of it; `None` if it came
+    /// to nothing and may be tried afresh, or is left to this caller.
     async fn ride(&self, flight: &Flight, deadline: Moment) -> Option<Delivered> {
-        let (asked, only_looking) = {
+        let asks = {
             let progress = flight.progress.borrow();
-            (progress.looks, progress.only_looking)
+            let repeats = progress.repeats_until.is_some_and(|until| deadline < until);
+            progress.only_looking.then_some(if repeats {
+                Command::HandOver
+            } else {
+                Command::LookNow(deadline)
+            })
         };
-        if only_looking {
+        if let Some(command) = asks {
             // The flight may end at this very moment; then the progress says so.
-            flight.commands.send(Command::LookNow);
+            flight.commands.send(command);
         }
-        let arrived = |progress: &Progress| {
-            progress.over
-                || (progress.only_looking && progress.looks > asked)
-                || progress.answer.as_ref().is_some_and(Delivered::is_final)
-        };
+        let arrived =
+            |progress: &Progress| progress.over || progress.answer.as_ref().is_some_and(Delivered::is_final);
         let deadline = self.inner.clock.instant(deadline);
         let waited = tokio::time::timeout_at(deadline, flight.progress.wait_for(arrived)).await;
         let progress = waited.unwrap_or_else(|_| flight.progress.borrow().clone());
         match progress.answer {
-            Some(answer) if progress.over && answer.may_be_tried_afresh() => None,
+            Some(answer) if progress.over && (progress.handed_over || answer.may_be_tried_afresh()) => None,
             Some(answer) if progress.over || progress.only_looking || answer.is_final() => {
                 Some(answer.replay())
             }

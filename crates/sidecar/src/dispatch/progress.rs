@@ -1,6 +1,7 @@
 //! How far a flight has come, for all who wait for it.
 
 use super::Delivered;
+use commentd_delivery::Moment;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -12,8 +13,10 @@ pub(super) struct Progress {
     pub(super) answer: Option<Delivered>,
     /// Whether it sends nothing any more and waits for lookups.
     pub(super) only_looking: bool,
-    /// Lookups that have come back.
-    pub(super) looks: u64,
+    /// Until when a caller whose deadline comes earlier may have it sent again, once it only looks.
+    pub(super) repeats_until: Option<Moment>,
+    /// Whether it has left the delivery to a caller that may have it sent again.
+    pub(super) handed_over: bool,
     /// Whether nothing more will happen.
     pub(super) over: bool,
 }

@@ -1,6 +1,7 @@
 //! One flight: carries out what its machine asks for, and reports back what came of it.
 
 mod answering;
+mod settling;
 
 use super::background::LookingSeat;
 use super::flights::{Command, Flight, Landing};
@@ -12,22 +13,18 @@ use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::keyed::{self, KeyRule};
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::machine::Machine;
-use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, Resolution, ResolvedBy, interrupted};
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, interrupted};
+use commentd_delivery::sabotage::{Rule, is_off};
 use commentd_delivery::step::{Action, Answer, Earlier, Event, Plan};
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
-use commentd_ledger::{End, Find, LedgerError, Opened, Opening, Settled, Settling};
+use commentd_ledger::{Find, Opened, Opening, Settling};
 use commentd_providers::Job;
 use commentd_providers::fence::{self, Fence};
 use futures_util::FutureExt;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 use tracing::Instrument;
-
-/// How often a settling that failed is tried again, and the first wait between; it doubles each time.
-const MOST_SETTLING_RETRIES: u32 = 8;
-const SETTLING_RETRY: Duration = Duration::from_millis(50);
 
 struct Run {
     inner: Arc<Inner>,
@@ -51,10 +48,10 @@ struct Run {
     skipped: Vec<Skipped>,
     /// The lane that the delivery has and no attempt has taken yet.
     lane: Option<Lane>,
-    /// The answer that no link could be tried, until the ledger has said that nothing stands under the key.
-    untried: Option<Answer>,
-    /// Whether a look has come back that riders wait for.
-    looked: bool,
+    /// The answer that nothing was sent, until the ledger has said that nothing stands under the key either.
+    unread: Option<Answer>,
+    /// How long that may take: as long past the deadline as a settling.
+    read_by: Moment,
     /// Whether riders know it as one that only looks.
     is_shown_only_looking: bool,
     /// The settling that is being recorded, and how often that has failed.
@@ -64,8 +61,10 @@ struct Run {
     under_way: UnderWay,
     events: VecDeque<Event>,
     answered: bool,
-    /// Somebody who rides along has asked for a look.
-    look_is_awaited: bool,
+    /// Whether the caller has hung up: nothing new may be sent, whatever turns out to be known of the key.
+    caller_is_gone: bool,
+    /// Until when somebody who rides along waits for what its looks find.
+    awaited_until: Moment,
     /// The room that it takes among those that are to be sent.
     room: Option<Room>,
     /// The right to go on looking once nobody waits any more.
@@ -98,16 +97,17 @@ pub(super) async fn fly(inner: Arc<Inner>, flight: Arc<Flight>, order: Order) {
         Run::new(inner, flight, id, order.key, order.trace_id, Arc::new(order.comment), order.deadline);
     run.room = Some(order.room);
     run.key_is_clear = order.key_is_made;
+    run.machine = Machine::new(run.plan(Vec::new(), true));
     let ending = async {
         // A key that is known needs no provider, so it shouldn't wait for one.
-        if !run.key_is_clear && run.would_wait() && run.answer_from_record().await {
+        if !run.key_is_clear && run.would_wait() && run.is_answered_from_record().await {
             return Ending::Over;
         }
-        run.machine = Machine::new(run.plan(Vec::new(), true));
         run.go().await
     }
     .instrument(span)
     .await;
+    run.keep_window();
     // In this order: the backlog leaves alone what is in flight.
     drop(landing);
     if ending == Ending::Leaves {
@@ -124,8 +124,7 @@ pub(super) async fn look_up(
     seat: LookingSeat,
 ) {
     let flights = Arc::clone(&inner);
-    let _landing =
-        Landing { flights: &flights.flights, key: record.key.clone(), flight: Arc::clone(&flight) };
+    let landing = Landing { flights: &flights.flights, key: record.key.clone(), flight: Arc::clone(&flight) };
     let span = tracing::debug_span!("lookup", trace_id = %record.trace_id, id = %record.id);
     let now = inner.clock.now();
     let mut run =
@@ -133,7 +132,11 @@ pub(super) async fn look_up(
     run.seat = Some(seat);
     run.adopt(&record, false);
     run.publish(Delivered::Told(Arc::new(Told::from_record(&record))));
-    run.go().instrument(span).await;
+    let ending = run.go().instrument(span).await;
+    drop(landing);
+    if ending == Ending::Leaves {
+        flights.backlog.add([run.id]);
+    }
 }
 
 impl Run {
@@ -146,6 +149,7 @@ impl Run {
         comment: Arc<Comment>,
         deadline: Moment,
     ) -> Self {
+        let read_by = inner.clock.now().max(deadline) + GRACE;
         let plan = Plan {
             chain: Vec::new(),
             deadline,
@@ -170,15 +174,16 @@ impl Run {
             attempts: Vec::new(),
             skipped: Vec::new(),
             lane: None,
-            untried: None,
-            looked: false,
+            unread: None,
+            read_by,
             is_shown_only_looking: false,
             settling: None,
             gate: None,
             under_way: UnderWay::default(),
             events: VecDeque::from([Event::Start]),
             answered: false,
-            look_is_awaited: false,
+            caller_is_gone: false,
+            awaited_until: Moment::START,
             room: None,
             seat: None,
         }
@@ -197,14 +202,18 @@ impl Run {
 
     /// Goes on with a delivery that the ledger knows.
     fn adopt(&mut self, record: &DeliveryRecord, has_caller: bool) {
+        let has_caller = has_caller && (!self.caller_is_gone || is_off(Rule::NothingIsSentForNobody));
         let now = self.inner.clock.now();
         let machine = &mut self.machine;
         self.inner.links.decide(|shared| machine.abandon(now, shared));
         self.lane = None;
+        self.unread = None;
         self.skipped.clear();
-        let earlier = record.attempts.iter().map(|attempt| Earlier {
+        let started = self.inner.windows.started(record.id);
+        let earlier = record.attempts.iter().enumerate().map(|(index, attempt)| Earlier {
             link: self.inner.links.leading_to(&attempt.destination),
             verdict: attempt.settled().cloned().unwrap_or_else(interrupted),
+            started: started.get(index).copied().flatten(),
         });
         let earlier: Vec<Earlier> = earlier.collect();
         let verdicts = earlier.iter().map(|earlier| Some(earlier.verdict.clone()));
@@ -237,11 +246,9 @@ impl Run {
                     self.act(action);
                 }
             }
-            if let Some(answer) = self.untried.take() {
-                self.answer_untried(answer).await;
-            }
+            self.tell_unread();
             let only_looking = self.machine.is_only_looking();
-            if self.machine.is_over() || (only_looking && drain.is_cancelled()) {
+            if (self.machine.is_over() && self.unread.is_none()) || (only_looking && drain.is_cancelled()) {
                 self.arrive();
                 return Ending::Over;
             }
@@ -253,16 +260,29 @@ impl Run {
             let back = tokio::select! {
                 // In this order, and not in a random one, so that a simulation can replay it.
                 biased;
-                back = self.under_way.next() => back,
-                command = flight.commands.recv() => match self.told(command) {
-                    Some(event) => Back::Event(event),
-                    None if only_looking => {
+                // First: what the caller's hang-up forbids isn't begun.
+                command = flight.commands.recv() => match command {
+                    Command::CallerGone => {
+                        self.caller_is_gone = true;
+                        Back::Event(Event::CallerGone)
+                    }
+                    Command::LookNow(until) => {
+                        self.awaited_until = self.awaited_until.max(until);
+                        Back::Event(Event::LookNow)
+                    }
+                    Command::Resolved if only_looking => {
                         self.answer_by_record().await;
                         return Ending::Over;
                     }
-                    // It isn't what was resolved any more: another attempt has begun since.
-                    None => continue,
+                    Command::HandOver if only_looking => {
+                        self.arrive();
+                        self.flight.progress.send_modify(|progress| progress.handed_over = true);
+                        return Ending::Leaves;
+                    }
+                    // Another attempt has begun since.
+                    Command::Resolved | Command::HandOver => continue,
                 },
+                back = self.under_way.next() => back,
                 // What is still to be sent is seen through, so only those that look need to hear of it.
                 () = drain.cancelled(), if only_looking => continue,
             };
@@ -281,15 +301,10 @@ impl Run {
         self.seat.is_some()
     }
 
-    /// `None` if the record has been settled by somebody else.
-    fn told(&mut self, command: Command) -> Option<Event> {
-        match command {
-            Command::CallerGone => Some(Event::CallerGone),
-            Command::LookNow => {
-                self.look_is_awaited = true;
-                Some(Event::LookNow)
-            }
-            Command::Resolved => None,
+    /// Keeps when its attempts began, where a caller that comes again may have it sent again.
+    fn keep_window(&self) {
+        if let Some(until) = self.machine.repeats_until() {
+            self.inner.windows.keep(self.id, self.machine.started(), until, self.inner.clock.now());
         }
     }
 
@@ -303,15 +318,14 @@ impl Run {
 
     /// Tells riders how far the flight has come.
     fn show_progress(&mut self, only_looking: bool) {
-        let look_is_through = self.looked && self.under_way.look.is_none() && self.under_way.ledger.is_none();
-        if !look_is_through && only_looking == self.is_shown_only_looking {
+        if only_looking == self.is_shown_only_looking {
             return;
         }
-        self.looked &= !look_is_through;
         self.is_shown_only_looking = only_looking;
+        let repeats_until = self.machine.repeats_until();
         self.flight.progress.send_modify(|progress| {
-            progress.looks += u64::from(look_is_through);
             progress.only_looking = only_looking;
+            progress.repeats_until = repeats_until;
         });
     }
 
@@ -352,8 +366,13 @@ impl Run {
             }
             Back::Found(Ok(Some(record))) => return self.key_is_known(&record),
             Back::Found(found) => {
-                self.key_is_clear = found.is_ok();
+                self.key_is_read(found.is_ok());
                 Event::IntentFailed
+            }
+            Back::Read(Ok(Some(record))) => return self.answer_from(&record),
+            Back::Read(found) => {
+                self.key_is_read(found.is_ok());
+                return false;
             }
             Back::Opened(Err(error)) | Back::Intended(Err(error)) => {
                 tracing::error!(
@@ -370,14 +389,19 @@ impl Run {
             },
             Back::Event(event) => event,
         };
-        match event {
-            Event::Looked(..) => self.looked = true,
-            // Nobody waits for this flight's own answer any more, but others may have joined it.
-            Event::CallerGone => self.answered = true,
-            _ => {}
-        }
+        // Nobody waits for this flight's own answer any more, but others may have joined it.
+        self.answered |= event == Event::CallerGone;
         self.events.push_back(event);
         false
+    }
+
+    /// Takes in whether the ledger could say that nothing stands under the key.
+    fn key_is_read(&mut self, is_clear: bool) {
+        self.key_is_clear = is_clear;
+        if !is_clear {
+            // It won't say so any more.
+            self.read_by = self.inner.clock.now();
+        }
     }
 
     fn intent_is_durable(&mut self) -> Event {
@@ -391,6 +415,13 @@ impl Run {
         match keyed::rule(record, &self.flight.fingerprint) {
             KeyRule::Reused => self.publish(Delivered::KeyReused),
             KeyRule::Replay => self.publish(Delivered::Told(Arc::new(Told::from_record(record)))),
+            KeyRule::LookUp if record.is_open() => {
+                // Nobody has it in flight, so nobody will end it any more.
+                let (inner, record) = (Arc::clone(&self.inner), record.clone());
+                self.under_way.ledger =
+                    Some(Box::pin(async move { Back::Found(inner.interrupt(record).await.map(Some)) }));
+                return false;
+            }
             known @ (KeyRule::TryAfresh | KeyRule::LookUp) => {
                 self.replays = known == KeyRule::LookUp;
                 self.adopt(record, true);
@@ -398,62 +429,6 @@ impl Run {
             }
         }
         true
-    }
-
-    /// `None` while the recording is tried again.
-    fn settled(&mut self, result: Result<Settled, LedgerError>) -> Option<Event> {
-        let (settling, failures) = self.settling.take()?;
-        match result {
-            Ok(Settled::Recorded) => {
-                fence::pass(Fence::AfterRecord);
-                let attempt = usize::try_from(settling.attempt).unwrap_or(usize::MAX).saturating_sub(1);
-                self.note(attempt, settling.end.into_verdict());
-                Some(Event::Settled)
-            }
-            Ok(Settled::ClaimLost) => {
-                tracing::warn!(
-                    id = %self.id,
-                    trace_id = %self.trace_id,
-                    "the channel names a comment that another delivery has claimed"
-                );
-                Some(Event::ClaimLost)
-            }
-            // A full disk or a full queue may pass. The caller doesn't wait: its answer comes at the deadline.
-            Err(LedgerError::Busy | LedgerError::Failed(_)) if failures < MOST_SETTLING_RETRIES => {
-                let wait = SETTLING_RETRY.saturating_mul(1 << failures);
-                self.settle_after(wait, settling, failures + 1);
-                None
-            }
-            Err(LedgerError::Conflict(reason)) => {
-                tracing::info!(
-                    id = %self.id,
-                    trace_id = %self.trace_id,
-                    %reason,
-                    "the record was settled by somebody else"
-                );
-                Some(Event::SettlingFailed)
-            }
-            Err(error) => {
-                tracing::error!(
-                    id = %self.id,
-                    trace_id = %self.trace_id,
-                    %error,
-                    "the result can't be recorded; it is unknown until a lookup settles it"
-                );
-                Some(Event::SettlingFailed)
-            }
-        }
-    }
-
-    fn settle_after(&mut self, wait: Duration, settling: Settling, failures: u32) {
-        let ledger = Arc::clone(&self.inner.ledger);
-        self.settling = Some((settling.clone(), failures));
-        self.under_way.ledger = Some(Box::pin(async move {
-            if failures > 0 {
-                tokio::time::sleep(wait).await;
-            }
-            Back::Settled(ledger.settle(settling).await)
-        }));
     }
 
     fn act(&mut self, action: Action) {
@@ -536,6 +511,7 @@ impl Run {
         let Some(provider) = self.inner.links.get(link).cloned() else { return };
         let Some(lanes) = self.inner.links.lanes(link).cloned() else { return };
         let lane = self.lane.take();
+        self.replays = false;
         let job = self.job(attempt);
         let gate = Arc::new(Gate::new());
         self.gate = Some(Arc::clone(&gate));
@@ -552,18 +528,6 @@ impl Run {
         }));
     }
 
-    fn record_settling(&mut self, attempt: usize, verdict: Verdict, resolves: bool) {
-        let at_ms = self.inner.clock.unix_ms();
-        let end = if resolves {
-            End::Resolution(Resolution { by: ResolvedBy::Lookup, at_ms, verdict })
-        } else {
-            tracing::debug!(verdict = %verdict.kind, message = %verdict.message, "attempt ended");
-            End::Verdict(verdict)
-        };
-        let settling = Settling { id: self.id, attempt: number(attempt), end, at_ms };
-        self.settle_after(Duration::ZERO, settling, 0);
-    }
-
     fn look(&mut self, attempt: usize, link: usize) {
         let Some(provider) = self.inner.links.get(link).cloned() else { return };
         let job = self.job(attempt);
@@ -572,7 +536,7 @@ impl Run {
         let receipt = receipt.map(|verdict| verdict.comment_id.clone()).unwrap_or_default();
         let Some(lanes) = self.inner.links.lanes(link).cloned() else { return };
         let inner = Arc::clone(&self.inner);
-        let is_awaited = !self.answered || std::mem::take(&mut self.look_is_awaited);
+        let is_awaited = !self.answered || inner.clock.now() < self.awaited_until;
         self.under_way.look = Some(Box::pin(async move {
             let _turn = inner.looks.turn(inner.clock, is_awaited).await;
             let _lane = lanes.enter().await;

@@ -6,6 +6,7 @@ use commentd_delivery::step::Event;
 use commentd_ledger::{LedgerError, Opened, Settled};
 use futures_util::future::BoxFuture;
 use std::pin::Pin;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 /// What comes back from the outside.
@@ -14,6 +15,8 @@ pub(super) enum Back {
     Opened(Result<Opened, LedgerError>),
     /// What is known of the key whose intent can't be recorded.
     Found(Result<Option<DeliveryRecord>, LedgerError>),
+    /// What is known of a key for which nothing can be sent any more.
+    Read(Result<Option<DeliveryRecord>, LedgerError>),
     Intended(Result<(), LedgerError>),
     Settled(Result<Settled, LedgerError>),
     Event(Event),
@@ -30,15 +33,16 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// The next thing that comes back. Cancel safe: what is under way stays.
+    /// The next thing that comes back; the clock goes first, so that nothing that always has more to do keeps a
+    /// deadline waiting. Cancel safe: what is under way stays.
     pub(super) async fn next(&mut self) -> Back {
         tokio::select! {
             biased;
+            () = end_of(&mut self.wake) => Back::Event(Event::Woken),
             back = next_of(&mut self.ledger) => back,
             back = next_of(&mut self.queue) => back,
             back = next_of(&mut self.attempt) => back,
             back = next_of(&mut self.look) => back,
-            () = end_of(&mut self.wake) => Back::Event(Event::Woken),
         }
     }
 
@@ -55,7 +59,8 @@ async fn end_of(sleep: &mut Option<Pin<Box<Sleep>>>) {
     match sleep {
         None => std::future::pending().await,
         Some(ends) => {
-            ends.as_mut().await;
+            // However much of its turn the task has spent on other things, its own or other deliveries'.
+            unconstrained(ends.as_mut()).await;
             *sleep = None;
         }
     }
@@ -92,5 +97,21 @@ mod tests {
         under_way.wake_by(clock.instant(moment(40)));
         assert!(matches!(under_way.next().await, Back::Event(Event::Woken)));
         assert_eq!(clock.now(), moment(40));
+    }
+    /// A channel that never stops answering spends the whole turn of the task, in every turn.
+    #[tokio::test]
+    async fn work_that_always_has_more_to_do_keeps_no_deadline_waiting() {
+        let clock = SystemClock::start();
+        let busy = || -> BoxFuture<'static, Back> {
+            Box::pin(async {
+                loop {
+                    tokio::task::coop::consume_budget().await;
+                }
+            })
+        };
+        let mut under_way = UnderWay { attempt: Some(busy()), look: Some(busy()), ..UnderWay::default() };
+        under_way.wake_by(clock.instant(Moment::at(Duration::from_millis(20))));
+        let woken = tokio::time::timeout(Duration::from_secs(10), under_way.next()).await;
+        assert!(matches!(woken, Ok(Back::Event(Event::Woken))), "the deadline never comes");
     }
 }

@@ -18,12 +18,15 @@ use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, Comment, Moment};
 use commentd_providers::{Job, step_aside};
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::coop::unconstrained;
+use tokio::time::Instant;
 
 /// A body that takes longer than this to arrive is given up.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -102,13 +105,36 @@ pub(super) async fn batch(app: App, caller: CallerName, request: Request<Incomin
             (index, item.unwrap_or_else(|refusal| receipt.refused(&refusal)))
         }
     });
-    // Unordered, so that a slow comment doesn't keep a lane of its own from the others; started in order.
-    let mut results: Vec<(usize, ItemResult)> =
-        futures_util::stream::iter(items).buffer_unordered(lanes).collect().await;
+    let deadline = app.dispatcher.clock().instant(receipt.deadline);
+    let mut results: Vec<(usize, ItemResult)> = all(items, lanes, deadline).await;
     results.sort_unstable_by_key(|(index, _)| *index);
     let results = results.into_iter().map(|(_, item)| item).collect();
     let reply = receipt.batch_reply(results);
     in_a_row(json(StatusCode::OK, &reply)).await
+}
+
+/// Carries out so many items at a time, started in order; unordered, so that a slow one doesn't keep a lane of its own
+/// from the others. Past the deadline nothing is sent any more, so the rest is answered at once.
+async fn all<F: Future>(items: impl Iterator<Item = F>, lanes: usize, deadline: Instant) -> Vec<F::Output> {
+    let mut items = items.fuse();
+    let mut running = FuturesUnordered::new();
+    let mut done = Vec::new();
+    let mut late = pin!(unconstrained(tokio::time::sleep_until(deadline)));
+    let mut is_late = false;
+    loop {
+        while is_late || running.len() < lanes {
+            let Some(item) = items.next() else { break };
+            running.push(item);
+        }
+        tokio::select! {
+            biased;
+            () = &mut late, if !is_late => is_late = true,
+            next = running.next() => match next {
+                Some(item) => done.push(item),
+                None => return done,
+            },
+        }
+    }
 }
 
 /// Answers leave in a row, for the same reason as comments do (see `NativeHttp`): what woke together is answered
@@ -296,6 +322,7 @@ impl Receipt<'_> {
             Delivered::Told(told) => Ok(self.told(&told)),
             Delivered::KeyReused => Err(Refusal::KeyReused),
             Delivered::KeyInFlight => Err(Refusal::KeyInFlight),
+            Delivered::LedgerSilent => Err(Refusal::LedgerSilent),
             Delivered::NotRecorded(message) => Err(Refusal::Overloaded(message)),
             Delivered::NotReadable(message) => Err(Refusal::NotReadable(message)),
             Delivered::Broken => Ok(self.without_delivery(
@@ -366,11 +393,12 @@ impl Receipt<'_> {
     /// What a refusal reads like on an item of a batch.
     fn refused(&self, refusal: &Refusal) -> ItemResult {
         let outcome = match refusal {
-            Refusal::KeyInFlight | Refusal::NotReadable(_) => Outcome::Unknown,
+            Refusal::KeyInFlight | Refusal::LedgerSilent | Refusal::NotReadable(_) => Outcome::Unknown,
             Refusal::Overloaded(_) => Outcome::NotSent,
             _ => Outcome::Refused,
         };
-        self.without_delivery(outcome, refusal.code(), &refusal.message())
+        // Whatever `--unknown-as` says: of these, this request has added none.
+        ItemResult { success: false, ..self.without_delivery(outcome, refusal.code(), &refusal.message()) }
     }
 
     fn rehearse(&self, comment: Comment) -> ItemResult {

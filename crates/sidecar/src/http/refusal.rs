@@ -23,6 +23,8 @@ pub enum Refusal {
     NoSuchMethod(String),
     /// 409: the key is in flight and the deadline came first.
     KeyInFlight,
+    /// 409: the ledger hasn't said in time what stands under the key.
+    LedgerSilent,
     /// 409: what is recorded, or the time that has passed, forbids it.
     Conflict(String),
     /// 413.
@@ -48,7 +50,7 @@ impl Refusal {
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
             Refusal::NoSuchPath(_) | Refusal::NoSuchDelivery => StatusCode::NOT_FOUND,
             Refusal::NoSuchMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::KeyInFlight | Refusal::Conflict(_) => StatusCode::CONFLICT,
+            Refusal::KeyInFlight | Refusal::LedgerSilent | Refusal::Conflict(_) => StatusCode::CONFLICT,
             Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::NotJson(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -60,7 +62,7 @@ impl Refusal {
     pub fn code(&self) -> Code {
         match self {
             Refusal::Unauthorized | Refusal::Forbidden(_) => Code::Unauthorized,
-            Refusal::KeyInFlight => Code::KeyInFlight,
+            Refusal::KeyInFlight | Refusal::LedgerSilent => Code::KeyInFlight,
             Refusal::KeyReused => Code::KeyReused,
             Refusal::Overloaded(_) | Refusal::NotReadable(_) => Code::Overloaded,
             _ => Code::InvalidCommand,
@@ -76,6 +78,11 @@ impl Refusal {
             }
             Refusal::KeyInFlight => {
                 "a request with this idempotency key is still in flight; ask again with the same key".into()
+            }
+            Refusal::LedgerSilent => {
+                "the ledger doesn't answer in time, so nothing was sent now, and what became of this idempotency key \
+                 earlier isn't known; ask again with the same key"
+                    .into()
             }
             Refusal::NoSuchDelivery => "there is no such delivery of yours".into(),
             Refusal::KeyReused => {
@@ -101,7 +108,10 @@ impl Refusal {
             Refusal::Unauthorized => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"commentd\""));
             }
-            Refusal::KeyInFlight | Refusal::Overloaded(_) | Refusal::NotReadable(_) => {
+            Refusal::KeyInFlight
+            | Refusal::LedgerSilent
+            | Refusal::Overloaded(_)
+            | Refusal::NotReadable(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
             }
             _ => {}

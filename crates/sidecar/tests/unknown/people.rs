@@ -84,8 +84,16 @@ async fn an_open_attempt_and_anothers_comment_are_nobodys_to_decide() {
     for store in Store::each() {
         let (channel, ledger) = (native(), store.ledger());
         let dispatcher = dispatcher(&[&channel], Arc::clone(&ledger));
-        ledger.open(opening(1, here())).await.unwrap();
-        let open = dispatcher.resolve(id(1), &says(Outcome::Delivered, "7")).await;
+        *channel.does.lock().unwrap() = Does::Wait;
+        let asking = ask(&dispatcher, 1, LONG);
+        let resolving = async {
+            wait_for("the attempt", || async { !channel.attempts.lock().unwrap().is_empty() }).await;
+            let id = channel.attempts.lock().unwrap()[0].0;
+            let open = dispatcher.resolve(id, &says(Outcome::Delivered, "7")).await;
+            channel.goes_on.notify_one();
+            open
+        };
+        let (_, open) = tokio::join!(asking, resolving);
         assert!(matches!(&open, Err(Refused::Conflict(reason)) if reason.contains("open")), "{open:?}");
 
         for n in [2, 3] {

@@ -5,7 +5,10 @@ use commentd_delivery::lookup::{Finding, LookupAbility};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Destination, KeyRef};
 use commentd_delivery::step::Link;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Verdict};
-use commentd_ledger::{Find, Ledger, MemoryLedger, Opening, Settling, SqliteLedger, SqliteOptions, Stamp};
+use commentd_ledger::{
+    Description, Filter, Find, Ledger, LedgerError, MemoryLedger, Opened, Opening, Settled, Settling,
+    SqliteLedger, SqliteOptions, Stamp,
+};
 use commentd_providers::condition::Condition;
 use commentd_providers::manifest::Item;
 use commentd_providers::{Job, Pending, Provider, Rendered};
@@ -16,6 +19,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::{Notify, Semaphore};
 
 /// Short, so that a test needn't wait long for a proof of absence.
 pub(crate) const SETTLES_WITHIN: Duration = Duration::from_millis(40);
@@ -31,6 +35,8 @@ pub(crate) enum Does {
     StoreSilently,
     /// Says nothing, and hasn't stored it.
     Lose,
+    /// Stores it, and says so once it is told to go on.
+    Wait,
 }
 
 /// A channel that carries markers.
@@ -45,6 +51,13 @@ pub(crate) struct Channel {
     pub(crate) looks: AtomicU32,
     /// Whether it answers no lookup.
     pub(crate) is_away: AtomicBool,
+    /// Whether attempts need a lane, so that a key is read before anything else is done for it.
+    pub(crate) queues: AtomicBool,
+    /// How long it deduplicates by our key.
+    pub(crate) deduplicates_within: Mutex<Option<Duration>>,
+    /// The ledger whose disk is full once a comment has arrived here.
+    pub(crate) fills: Mutex<Option<Arc<Troubled>>>,
+    pub(crate) goes_on: Notify,
 }
 
 impl Channel {
@@ -57,6 +70,10 @@ impl Channel {
             attempts: Mutex::default(),
             looks: AtomicU32::new(0),
             is_away: AtomicBool::new(false),
+            queues: AtomicBool::new(false),
+            deduplicates_within: Mutex::default(),
+            fills: Mutex::default(),
+            goes_on: Notify::new(),
         })
     }
 
@@ -100,9 +117,9 @@ impl Provider for Channel {
         Link {
             max_attempts: 3,
             min_useful: Duration::ZERO,
-            deduplicates_within: None,
+            deduplicates_within: *self.deduplicates_within.lock().unwrap(),
             lookup: Some(lookup),
-            queues: false,
+            queues: self.queues.load(Ordering::SeqCst),
         }
     }
 
@@ -132,12 +149,18 @@ impl Provider for Channel {
                 return Verdict::new(VerdictKind::NotSent, "cancelled");
             }
             self.attempts.lock().unwrap().push((job.id, job.attempt));
+            if let Some(ledger) = &*self.fills.lock().unwrap() {
+                ledger.is_full.store(true, Ordering::SeqCst);
+            }
             let does = *self.does.lock().unwrap();
             if does != Does::Lose {
                 self.stores(job.id, &format!("c-{}", job.id));
             }
+            if does == Does::Wait {
+                self.goes_on.notified().await;
+            }
             match does {
-                Does::Deliver => stored_as(&format!("c-{}", job.id)),
+                Does::Deliver | Does::Wait => stored_as(&format!("c-{}", job.id)),
                 Does::StoreSilently | Does::Lose => Verdict::new(VerdictKind::Unknown, "no reply"),
             }
         })
@@ -202,6 +225,102 @@ impl Store {
     pub(crate) fn reopened(&mut self) -> Arc<dyn Ledger> {
         self.open();
         self.ledger()
+    }
+}
+
+/// A ledger in memory that can be slow to answer, and full for a while.
+pub(crate) struct Troubled {
+    rest: MemoryLedger,
+    /// Every opening takes one of these before it is carried out.
+    pub(crate) openings: Semaphore,
+    /// Every reading takes one of these before it is carried out.
+    pub(crate) readings: Semaphore,
+    /// Whether it refuses to record anything.
+    pub(crate) is_full: AtomicBool,
+    /// Whether it refuses to read anything.
+    pub(crate) is_unreadable: AtomicBool,
+}
+
+impl Troubled {
+    /// One that has no trouble yet.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            rest: MemoryLedger::new(Stamp::Live),
+            openings: Semaphore::new(Semaphore::MAX_PERMITS),
+            readings: Semaphore::new(Semaphore::MAX_PERMITS),
+            is_full: AtomicBool::new(false),
+            is_unreadable: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on nobody gets an answer before there are permits again.
+    pub(crate) fn hold(permits: &Semaphore) {
+        permits.forget_permits(usize::MAX);
+    }
+
+    fn recorded<'a, T: Send + 'a>(
+        &'a self,
+        record: impl FnOnce(&'a MemoryLedger) -> commentd_ledger::Pending<'a, T>,
+    ) -> commentd_ledger::Pending<'a, T> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(LedgerError::Failed("the disk is full".into())) });
+        }
+        record(&self.rest)
+    }
+}
+
+impl Ledger for Troubled {
+    fn open(&self, opening: Opening) -> commentd_ledger::Pending<'_, Opened> {
+        Box::pin(async move {
+            self.openings.acquire().await.expect("never closed").forget();
+            self.recorded(|rest| rest.open(opening)).await
+        })
+    }
+
+    fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> commentd_ledger::Pending<'_, ()> {
+        self.recorded(|rest| rest.intend(id, intent))
+    }
+
+    fn settle(&self, settling: Settling) -> commentd_ledger::Pending<'_, Settled> {
+        self.recorded(|rest| rest.settle(settling))
+    }
+
+    fn find(&self, find: Find) -> commentd_ledger::Pending<'_, Option<DeliveryRecord>> {
+        Box::pin(async move {
+            self.readings.acquire().await.expect("never closed").forget();
+            if self.is_unreadable.load(Ordering::SeqCst) {
+                return Err(LedgerError::Failed("the disk can't be read".into()));
+            }
+            self.rest.find(find).await
+        })
+    }
+
+    fn list(&self, filter: Filter) -> commentd_ledger::Pending<'_, Vec<DeliveryRecord>> {
+        self.rest.list(filter)
+    }
+
+    fn recover(&self, at_ms: u64) -> commentd_ledger::Pending<'_, Vec<DeliveryId>> {
+        self.rest.recover(at_ms)
+    }
+
+    fn forget(&self, id: DeliveryId) -> commentd_ledger::Pending<'_, ()> {
+        self.rest.forget(id)
+    }
+
+    fn sweep(&self, before_ms: u64, most: u32) -> commentd_ledger::Pending<'_, u32> {
+        self.rest.sweep(before_ms, most)
+    }
+
+    fn check(&self) -> commentd_ledger::Pending<'_, ()> {
+        self.rest.check()
+    }
+
+    fn describe(&self) -> Description {
+        self.rest.describe()
+    }
+
+    fn close(&self) -> commentd_ledger::Pending<'_, ()> {
+        self.rest.close()
     }
 }
 

@@ -167,7 +167,7 @@ fn item_of(delivered: &Delivered, is_single: bool) -> Option<ItemAnswer> {
     };
     match delivered {
         Delivered::Told(told) => Some(told_of(told)),
-        Delivered::KeyInFlight => without(Outcome::Unknown, Code::KeyInFlight),
+        Delivered::KeyInFlight | Delivered::LedgerSilent => without(Outcome::Unknown, Code::KeyInFlight),
         Delivered::NotReadable(_) => without(Outcome::Unknown, Code::Overloaded),
         Delivered::NotRecorded(_) => without(Outcome::NotSent, Code::Overloaded),
         Delivered::KeyReused => without(Outcome::Refused, Code::KeyReused),

@@ -288,7 +288,12 @@ impl World {
         let chain = chain.collect();
         let earlier = |row: &Row| {
             let link = self.order.iter().position(|channel| *channel == row.channel);
-            Earlier { link, verdict: row.settled().cloned().unwrap_or_else(interrupted) }
+            Earlier {
+                link,
+                verdict: row.settled().cloned().unwrap_or_else(interrupted),
+                // A process that has begun since knows no moment of the earlier one.
+                started: (row.started >= self.born).then(|| Moment::at(row.started.since(self.born))),
+            }
         };
         let forgotten = self.plants(Planted::EarlierForgotten);
         let earlier = if forgotten { Vec::new() } else { self.rows.iter().map(earlier).collect() };

@@ -3,27 +3,42 @@
 use super::Run;
 use crate::dispatch::Delivered;
 use crate::dispatch::told::Told;
+use crate::dispatch::under_way::Back;
 use commentd_contract::{Code, Outcome};
-use commentd_delivery::Verdict;
 use commentd_delivery::keyed::{self, KeyRule};
+use commentd_delivery::record::DeliveryRecord;
+use commentd_delivery::sabotage::{Rule, is_off};
 use commentd_delivery::step::Answer;
+use commentd_delivery::{Clock, Verdict};
 use commentd_ledger::Find;
 use std::sync::Arc;
 
 impl Run {
-    /// Without an attempt, a key that is known still gets its answer; true if it got one.
-    pub(super) async fn answer_from_record(&mut self) -> bool {
+    /// Reads the key before anything else; true if the record is the answer.
+    pub(super) async fn is_answered_from_record(&mut self) -> bool {
         let finding = self.inner.ledger.find(Find::Key(self.key.clone()));
         // A ledger whose disk hangs must not make the answer late; the key counts as unread then.
         let found = tokio::time::timeout_at(self.inner.clock.instant(self.deadline), finding).await;
-        let Ok(Ok(Some(record))) = found else {
-            self.key_is_clear = matches!(found, Ok(Ok(None)));
-            return false;
-        };
-        match keyed::rule(&record, &self.flight.fingerprint) {
+        match found {
+            Ok(Ok(Some(record))) => match keyed::rule(&record, &self.flight.fingerprint) {
+                KeyRule::LookUp if !record.is_open() => self.key_is_known(&record),
+                KeyRule::LookUp => false,
+                KeyRule::Reused | KeyRule::Replay | KeyRule::TryAfresh => self.answer_from(&record),
+            },
+            Ok(Ok(None)) => {
+                self.key_is_clear = true;
+                false
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    /// Answers by what stands under the key, without looking it up; false if that is nothing that was sent.
+    pub(super) fn answer_from(&mut self, record: &DeliveryRecord) -> bool {
+        match keyed::rule(record, &self.flight.fingerprint) {
             KeyRule::Reused => self.publish(Delivered::KeyReused),
             KeyRule::Replay | KeyRule::LookUp => {
-                self.publish(Delivered::Told(Arc::new(Told::from_record(&record))))
+                self.publish(Delivered::Told(Arc::new(Told::from_record(record))))
             }
             KeyRule::TryAfresh => {
                 self.key_is_clear = true;
@@ -33,12 +48,26 @@ impl Run {
         true
     }
 
-    /// Answers that no link could be tried, once the key is read: what is recorded never changes.
-    pub(super) async fn answer_untried(&mut self, answer: Answer) {
-        if self.answer_from_record().await {
-            return;
+    /// Answers that nothing was sent once the ledger has read the key: what is recorded never changes. Where it
+    /// doesn't answer in time, that is said, and not that somebody else is at it.
+    pub(super) fn tell_unread(&mut self) {
+        let Some(answer) = self.unread.take() else { return };
+        if self.key_is_clear {
+            return self.tell(answer);
         }
-        if self.key_is_clear { self.tell(answer) } else { self.publish(Delivered::KeyInFlight) }
+        if is_off(Rule::OnlyWhatIsInFlightIsSaidToBe) {
+            return self.publish(Delivered::KeyInFlight);
+        }
+        if self.inner.clock.now() >= self.read_by {
+            return self.publish(Delivered::LedgerSilent);
+        }
+        if self.under_way.ledger.is_none() {
+            let ledger = Arc::clone(&self.inner.ledger);
+            let key = Find::Key(self.key.clone());
+            self.under_way.ledger = Some(Box::pin(async move { Back::Read(ledger.find(key).await) }));
+        }
+        self.under_way.wake_by(self.inner.clock.instant(self.read_by));
+        self.unread = Some(answer);
     }
 
     /// Takes a verdict that is durable now into what callers are told.
@@ -78,12 +107,9 @@ impl Run {
             self.publish(Delivered::NotReadable(answer.message));
         } else if is_overload {
             self.publish(Delivered::NotRecorded(answer.message));
-        } else if is_unread && !answer.recorded {
-            // No link could be tried, so nobody has asked the ledger yet.
-            self.untried = Some(answer);
         } else if is_unread {
-            // The ledger is slow: what became of the key earlier isn't known by the deadline.
-            self.publish(Delivered::KeyInFlight);
+            // No link could be tried, or the ledger is slow: what became of the key earlier isn't known yet.
+            self.unread = Some(answer);
         } else {
             self.tell(answer);
         }
