@@ -18,7 +18,8 @@ pub struct Filled {
 }
 
 /// Adds `rows` deliveries to the ledger in this file, which it creates if need be, and closes it. They were settled one
-/// after another, evenly over the time from `from_ms` to `to_ms` (wall time, milliseconds since 1970). `told` hears
+/// after another, evenly over the time from `from_ms` to `to_ms`, and it is `now_ms` (wall time, milliseconds since
+/// 1970), as if a process had run on the ledger all the while. `told` hears
 /// after each transaction how many there are.
 ///
 /// They go the way of all deliveries, through the ledger's own trait. Only the group is larger than a sidecar's.
@@ -29,15 +30,20 @@ pub async fn fill(
     path: &Path,
     kind: &Kind,
     rows: u64,
-    (from_ms, to_ms): (u64, u64),
+    (from_ms, to_ms, now_ms): (u64, u64, u64),
     mut told: impl FnMut(u64),
 ) -> Result<Filled, String> {
-    // An opening and a settling each.
-    let limit = usize::try_from(GROUP.saturating_mul(2)).unwrap_or(usize::MAX);
-    let options = SqliteOptions { create_parent: false, queue_limit: limit, group_limit: limit };
+    // An opening, an ageing and a settling each.
+    let limit = usize::try_from(GROUP.saturating_mul(3)).unwrap_or(usize::MAX);
+    let options = SqliteOptions {
+        create_parent: false,
+        queue_limit: limit,
+        group_limit: limit,
+        ..SqliteOptions::default()
+    };
     let ledger = SqliteLedger::open(path, Stamp::Live, &options).map_err(|error| error.to_string())?;
     let span_ms = to_ms.saturating_sub(from_ms);
-    let mut first = 0;
+    let (mut first, mut aged_at) = (0, from_ms);
     while first < rows {
         let end = rows.min(first.saturating_add(GROUP));
         let at_ms = |n: u64| {
@@ -48,6 +54,9 @@ pub async fn fill(
         let asked: Vec<_> = (first..end)
             .map(|n| {
                 let at_ms = at_ms(n);
+                // Nobody waits for it, since it is carried out before the settling.
+                drop(ledger.age(at_ms - aged_at, at_ms));
+                aged_at = at_ms;
                 (ledger.open(kind.opening(n, at_ms)), ledger.settle(kind.settling(n, at_ms)))
             })
             .collect();
@@ -63,6 +72,8 @@ pub async fn fill(
         first = end;
         told(first);
     }
+    let aged = ledger.age(now_ms.saturating_sub(aged_at), now_ms).await;
+    aged.map_err(|error| error.to_string())?;
     let commits = ledger.commits();
     ledger.close().await.map_err(|error| error.to_string())?;
     Ok(Filled { rows, commits })
@@ -80,7 +91,7 @@ mod tests {
         let path = dir.path().join("ledger.db");
         let kind = Kind::default();
         let mut heard = Vec::new();
-        let filled = fill(&path, &kind, 300, (1000, 4000), |rows| heard.push(rows)).await.unwrap();
+        let filled = fill(&path, &kind, 300, (1000, 4000, 4000), |rows| heard.push(rows)).await.unwrap();
         assert_eq!((filled.rows, heard), (300, vec![300]));
 
         let ledger = SqliteLedger::open(&path, Stamp::Live, &SqliteOptions::default()).unwrap();
@@ -88,10 +99,10 @@ mod tests {
         assert_eq!((record.outcome(), record.settled_ms), (Outcome::Delivered, Some(3990)));
         assert_eq!(ledger.recover(9999).await.unwrap(), []);
         assert_eq!(ledger.list(Filter { limit: 1000, ..Filter::default() }).await.unwrap().len(), 300);
-        assert_eq!(ledger.sweep(2500, 1000).await.unwrap(), 150);
+        assert_eq!(ledger.sweep(7509, 1000).await.unwrap(), 150);
         drop(ledger);
 
-        let again = fill(&path, &kind, 300, (1000, 4000), |_| {}).await;
+        let again = fill(&path, &kind, 300, (1000, 4000, 4000), |_| {}).await;
         assert!(again.unwrap_err().contains("--seed"));
     }
 }

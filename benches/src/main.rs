@@ -51,12 +51,13 @@ async fn main() -> ExitCode {
     let from_ms = to_ms - args.over_hours * HOUR_MS;
     let kind = Kind { seed: args.seed, content_bytes: args.content_bytes, claims: !args.no_claims };
     let mut told = began;
-    let filled = fill(&args.ledger, &kind, args.rows, (from_ms as u64, to_ms as u64), |rows| {
-        if told.elapsed().as_secs() >= 10 {
-            told = Instant::now();
-            eprintln!("{rows} of {} after {} s", args.rows, began.elapsed().as_secs());
-        }
-    });
+    let filled =
+        fill(&args.ledger, &kind, args.rows, (from_ms as u64, to_ms as u64, now_ms as u64), |rows| {
+            if told.elapsed().as_secs() >= 10 {
+                told = Instant::now();
+                eprintln!("{rows} of {} after {} s", args.rows, began.elapsed().as_secs());
+            }
+        });
     match filled.await {
         Ok(filled) => {
             let line = serde_json::json!({

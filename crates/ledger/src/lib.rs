@@ -5,17 +5,21 @@
 //! name). Nothing in the trait assumes one machine: a claim is one operation, and a settling names what it
 //! settles.
 //!
+//! - `age`: how long a process has run on a ledger
 //! - `rules`: what the record allows; pure, shared by every ledger
 //! - `lock`: one process for one file
+//! - `own_files`: files that are ours, and which file a name leads to
 //! - `sqlite`: one writer thread, one transaction for all that waits
 //! - `memory`: the same in a map
 //! - `hasher`: maps with keys that are random by themselves
 
+mod age;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod hasher;
 mod lock;
 mod memory;
+mod own_files;
 mod rules;
 mod sqlite;
 
@@ -211,15 +215,22 @@ pub trait Ledger: Send + Sync {
     fn list(&self, filter: Filter) -> Pending<'_, Vec<DeliveryRecord>>;
 
     /// At start: gives every open attempt the verdict `interrupted`, and returns the ids of all deliveries whose
-    /// outcome is unknown, oldest first. Ids alone, because there may be a million of them.
+    /// outcome is unknown, oldest first. Ids alone, because there may be a million of them. It is `at_ms` now (wall
+    /// time, milliseconds since 1970).
     fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryId>>;
 
     /// Erases the comment of a settled delivery; key, fingerprint and outcome stay.
     fn forget(&self, id: DeliveryId) -> Pending<'_, ()>;
 
-    /// Removes up to `most` deliveries that were settled before `before_ms` (wall time, milliseconds since
-    /// 1970), their claims included; those whose outcome is unknown stay. Returns how many it removed.
-    fn sweep(&self, before_ms: u64, most: u32) -> Pending<'_, u32>;
+    /// Tells the ledger that a process has run on it for `passed_ms` more (monotonic time, milliseconds), and that it
+    /// is `at_ms` now (wall time, milliseconds since 1970). By that it ages; and at a recovery by the wall time that
+    /// has passed since, up to an hour, so that no wrong wall clock makes it old. It may keep that in memory for some
+    /// minutes.
+    fn age(&self, passed_ms: u64, at_ms: u64) -> Pending<'_, ()>;
+
+    /// Removes up to `most` deliveries that were settled when the ledger was younger by `kept_ms` or more, their claims
+    /// included; those whose outcome is unknown stay. Returns how many it removed.
+    fn sweep(&self, kept_ms: u64, most: u32) -> Pending<'_, u32>;
 
     /// Proves that it can still record, without recording anything about a delivery.
     fn check(&self) -> Pending<'_, ()>;

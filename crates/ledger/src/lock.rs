@@ -1,16 +1,22 @@
-//! One process for one ledger file: an exclusive lock of the operating system on a file beside it.
+//! One process for one ledger file: an exclusive lock of the operating system on a file beside it, and on the ledger's
+//! own file, whatever it is called.
 //!
-//! The file stays when the ledger is closed: deleting it would let two processes lock two files of one name.
+//! The file beside it stays when the ledger is closed: deleting it would let two processes lock two files of one name.
+//! Where somebody else deletes it, the lock on the ledger's own file still stands.
 
+use crate::own_files::{self, Identity, with_suffix};
 use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// Longest note that is read, in bytes; ours are shorter than 300.
-const MAX_NOTE_BYTES: u64 = 4096;
+/// Whether the ledger's own file can be locked: where a lock of this kind is apart from those that SQLite sets on
+/// ranges of the file. Elsewhere they would exclude each other.
+const LOCKS_THE_LEDGER: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// What the note has of the lock's file, in bytes, filled up with line ends; ours are shorter than 300.
+const NOTE_BYTES: u16 = 512;
 
 /// Who has the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +55,11 @@ pub enum LockError {
         /// What the system says.
         source: io::Error,
     },
+    /// The ledger's file has more than one name (hard links), each with a log of its own beside it.
+    SeveralNames {
+        /// The ledger's file.
+        ledger: PathBuf,
+    },
     /// The ledger was closed, and its lock with it.
     Released,
 }
@@ -67,6 +78,13 @@ impl fmt::Display for LockError {
                  with --ledger",
                 path.display()
             ),
+            LockError::SeveralNames { ledger } => write!(
+                f,
+                "the ledger {} has a second name (a hard link), under which its log would not be found, so that \
+                 comments could be sent twice; remove the other name, or copy the file with all beside it and name \
+                 the copy with --ledger",
+                ledger.display()
+            ),
             LockError::Released => f.write_str("the ledger is closed and its lock released"),
         }
     }
@@ -82,35 +100,171 @@ struct Note {
     address: Option<String>,
 }
 
+/// How far the ledger's log is written for certain: frames of the log with these salts. The next process is told by it
+/// what a crash must have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// By which the log is told from those before and after it.
+    pub(crate) salts: [u8; 8],
+    /// 0 if the ledger needs no log.
+    pub(crate) frames: u64,
+}
+
+impl Extent {
+    /// Written twice, so that half of it isn't taken for all.
+    fn to_text(self) -> String {
+        let (salts, frames) = (u64::from_be_bytes(self.salts), self.frames);
+        format!("log {salts:016x} {frames:016x}\nlog {salts:016x} {frames:016x}\n")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let line = lines.next().filter(|line| lines.next() == Some(*line))?;
+        let (salts, frames) = line.strip_prefix("log ")?.split_once(' ')?;
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        Some(Extent { salts: number(salts)?.to_be_bytes(), frames: number(frames)? })
+    }
+}
+
 /// The lock, held until it is dropped or the process ends.
+///
+/// It has the ledger's file open. Whoever closes any handle of a file loses all locks that the process has set on ranges
+/// of it, SQLite's among them, so that it must be dropped after SQLite has closed the file.
 #[derive(Debug)]
 pub(crate) struct Lock {
+    ledger: PathBuf,
+    /// The ledger's own file, locked where that is possible.
+    _file: File,
+    identity: Identity,
+    beside: Beside,
+    address: Option<String>,
+    /// How far the log was written when the lock was taken.
+    left: Option<Extent>,
+}
+
+/// The file beside the ledger.
+#[derive(Debug)]
+struct Beside {
+    path: PathBuf,
     /// Carries the lock; the system releases it with the file.
-    _locked: File,
+    locked: File,
     note: File,
     note_path: PathBuf,
 }
 
 impl Lock {
-    /// Takes the lock of this ledger, without waiting.
+    /// Takes the lock of this ledger, whose file is there, without waiting.
     pub(crate) fn take(ledger: &Path) -> Result<Lock, LockError> {
-        let path = with_suffix(ledger, ".lock");
-        let locked = open(&path).map_err(|source| LockError::Io { path: path.clone(), source })?;
-        match locked.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(ledger, &path))),
-            Err(TryLockError::Error(source)) => return Err(LockError::Io { path, source }),
+        let at_ledger = |source| LockError::Io { path: ledger.to_owned(), source };
+        let file = own_files::open(ledger).map_err(at_ledger)?;
+        if LOCKS_THE_LEDGER {
+            lock(&file, ledger, ledger)?;
         }
-        let note_path = note_path(&path);
-        let note = open(&note_path).map_err(|source| LockError::Io { path: note_path.clone(), source })?;
-        let mut lock = Lock { _locked: locked, note, note_path };
-        lock.write(&Note { pid: Some(std::process::id()), address: None })?;
+        let identity = own_files::identity_of(&file).map_err(at_ledger)?;
+        if identity.names > 1 {
+            return Err(LockError::SeveralNames { ledger: ledger.to_owned() });
+        }
+        let mut beside = Beside::take(ledger)?;
+        let left = beside.extent();
+        let mut lock = Lock { ledger: ledger.to_owned(), _file: file, identity, beside, address: None, left };
+        // On a full disk the lock holds all the same, and only the note is missing.
+        match lock.say() {
+            Err(LockError::Io { path, source }) if source.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!("the disk of {} is full: {source}", path.display());
+            }
+            said => said?,
+        }
         Ok(lock)
+    }
+
+    /// How far the process before had written the log; `None` if that isn't known.
+    pub(crate) fn left(&self) -> Option<Extent> {
+        self.left
+    }
+
+    /// Notes how far the log is written, without waiting for the disk.
+    pub(crate) fn note_extent(&mut self, extent: Extent) -> io::Result<()> {
+        self.beside.note.seek(SeekFrom::Start(NOTE_BYTES.into()))?;
+        self.beside.note.write_all(extent.to_text().as_bytes())
+    }
+
+    /// Notes that the ledger needs no log, so that it may go.
+    pub(crate) fn note_no_log(&mut self) -> io::Result<()> {
+        self.note_extent(Extent { salts: [0; 8], frames: 0 })?;
+        self.beside.note.sync_data()
     }
 
     /// Says where this process listens.
     pub(crate) fn announce(&mut self, address: &str) -> Result<(), LockError> {
-        self.write(&Note { pid: Some(std::process::id()), address: Some(address.to_owned()) })
+        self.address = Some(address.to_owned());
+        self.say()
+    }
+
+    fn say(&mut self) -> Result<(), LockError> {
+        self.beside.write(&Note { pid: Some(std::process::id()), address: self.address.clone() })
+    }
+
+    /// Whether the ledger's name still leads to the file that is locked and written. A lock beside it that was deleted
+    /// is taken again.
+    ///
+    /// # Errors
+    /// Why what is recorded now would not be found under that name by the next process.
+    pub(crate) fn check(&mut self) -> Result<(), String> {
+        let ledger = self.ledger.display();
+        match own_files::identity_at(&self.ledger) {
+            Ok(Some(found)) if found.is(&self.identity) => {}
+            Ok(Some(_)) => {
+                return Err(format!(
+                    "another file was put in the place of the ledger {ledger}, and the one that is written has lost \
+                     its name; put it back, or stop commentd and start it on the file that knows its deliveries"
+                ));
+            }
+            Ok(None) => {
+                return Err(format!(
+                    "the ledger {ledger} was moved or deleted while it is written; put it back where it was, since the \
+                     next start would know nothing of what was sent"
+                ));
+            }
+            Err(error) => return Err(format!("the ledger {ledger} can't be found any more: {error}")),
+        }
+        if self.beside.is_there() {
+            return Ok(());
+        }
+        let taken = Beside::take(&self.ledger).and_then(|beside| {
+            self.beside = beside;
+            self.say()
+        });
+        match taken {
+            Ok(()) => tracing::warn!(
+                "{} was deleted or replaced; it is taken again. Leave it, since it keeps a second process out",
+                self.beside.path.display()
+            ),
+            // The ledger's own file is locked, so nobody else writes to it.
+            Err(error) if LOCKS_THE_LEDGER => tracing::debug!(%error, "the lock beside the ledger is gone"),
+            Err(error) => return Err(error.to_string()),
+        }
+        Ok(())
+    }
+}
+
+impl Beside {
+    fn take(ledger: &Path) -> Result<Beside, LockError> {
+        let path = with_suffix(ledger, ".lock");
+        let at_lock = |source| LockError::Io { path: path.clone(), source };
+        let locked = own_files::open_or_create(&path).map_err(at_lock)?;
+        lock(&locked, &path, ledger)?;
+        let note_path = note_path(&path);
+        let note = own_files::open_or_create(&note_path)
+            .map_err(|source| LockError::Io { path: note_path.clone(), source })?;
+        Ok(Beside { path, locked, note, note_path })
+    }
+
+    /// Whether its name still leads to it.
+    fn is_there(&self) -> bool {
+        match (own_files::identity_at(&self.path), own_files::identity_of(&self.locked)) {
+            (Ok(Some(found)), Ok(locked)) => found.is(&locked),
+            _ => false,
+        }
     }
 
     fn write(&mut self, note: &Note) -> Result<(), LockError> {
@@ -119,27 +273,35 @@ impl Lock {
 
     fn try_write(&mut self, note: &Note) -> io::Result<()> {
         let mut text = serde_json::to_vec(note)?;
-        text.push(b'\n');
+        text.resize(text.len().max(NOTE_BYTES.into()), b'\n');
         self.note.rewind()?;
-        self.note.write_all(&text)?;
-        self.note.set_len(text.len() as u64)
+        self.note.write_all(&text)
+    }
+
+    /// What the file says of the log.
+    fn extent(&mut self) -> Option<Extent> {
+        let mut text = String::new();
+        self.note.seek(SeekFrom::Start(NOTE_BYTES.into())).ok()?;
+        (&mut self.note).take(NOTE_BYTES.into()).read_to_string(&mut text).ok()?;
+        Extent::parse(&text)
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+/// Locks this file, without waiting.
+fn lock(file: &File, path: &Path, ledger: &Path) -> Result<(), LockError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(LockError::Held(holder(ledger, &with_suffix(ledger, ".lock")))),
+        Err(TryLockError::Error(source)) => Err(LockError::Io { path: path.to_owned(), source }),
+    }
 }
 
 /// What the holder of a lock that wasn't free says about itself. It may be just about to say it, so an
 /// unreadable note only means that nothing is known.
 fn holder(ledger: &Path, lock: &Path) -> Holder {
     let mut text = String::new();
-    let read =
-        File::open(note_path(lock)).and_then(|file| file.take(MAX_NOTE_BYTES).read_to_string(&mut text));
+    let read = File::open(note_path(lock))
+        .and_then(|file| file.take(u64::from(NOTE_BYTES)).read_to_string(&mut text));
     let line = text.lines().next().unwrap_or_default();
     let note: Note = read.ok().and_then(|_| serde_json::from_str(line).ok()).unwrap_or_default();
     Holder { ledger: ledger.to_owned(), pid: note.pid, address: note.address }
@@ -151,20 +313,20 @@ fn note_path(lock: &Path) -> PathBuf {
     if cfg!(windows) { with_suffix(lock, ".info") } else { lock.to_owned() }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ledger() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        File::create(&path).unwrap();
+        (dir, path)
+    }
+
     #[test]
     fn a_second_taker_learns_who_has_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = dir.path().join("ledger.db");
+        let (_dir, ledger) = ledger();
         let mut first = Lock::take(&ledger).unwrap();
         first.announce("127.0.0.1:19080").unwrap();
         let Err(LockError::Held(holder)) = Lock::take(&ledger) else { panic!("two processes hold it") };
@@ -179,11 +341,24 @@ mod tests {
         Lock::take(&ledger).unwrap();
     }
 
+    #[test]
+    fn how_far_the_log_is_written_outlives_the_lock() {
+        let (_dir, ledger) = ledger();
+        let extent = Extent { salts: [1, 2, 3, 4, 5, 6, 7, 200], frames: 77 };
+        let mut first = Lock::take(&ledger).unwrap();
+        assert_eq!(first.left(), None);
+        first.note_extent(extent).unwrap();
+        first.announce("127.0.0.1:19080").unwrap();
+        drop(first);
+        let second = Lock::take(&ledger).unwrap();
+        assert_eq!(second.left(), Some(extent), "a note leaves it alone");
+        assert_eq!(Extent::parse(&extent.to_text().replacen("4d", "4e", 1)), None, "half of it was written");
+    }
+
     #[cfg(unix)]
     #[test]
     fn an_unreadable_note_names_nobody() {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = dir.path().join("ledger.db");
+        let (_dir, ledger) = ledger();
         let _first = Lock::take(&ledger).unwrap();
         for nonsense in ["", "{", "\u{0}", "{\"pid\":\"x\"}"] {
             std::fs::write(with_suffix(&ledger, ".lock"), nonsense).unwrap();

@@ -1,5 +1,6 @@
 //! The ledger that ends with its process: for tests, benchmarks and rehearsals.
 
+use crate::age::Age;
 use crate::hasher::RandomMap;
 use crate::rules::{self, Claim};
 use crate::{
@@ -33,9 +34,10 @@ struct Store {
     by_key: HashTable<(u64, u64)>,
     hashes: RandomState,
     places: Vec<Place>,
-    /// Those that may be swept, by when they were settled.
+    /// Those that may be swept, by the ledger's age when they were settled.
     certain: BTreeSet<(u64, u64)>,
     closed: bool,
+    age: Age,
 }
 
 /// A record, in as little room as it needs.
@@ -48,6 +50,8 @@ struct Stored {
     trace_id: Arc<str>,
     created_ms: u64,
     settled_ms: Option<u64>,
+    /// How old the ledger was then.
+    settled_age: u64,
     attempts: Vec<AttemptRecord>,
 }
 
@@ -136,6 +140,7 @@ impl Store {
             trace_id: opening.trace_id,
             created_ms: opening.intent.started_ms,
             settled_ms: None,
+            settled_age: 0,
             attempts: vec![opening.intent],
         })));
         Ok(Opened::New)
@@ -151,7 +156,8 @@ impl Store {
         let (number, record) = self.record(id)?;
         rules::check_intent(&record.attempts, &intent)?;
         record.attempts.push(intent);
-        if let Some(before) = record.settled_ms.take() {
+        if record.settled_ms.take().is_some() {
+            let before = record.settled_age;
             self.certain.remove(&(before, number));
         }
         Ok(())
@@ -171,13 +177,12 @@ impl Store {
         let outcome = settlement.outcome;
         let attempt = record.attempts.iter_mut().find(|attempt| attempt.number == settling.attempt);
         rules::note(attempt.ok_or(LedgerError::NotFound)?, settling.end);
-        if let Some(before) = std::mem::replace(&mut record.settled_ms, settled_ms) {
+        let before = std::mem::replace(&mut record.settled_age, self.age.ms);
+        if std::mem::replace(&mut record.settled_ms, settled_ms).is_some() {
             self.certain.remove(&(before, number));
         }
-        if let Some(settled_ms) = settled_ms
-            && outcome != Outcome::Unknown
-        {
-            self.certain.insert((settled_ms, number));
+        if settled_ms.is_some() && outcome != Outcome::Unknown {
+            self.certain.insert((self.age.ms, number));
         }
         Ok(Settled::Recorded)
     }
@@ -205,6 +210,7 @@ impl Store {
     }
 
     fn recover(&mut self, at_ms: u64) -> Vec<DeliveryId> {
+        self.age = self.age.at_start(at_ms);
         for record in self.deliveries.iter_mut().flatten() {
             if rules::interrupt(&mut record.attempts) {
                 record.settled_ms = Some(at_ms);
@@ -221,12 +227,12 @@ impl Store {
         Ok(())
     }
 
-    fn sweep(&mut self, before_ms: u64, most: u32) -> u32 {
+    fn sweep(&mut self, kept_ms: u64, most: u32) -> u32 {
         let mut removed = 0;
         while removed < most {
             match self.certain.first() {
-                Some(&(settled_ms, number)) if settled_ms < before_ms => {
-                    self.certain.remove(&(settled_ms, number));
+                Some(&(settled_age, number)) if settled_age.saturating_add(kept_ms) <= self.age.ms => {
+                    self.certain.remove(&(settled_age, number));
                     self.remove(number);
                     removed += 1;
                 }
@@ -302,8 +308,15 @@ impl Ledger for MemoryLedger {
         self.with(|store| store.forget(&id))
     }
 
-    fn sweep(&self, before_ms: u64, most: u32) -> Pending<'_, u32> {
-        self.with(|store| Ok(store.sweep(before_ms, most)))
+    fn age(&self, passed_ms: u64, at_ms: u64) -> Pending<'_, ()> {
+        self.with(|store| {
+            store.age = store.age.after(passed_ms, at_ms);
+            Ok(())
+        })
+    }
+
+    fn sweep(&self, kept_ms: u64, most: u32) -> Pending<'_, u32> {
+        self.with(|store| Ok(store.sweep(kept_ms, most)))
     }
 
     fn check(&self) -> Pending<'_, ()> {

@@ -8,6 +8,7 @@ use crate::http::{self, Front, Surface};
 use crate::ids::SystemIds;
 use crate::server::{self, Drained, Workers};
 use commentd_delivery::Clock;
+use commentd_delivery::time::whole_ms;
 use commentd_ledger::{Ledger, LedgerError, OpenError, SqliteLedger};
 use commentd_providers::Provider;
 use std::fmt;
@@ -159,18 +160,24 @@ impl Sidecar {
     }
 }
 
-/// Removes what has been settled for longer than the retention, a little at a time. Between two turns it rests for as
-/// long as one took, so that deliveries have the ledger for at least half of the time.
+/// Ages the ledger, and removes what has been settled for longer than the retention, a little at a time. Between two
+/// turns it rests for as long as one took, so that deliveries have the ledger for at least half of the time.
 async fn sweep(dispatcher: Dispatcher, retention: Duration) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // What is settled between two ticks counts as settled at the first of them.
+    let kept_ms = whole_ms(retention.saturating_add(SWEEP_EVERY));
+    let mut aged_at = dispatcher.clock().now();
     loop {
         ticks.tick().await;
-        let retention_ms = commentd_delivery::time::whole_ms(retention);
-        let before_ms = dispatcher.clock().unix_ms().saturating_sub(retention_ms);
+        let now = dispatcher.clock().now();
+        match dispatcher.ledger().age(whole_ms(now - aged_at), dispatcher.clock().unix_ms()).await {
+            Ok(()) => aged_at = now,
+            Err(error) => tracing::debug!(%error, "the ledger could not be aged"),
+        }
         loop {
             let began = dispatcher.clock().now();
-            match dispatcher.ledger().sweep(before_ms, SWEEP_AT_MOST).await {
+            match dispatcher.ledger().sweep(kept_ms, SWEEP_AT_MOST).await {
                 Ok(removed) if removed >= SWEEP_AT_MOST => {
                     tokio::time::sleep(dispatcher.clock().now() - began).await;
                 }
@@ -205,7 +212,10 @@ mod tests {
     }
 
     impl Ledger for Due {
-        fn sweep(&self, _before_ms: u64, most: u32) -> Pending<'_, u32> {
+        fn age(&self, passed_ms: u64, at_ms: u64) -> Pending<'_, ()> {
+            self.rest.age(passed_ms, at_ms)
+        }
+        fn sweep(&self, _kept_ms: u64, most: u32) -> Pending<'_, u32> {
             Box::pin(async move {
                 let began = self.clock.now();
                 tokio::time::sleep(TURN).await;

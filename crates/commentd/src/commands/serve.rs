@@ -80,11 +80,16 @@ pub(crate) fn open_ledger(config: &ServeConfig) -> Result<OpenLedger, Failure> {
     let stamp = if config.is_rehearsal() { Stamp::Rehearsal } else { Stamp::Live };
     match &config.ledger {
         LedgerChoice::Memory => Ok(OpenLedger::Other(Arc::new(MemoryLedger::new(stamp)))),
-        LedgerChoice::File { path, named } => {
-            let options = SqliteOptions { create_parent: !named, ..SqliteOptions::default() };
+        LedgerChoice::File { path, named, accept_lost_wal } => {
+            let options = ledger_options(*named, *accept_lost_wal);
             Ok(OpenLedger::File(Arc::new(SqliteLedger::open(path, stamp, &options)?)))
         }
     }
+}
+
+/// How the ledger is opened that these settings choose.
+pub(crate) fn ledger_options(named: bool, accept_lost_wal: bool) -> SqliteOptions {
+    SqliteOptions { create_parent: !named, accept_lost_log: accept_lost_wal, ..SqliteOptions::default() }
 }
 
 /// The providers of this configuration, in order.

@@ -158,11 +158,12 @@ pub(super) async fn sweeping_spares_the_unknown_and_the_open(ledger: &dyn Ledger
     settled(ledger, 51, VerdictKind::NotSent, SETTLED_MS).await;
     ledger.intend(id(51), attempt(2)).await.unwrap();
 
-    assert_eq!(ledger.sweep(SETTLED_MS, 100).await, Ok(0), "before, not at");
-    assert_eq!(ledger.sweep(SETTLED_MS + 1, 0).await, Ok(0));
-    assert_eq!(ledger.sweep(SETTLED_MS + 1, 3).await, Ok(3));
-    assert_eq!(ledger.sweep(SETTLED_MS + 1, 100).await, Ok(5));
-    assert_eq!(ledger.sweep(u64::MAX, 100).await, Ok(0));
+    ledger.age(100, SETTLED_MS).await.unwrap();
+    assert_eq!(ledger.sweep(101, 100).await, Ok(0), "it is younger");
+    assert_eq!(ledger.sweep(100, 0).await, Ok(0));
+    assert_eq!(ledger.sweep(100, 3).await, Ok(3));
+    assert_eq!(ledger.sweep(100, 100).await, Ok(5));
+    assert_eq!(ledger.sweep(0, 100).await, Ok(0));
     let left = ledger.list(Filter { limit: 100, ..Filter::default() }).await.unwrap();
     let expected: Vec<String> = [51, 50, 8].map(|n| id(n).to_string()).to_vec();
     assert_eq!(ids(&left), expected);
@@ -177,7 +178,7 @@ pub(super) async fn sweeping_ends_claims_and_keys(ledger: &dyn Ledger) {
     ledger.settle(settling(1, 1, ours.clone())).await.unwrap();
     ledger.open(opening(2)).await.unwrap();
     assert_eq!(ledger.settle(settling(2, 1, ours.clone())).await, Ok(Settled::ClaimLost));
-    assert_eq!(ledger.sweep(SETTLED_MS + 1, 10).await, Ok(1));
+    assert_eq!(ledger.sweep(0, 10).await, Ok(1));
     assert_eq!(ledger.settle(settling(2, 1, ours)).await, Ok(Settled::Recorded));
     assert_eq!(ledger.find(Find::Id(id(1))).await, Ok(None));
     assert_eq!(ledger.open(opening(1)).await, Ok(Opened::New));
@@ -189,13 +190,35 @@ pub(super) async fn sweeping_counts_from_the_last_settling(ledger: &dyn Ledger) 
     settled(ledger, 1, VerdictKind::NotSent, SETTLED_MS).await;
     settled(ledger, 2, VerdictKind::Unknown, SETTLED_MS).await;
     let at_ms = SETTLED_MS + 100;
+    ledger.age(100, at_ms).await.unwrap();
     ledger.intend(id(1), attempt(2)).await.unwrap();
     ledger.settle(Settling { at_ms, ..settling(1, 2, verdict(VerdictKind::Delivered)) }).await.unwrap();
     let found = Resolution { by: ResolvedBy::Lookup, at_ms, verdict: verdict(VerdictKind::Delivered) };
     let resolving = Settling { id: id(2), attempt: 1, end: End::Resolution(found), at_ms };
     ledger.settle(resolving).await.unwrap();
-    assert_eq!(ledger.sweep(at_ms, 10).await, Ok(0));
-    assert_eq!(ledger.sweep(at_ms + 1, 10).await, Ok(2));
+    ledger.age(50, at_ms + 50).await.unwrap();
+    assert_eq!(ledger.sweep(51, 10).await, Ok(0));
+    assert_eq!(ledger.sweep(50, 10).await, Ok(2));
+}
+
+/// A clock that is wrong and set right, in either direction, while a process runs and between two.
+pub(super) async fn no_wall_clock_makes_a_ledger_old(ledger: &dyn Ledger) {
+    const HOUR_MS: u64 = 3_600_000;
+    let days_back = SETTLED_MS - 72 * HOUR_MS;
+    ledger.recover(days_back).await.unwrap();
+    settled(ledger, 1, VerdictKind::Delivered, days_back).await;
+    ledger.age(60_000, SETTLED_MS).await.unwrap();
+    assert_eq!(ledger.sweep(60_001, 10).await, Ok(0), "set right, it has run for a minute");
+    ledger.recover(SETTLED_MS + 25 * HOUR_MS).await.unwrap();
+    ledger.recover(SETTLED_MS).await.unwrap();
+    assert_eq!(
+        ledger.sweep(60_001 + HOUR_MS, 10).await,
+        Ok(0),
+        "a time without a process counts for an hour"
+    );
+    ledger.recover(SETTLED_MS + HOUR_MS / 2).await.unwrap();
+    assert_eq!(ledger.sweep(60_001 + HOUR_MS + HOUR_MS / 2, 10).await, Ok(0));
+    assert_eq!(ledger.sweep(60_000 + HOUR_MS + HOUR_MS / 2, 10).await, Ok(1));
 }
 
 pub(super) async fn a_check_changes_nothing(ledger: &dyn Ledger) {

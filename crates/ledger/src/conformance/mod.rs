@@ -65,6 +65,7 @@ cases![
     keeping::sweeping_spares_the_unknown_and_the_open,
     keeping::sweeping_ends_claims_and_keys,
     keeping::sweeping_counts_from_the_last_settling,
+    keeping::no_wall_clock_makes_a_ledger_old,
     keeping::a_check_changes_nothing,
     keeping::a_dropped_answer_undoes_nothing,
     keeping::a_closed_ledger_says_so,

@@ -72,6 +72,13 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// A part of what was recorded last is lost with the ledger's log.
+    LostLog {
+        /// The log.
+        path: PathBuf,
+        /// What of it is lost.
+        loss: String,
+    },
     /// SQLite can't use the file for another reason.
     Store {
         /// The file.
@@ -172,6 +179,13 @@ impl fmt::Display for OpenError {
                 f,
                 "the file system of the ledger {} can't hold SQLite's write-ahead log; name a file on a local \
                  disk with --ledger",
+                path.display()
+            ),
+            OpenError::LostLog { path, loss } => write!(
+                f,
+                "the ledger's log {} {loss}. Without it the ledger doesn't know all that was sent, and comments could \
+                 be sent twice. Put the log back if you have it (the ledger is left as it is until then); to go on \
+                 without, start once with --accept-lost-wal and send nothing again that isn't known",
                 path.display()
             ),
             OpenError::Store { path, source } => write!(

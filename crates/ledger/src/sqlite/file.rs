@@ -1,8 +1,11 @@
 //! The ledger's file before SQLite sees it: where it is, whose it is, and that it survives a power loss.
 
 use super::error::OpenError;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::ErrorKind;
+use super::{log, schema};
+use crate::lock::Lock;
+use crate::own_files;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// The one name of the file, whichever way it was named, so that there is one lock for it. Creates the folder
@@ -15,6 +18,9 @@ pub(super) fn locate(path: &Path, create_parent: bool) -> Result<PathBuf, OpenEr
     };
     if create_parent {
         create_folder(parent).map_err(|source| OpenError::io(parent, source))?;
+    }
+    if parent.is_dir() {
+        own_files::check_folder(parent, create_parent).map_err(|source| OpenError::io(parent, source))?;
     }
     match std::fs::metadata(&path) {
         Ok(metadata) if !metadata.is_file() => Err(OpenError::NotAFile { path }),
@@ -56,6 +62,38 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
         opened => opened.map(|file| warn_if_shared(path, &file)),
     };
     opened.map_err(|source| OpenError::io(path, source))
+}
+
+/// SQLite follows a link that stands in the place of what it keeps beside the file, so there must be none.
+pub(super) fn check_beside(path: &Path) -> Result<(), OpenError> {
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let beside = own_files::with_suffix(path, suffix);
+        own_files::check_place(&beside).map_err(|source| OpenError::io(&beside, source))?;
+    }
+    Ok(())
+}
+
+/// Refuses a ledger of which a part is lost with its log, unless that is accepted. Changes nothing otherwise.
+pub(super) fn check_log(path: &Path, lock: &mut Lock, accept: bool) -> Result<(), OpenError> {
+    let beside = own_files::with_suffix(path, "-wal");
+    let at_log = |source| OpenError::io(&beside, source);
+    let found = match File::open(&beside) {
+        Ok(file) => log::walk(BufReader::with_capacity(1 << 18, file)).map_err(at_log)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(at_log(error)),
+    };
+    let is_empty = found.is_none() && beside.exists();
+    let in_use = found.is_none() && !is_empty && schema::is_in_use(path);
+    let Some(loss) = log::judge(found, lock.left(), in_use) else { return Ok(()) };
+    if !accept {
+        return Err(OpenError::LostLog { path: beside, loss: loss.to_string() });
+    }
+    tracing::warn!(
+        "the ledger's log {} {loss}; --accept-lost-wal goes on without, so comments whose keys are forgotten can be \
+         sent again",
+        beside.display()
+    );
+    lock.note_no_log().map_err(at_log)
 }
 
 /// A new file is there after a power loss only once its folder was synced; SQLite leaves that to us.

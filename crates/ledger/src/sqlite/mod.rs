@@ -1,6 +1,7 @@
 //! The ledger in a file: embedded SQLite, one writer thread, one transaction for everything that waits.
 //!
 //! - `file`: the path, its parent folder, its mode
+//! - `log`: what a crash has left of the write-ahead log
 //! - `schema`: what stands in the file, and how an older one is brought up to date
 //! - `planned`: failures that a test asks for
 //! - `queue`: what waits for the writer, bounded
@@ -15,6 +16,7 @@
 mod answers;
 mod error;
 mod file;
+mod log;
 mod names;
 mod operations;
 mod planned;
@@ -58,11 +60,14 @@ pub struct SqliteOptions {
     pub queue_limit: usize,
     /// Most operations in one transaction, at least 1. Default: 512.
     pub group_limit: usize,
+    /// Whether to go on where a part of the write-ahead log is lost, and with it the knowledge of some deliveries.
+    /// Default: no.
+    pub accept_lost_log: bool,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { create_parent: false, queue_limit: 4096, group_limit: 512 }
+        Self { create_parent: false, queue_limit: 4096, group_limit: 512, accept_lost_log: false }
     }
 }
 
@@ -105,22 +110,25 @@ impl SqliteLedger {
     ) -> Result<SqliteLedger, OpenError> {
         check_library(rusqlite::version_number())?;
         let path = file::locate(path, options.create_parent)?;
-        let lock = Lock::take(&path).map_err(OpenError::from)?;
         file::create(&path)?;
+        let mut lock = Lock::take(&path).map_err(OpenError::from)?;
+        file::check_beside(&path)?;
+        file::check_log(&path, &mut lock, options.accept_lost_log)?;
         let connection = schema::open(&path, stamp)?;
+        let log = writer::Log::new(&path, &connection)?;
         let id = schema::id(&connection, &path)?;
         tune(&connection).map_err(|source| OpenError::store(&path, source))?;
         let queue = Arc::new(Queue::new(options.queue_limit));
         let lock = Arc::new(Mutex::new(Some(lock)));
         let commits = Arc::new(AtomicU64::new(0));
         let recent = Recent::load(&connection).map_err(|source| OpenError::store(&path, source))?;
+        let (held, counted) = (Arc::clone(&lock), Arc::clone(&commits));
         let writer =
-            Writer::new(connection, recent, Arc::clone(&queue), options.group_limit, Arc::clone(&commits))
+            Writer::new(connection, recent, Arc::clone(&queue), (held, log), options.group_limit, counted)
                 .map_err(|source| OpenError::store(&path, source))?;
-        let held = Arc::clone(&lock);
         let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || writer.run(&held))
+            .spawn(move || writer.run())
             .map_err(|source| OpenError::Thread { path: path.clone(), source })?;
         Ok(SqliteLedger { path, id, stamp, queue, lock, commits, thread: Mutex::new(Some(thread)) })
     }
@@ -209,8 +217,12 @@ impl Ledger for SqliteLedger {
         self.ask(|reply| Operation::Forget(id, reply))
     }
 
-    fn sweep(&self, before_ms: u64, most: u32) -> Pending<'_, u32> {
-        self.ask(|reply| Operation::Sweep { before_ms, most, reply })
+    fn age(&self, passed_ms: u64, at_ms: u64) -> Pending<'_, ()> {
+        self.ask(|reply| Operation::Age { passed_ms, at_ms, reply })
+    }
+
+    fn sweep(&self, kept_ms: u64, most: u32) -> Pending<'_, u32> {
+        self.ask(|reply| Operation::Sweep { kept_ms, most, reply })
     }
 
     fn check(&self) -> Pending<'_, ()> {

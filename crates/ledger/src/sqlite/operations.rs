@@ -5,6 +5,7 @@ use super::names::{self, Names};
 use super::rows::{self, Stored, column_ms, select_deliveries};
 use super::statements::{Statements, insert_attempt};
 use super::unended::Unended;
+use crate::age::Age;
 use crate::rules::{self, Claim};
 use crate::{End, Filter, Find, LedgerError, MAX_LISTED, Opened, Opening, Settled, Settling};
 use commentd_contract::Outcome;
@@ -48,12 +49,18 @@ impl From<rusqlite::Error> for Fault {
 pub(super) struct Recent {
     pub(super) names: Names,
     pub(super) unended: Unended,
+    /// How old the ledger is, and how old the file has it.
+    pub(super) age: Age,
+    kept_age: Age,
 }
 
 impl Recent {
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let named = names::moved(connection)?;
-        Ok(Self { names: Names::load(connection, named)?, unended: Unended::load(connection, named)? })
+        let number = |name| connection.query_row(NUMBER, [name], |row| row.get(0)).map(rows::record_ms);
+        let age = Age { ms: number("aged_ms")?, at_ms: number("aged_at_ms")? };
+        let (names, unended) = (Names::load(connection, named)?, Unended::load(connection, named)?);
+        Ok(Self { names, unended, age, kept_age: age })
     }
 }
 
@@ -98,8 +105,9 @@ impl<'c> Book<'c> {
         self.recent.unended.committed();
     }
 
-    /// The transaction is undone, and with it what is kept in mind of it.
+    /// The transaction is undone, and with it what is kept in mind of it. The ledger is as old as it is.
     pub(super) fn undone(&mut self) {
+        self.recent.kept_age = Age::default();
         self.recent.names.undone();
         self.recent.unended.undone();
         self.under_way.clear();
@@ -168,8 +176,8 @@ pub(super) fn settle(book: &mut Book<'_>, settling: &Settling) -> Result<Settled
     {
         return Ok(Settled::ClaimLost);
     }
-    let settled_ms = (!settlement.open).then_some(settling.at_ms);
-    statements.end(connection, number, settling.attempt, &settling.end, settled_ms, settlement.outcome)?;
+    let settled = (!settlement.open).then_some((settling.at_ms, book.recent.age.ms));
+    statements.end(connection, number, settling.attempt, &settling.end, settled, settlement.outcome)?;
     book.recent.unended.remove(number);
     Ok(Settled::Recorded)
 }
@@ -238,7 +246,10 @@ const OPEN: &str = select_deliveries!("WHERE outcome = 'unknown' AND settled_ms 
 const UNKNOWN: &str = "SELECT id FROM ends JOIN deliveries ON number = delivery \
      WHERE outcome = 'unknown' ORDER BY delivery";
 const SWEEPABLE: &str = "SELECT delivery FROM ends \
-     WHERE settled_ms IS NOT NULL AND outcome <> 'unknown' AND settled_ms < ?1 ORDER BY settled_ms LIMIT ?2";
+     WHERE settled_ms IS NOT NULL AND outcome <> 'unknown' AND settled_age <= ?1 ORDER BY settled_age LIMIT ?2";
+const NUMBER: &str = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?1";
+/// How much of its age a ledger may lose in a crash, in milliseconds: it then keeps what it has for longer.
+const AGE_KEPT_EVERY_MS: u64 = 600_000;
 
 pub(super) fn list(book: &mut Book<'_>, filter: &Filter) -> Result<Vec<DeliveryRecord>, Fault> {
     let limit = filter.limit.min(MAX_LISTED);
@@ -318,6 +329,9 @@ fn readable(found: Vec<Result<Stored, Fault>>) -> Result<Vec<Stored>, Fault> {
 
 pub(super) fn recover(book: &mut Book<'_>, at_ms: u64) -> Result<Vec<DeliveryId>, Fault> {
     book.under_way.clear();
+    book.recent.age = book.recent.age.at_start(at_ms);
+    keep_age(book)?;
+    let age = book.recent.age.ms;
     let (connection, statements) = (book.connection, &mut book.statements);
     // With a row, each of them is in the index.
     book.recent.unended.write_up_to(connection, i64::MAX)?;
@@ -333,7 +347,7 @@ pub(super) fn recover(book: &mut Book<'_>, at_ms: u64) -> Result<Vec<DeliveryId>
                 number,
                 attempt,
                 &End::Verdict(interrupted()),
-                Some(at_ms),
+                Some((at_ms, age)),
                 outcome,
             )?;
         }
@@ -352,11 +366,33 @@ pub(super) fn forget(book: &mut Book<'_>, id: &DeliveryId) -> Result<(), Fault> 
     Ok(())
 }
 
-pub(super) fn sweep(book: &mut Book<'_>, before_ms: u64, most: u32) -> Result<u32, Fault> {
+pub(super) fn age(book: &mut Book<'_>, passed_ms: u64, at_ms: u64) -> Result<(), Fault> {
+    book.recent.age = book.recent.age.after(passed_ms, at_ms);
+    if book.recent.age.ms.saturating_sub(book.recent.kept_age.ms) >= AGE_KEPT_EVERY_MS {
+        keep_age(book)?;
+    }
+    Ok(())
+}
+
+/// Writes the ledger's age, if the file hasn't it.
+pub(super) fn keep_age(book: &mut Book<'_>) -> rusqlite::Result<()> {
+    let age = book.recent.age;
+    if age != book.recent.kept_age {
+        let mut statement =
+            book.connection.prepare_cached("UPDATE meta SET value = CAST(?2 AS TEXT) WHERE name = ?1")?;
+        statement.execute(params!["aged_ms", column_ms(age.ms)])?;
+        statement.execute(params!["aged_at_ms", column_ms(age.at_ms)])?;
+        book.recent.kept_age = age;
+    }
+    Ok(())
+}
+
+pub(super) fn sweep(book: &mut Book<'_>, kept_ms: u64, most: u32) -> Result<u32, Fault> {
+    let Some(up_to) = book.recent.age.ms.checked_sub(kept_ms) else { return Ok(0) };
     let connection = book.connection;
     let mut statement = connection.prepare_cached(SWEEPABLE)?;
     let numbers: Vec<i64> = statement
-        .query_map(params![column_ms(before_ms), most], |row| row.get(0))?
+        .query_map(params![column_ms(up_to), most], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for number in &numbers {
         match rows::attempts(connection, *number, None) {
@@ -426,7 +462,7 @@ mod tests {
             (LIST_CALLER_OUTCOME, "ends USING INDEX ends_by_outcome"),
             (OPEN, "ends USING INDEX ends_by_outcome"),
             (UNKNOWN, "ends USING COVERING INDEX ends_by_outcome"),
-            (SWEEPABLE, "ends_by_settling"),
+            (SWEEPABLE, "ends_by_age"),
         ] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let nothing = vec![rusqlite::types::Null; statement.parameter_count()];

@@ -17,8 +17,13 @@ pub(super) enum Operation {
     List(Filter, Reply<Vec<DeliveryRecord>>),
     Recover(u64, Reply<Vec<DeliveryId>>),
     Forget(DeliveryId, Reply<()>),
+    Age {
+        passed_ms: u64,
+        at_ms: u64,
+        reply: Reply<()>,
+    },
     Sweep {
-        before_ms: u64,
+        kept_ms: u64,
         most: u32,
         reply: Reply<u32>,
     },

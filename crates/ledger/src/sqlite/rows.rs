@@ -140,6 +140,6 @@ pub(super) fn column_ms(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
-fn record_ms(column: i64) -> u64 {
+pub(super) fn record_ms(column: i64) -> u64 {
     u64::try_from(column).unwrap_or(0)
 }

@@ -4,6 +4,7 @@ use super::error::OpenError;
 use super::names;
 use crate::Stamp;
 use rusqlite::config::DbConfig;
+use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +14,7 @@ const APPLICATION_ID: i32 = 0x636d_7464;
 
 /// Step `n` (from 0) brings a file from version `n` to `n + 1`; a new file takes all of them. A step that was
 /// released never changes: what comes later is a further step.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
 
 /// `deliveries.number` counts openings, so that neighbours in time are neighbours on disk. `outcome` is what the
 /// attempts come to; with `settled_ms` NULL an attempt is open, and the outcome therefore unknown. The index over
@@ -193,6 +194,17 @@ CREATE TABLE name_runs (
 ) STRICT;
 ";
 
+/// `in_use` stands in the file itself, and not only in its log, from a start until the ledger is closed, so that a log
+/// that is gone is missed. `aged_ms` is how long a process has run on the ledger in all, and `aged_at_ms` the wall time
+/// when that was written. A delivery is kept by the age at which it was settled, which no wall clock changes; those of
+/// an older file count as settled now.
+const VERSION_6: &str = "
+INSERT INTO meta VALUES ('in_use', '0'), ('aged_ms', '0'), ('aged_at_ms', '0');
+ALTER TABLE ends ADD COLUMN settled_age INTEGER NOT NULL DEFAULT 0;
+DROP INDEX ends_by_settling;
+CREATE INDEX ends_by_age ON ends (settled_age) WHERE settled_ms IS NOT NULL AND outcome <> 'unknown';
+";
+
 /// How long another program's lock on the database (a backup, say) is waited for.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Room for every statement that the writer uses.
@@ -225,8 +237,53 @@ fn open_with(path: &Path, stamp: Stamp, steps: &[&str]) -> Result<Connection, Op
         );
     }
     upgrade(&connection, version, stamp, steps).map_err(store)?;
+    // Whoever closes the ledger removes its log; nothing else does.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(store)?;
     Ok(connection)
 }
+
+/// Whether a process has the ledger, or had and didn't close it: as the file says without its log. What can't be read
+/// says nothing.
+pub(super) fn is_in_use(path: &Path) -> bool {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let word = Connection::open_with_flags(uri, flags)
+        .and_then(|file| file.query_row(IN_USE, [], |row| row.get::<_, String>(0)));
+    word.is_ok_and(|word| word == "1")
+}
+
+/// Says in the file that a process has it, which is there before anything is recorded.
+pub(super) fn mark_in_use(connection: &Connection) -> rusqlite::Result<()> {
+    let word: String = connection.query_row(IN_USE, [], |row| row.get(0))?;
+    if word != "1" {
+        connection.execute("UPDATE meta SET value = '1' WHERE name = 'in_use'", [])?;
+        // A reader may keep some of it in the log, where it is missed with the log.
+        connection.wal_checkpoint_v2(Some("main"), CheckpointMode::PASSIVE)?;
+    }
+    Ok(())
+}
+
+/// Says that no process has it any more, for its log to be removed.
+pub(super) fn mark_closed(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("UPDATE meta SET value = '0' WHERE name = 'in_use'", [])?;
+    Ok(())
+}
+
+/// Lets SQLite remove the log when it closes the file.
+pub(super) fn remove_log_on_close(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(|_| ())
+}
+
+const IN_USE: &str = "SELECT value FROM meta WHERE name = 'in_use'";
 
 /// A file as an older release would have left it.
 #[cfg(test)]

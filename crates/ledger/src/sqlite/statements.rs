@@ -71,26 +71,27 @@ impl<'c> Statements<'c> {
         Ok(())
     }
 
-    /// Records how an attempt ended, and what its delivery comes to now; `settled_ms` is `None` while another
-    /// attempt is open.
+    /// Records how an attempt ended, and what its delivery comes to now; `settled` is the wall time and the ledger's
+    /// age, `None` while another attempt is open.
     pub(super) fn end(
         &mut self,
         connection: &'c Connection,
         number: i64,
         attempt: u32,
         end: &End,
-        settled_ms: Option<u64>,
+        settled: Option<(u64, u64)>,
         outcome: Outcome,
     ) -> Result<(), Fault> {
         let (sql, text) = match (end, attempt) {
             (End::Verdict(verdict), 1) => {
                 let statement = self.end_first.get(
                     connection,
-                    "INSERT INTO ends (delivery, settled_ms, outcome, verdict) VALUES (?1, ?2, ?3, ?4) \
-                     ON CONFLICT DO UPDATE SET settled_ms = ?2, outcome = ?3, verdict = ?4",
+                    "INSERT INTO ends (delivery, settled_ms, outcome, verdict, settled_age) \
+                     VALUES (?1, ?2, ?3, ?4, ?5) \
+                     ON CONFLICT DO UPDATE SET settled_ms = ?2, outcome = ?3, verdict = ?4, settled_age = ?5",
                 )?;
-                let settled_ms = settled_ms.map(column_ms);
-                statement.execute(params![number, settled_ms, outcome.as_str(), json(verdict)?])?;
+                let (settled_ms, age) = columns(settled);
+                statement.execute(params![number, settled_ms, outcome.as_str(), json(verdict)?, age])?;
                 return Ok(());
             }
             (End::Resolution(resolution), 1) => {
@@ -103,7 +104,7 @@ impl<'c> Statements<'c> {
                 ("UPDATE attempts SET resolution = ?3 WHERE delivery = ?1 AND number = ?2", json(resolution)?)
             }
         };
-        write_end(connection, number, settled_ms, outcome)?;
+        write_end(connection, number, settled, outcome)?;
         connection.prepare_cached(sql)?.execute(params![number, attempt, text])?;
         Ok(())
     }
@@ -154,13 +155,19 @@ pub(super) fn insert_attempt(
 fn write_end(
     connection: &Connection,
     number: i64,
-    settled_ms: Option<u64>,
+    settled: Option<(u64, u64)>,
     outcome: Outcome,
 ) -> Result<(), Fault> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO ends (delivery, settled_ms, outcome) VALUES (?1, ?2, ?3) \
-         ON CONFLICT DO UPDATE SET settled_ms = ?2, outcome = ?3",
+        "INSERT INTO ends (delivery, settled_ms, outcome, settled_age) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT DO UPDATE SET settled_ms = ?2, outcome = ?3, settled_age = ?4",
     )?;
-    statement.execute(params![number, settled_ms.map(column_ms), outcome.as_str()])?;
+    let (settled_ms, age) = columns(settled);
+    statement.execute(params![number, settled_ms, outcome.as_str(), age])?;
     Ok(())
+}
+
+/// When a delivery was settled, by the wall and by the ledger's age.
+fn columns(settled: Option<(u64, u64)>) -> (Option<i64>, i64) {
+    (settled.map(|(at_ms, _)| column_ms(at_ms)), settled.map_or(0, |(_, age)| column_ms(age)))
 }

@@ -1,21 +1,29 @@
 //! The one thread that writes: it commits everything that waits in one transaction, then answers all of it.
 
 use super::answers::{self, Answer, Reply};
+use super::error::OpenError;
 use super::operations::{self, Book, Fault, Recent};
 use super::planned;
 use super::queue::{Operation, Queue};
-use super::schema::BUSY_TIMEOUT;
+use super::schema::{self, BUSY_TIMEOUT};
 use crate::LedgerError;
-use crate::lock::Lock;
+use crate::lock::{Extent, Lock};
+use crate::own_files::{self, Identity};
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, Statement};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How far the write-ahead log may grow, in pages of 4 KiB, before it is copied into the database.
 const CHECKPOINT_PAGES: i32 = 1000;
+/// How long a log is that people are told of, when it can't be copied.
+const TELLING_PAGES: i32 = 8 * CHECKPOINT_PAGES;
+const PAGES_A_MIB: i32 = 256;
 
 /// The writer before it works.
 pub(super) struct Writer {
@@ -27,12 +35,19 @@ pub(super) struct Writer {
 /// All of a writer but what belongs to the connection.
 struct Desk {
     queue: Arc<Queue>,
+    /// Where the file is; `None` in it once the ledger is closed.
+    lock: Arc<Mutex<Option<Lock>>>,
+    log: Log,
+    /// Whether it was said that the file isn't in its place.
+    misplaced: bool,
     group_limit: usize,
     commits: Arc<AtomicU64>,
     /// How long the write-ahead log is, in pages; SQLite tells after each commit.
     log_pages: Arc<AtomicI32>,
     /// How long it was when the last checkpoint left something in it, because another program was reading.
     log_kept: i32,
+    /// How long it was when people were last told that it can't be copied.
+    log_told: i32,
     /// Whether something that was forgotten may still stand in the log.
     erasing: bool,
     /// Why nothing is recorded any more.
@@ -47,11 +62,55 @@ struct Working<'c> {
     desk: Desk,
 }
 
+/// The write-ahead log that SQLite writes.
+pub(super) struct Log {
+    path: PathBuf,
+    file: File,
+    identity: Identity,
+}
+
+impl Log {
+    /// That of this connection, which says first that the ledger is in use.
+    pub(super) fn new(ledger: &Path, connection: &Connection) -> Result<Self, OpenError> {
+        match schema::mark_in_use(connection) {
+            // What can't be recorded isn't sent either, so nothing can be forgotten.
+            Err(error) if passes(&error) => tracing::warn!("the ledger can't record now: {error}"),
+            marked => marked.map_err(|source| OpenError::store(ledger, source))?,
+        }
+        let path = own_files::with_suffix(ledger, "-wal");
+        let opened =
+            own_files::open_or_create(&path).and_then(|file| Ok((own_files::identity_of(&file)?, file)));
+        let (identity, file) = opened.map_err(|source| OpenError::io(&path, source))?;
+        Ok(Self { path, file, identity })
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match own_files::identity_at(&self.path) {
+            Ok(Some(found)) if found.is(&self.identity) => Ok(()),
+            _ => Err(format!(
+                "the ledger's log {} was moved, replaced or deleted while it is written; put it back, or stop commentd, \
+                 which brings what is in it to the ledger",
+                self.path.display()
+            )),
+        }
+    }
+
+    /// How far it is written, after a commit that has left it so long.
+    fn extent(&mut self, pages: i32) -> io::Result<Extent> {
+        const SALTS_AT: u64 = 16;
+        let mut salts = [0; 8];
+        self.file.seek(SeekFrom::Start(SALTS_AT))?;
+        self.file.read_exact(&mut salts)?;
+        Ok(Extent { salts, frames: u64::try_from(pages).unwrap_or(0) })
+    }
+}
+
 impl Writer {
     pub(super) fn new(
         mut connection: Connection,
         recent: Recent,
         queue: Arc<Queue>,
+        (lock, log): (Arc<Mutex<Option<Lock>>>, Log),
         group_limit: usize,
         commits: Arc<AtomicU64>,
     ) -> rusqlite::Result<Self> {
@@ -63,13 +122,25 @@ impl Writer {
             counter.store(pages, Ordering::Relaxed);
             Ok(())
         }))?;
-        let desk = Desk { queue, group_limit, commits, log_pages, log_kept: 0, erasing: false, broken: None };
+        let desk = Desk {
+            queue,
+            lock,
+            log,
+            misplaced: false,
+            group_limit,
+            commits,
+            log_pages,
+            log_kept: 0,
+            log_told: 0,
+            erasing: false,
+            broken: None,
+        };
         Ok(Self { connection, recent, desk })
     }
 
     /// Works until the queue is closed and empty, then closes the database, releases the lock, and says so.
-    pub(super) fn run(self, lock: &Mutex<Option<Lock>>) {
-        let queue = Arc::clone(&self.desk.queue);
+    pub(super) fn run(self) {
+        let (queue, lock) = (Arc::clone(&self.desk.queue), Arc::clone(&self.desk.lock));
         let ended = catch_unwind(AssertUnwindSafe(|| self.work()))
             .unwrap_or_else(|_| Err(LedgerError::Failed("its writer panicked".into())));
         if let Err(error) = &ended {
@@ -94,7 +165,7 @@ impl Writer {
             working.commit_group(group);
         }
         working.catch_up();
-        working.checkpoint(CheckpointMode::TRUNCATE);
+        working.mark_closed();
         let broken = working.desk.broken.take();
         // The statements are the connection's.
         drop(working);
@@ -114,17 +185,18 @@ impl Working<'_> {
         let records = self.desk.broken.is_none() && !group.is_empty();
         let connection = self.book.connection;
         let before = connection.total_changes();
-        let mut failure = if records { self.begin() } else { None };
+        let mut failure = if records { self.check_place().or_else(|| self.begin()) } else { None };
         let mut answers = Vec::with_capacity(group.len());
         for operation in group {
             answers.push(self.carry_out(operation, records, &mut failure));
         }
         if records {
             let due = self.book.recent.names.due();
-            failure = self.end(failure, due);
+            failure = self.end(failure, due).or_else(|| self.check_written());
         }
         let recorded = connection.total_changes() != before;
         if records && recorded && failure.is_none() {
+            self.note_extent();
             let commits = self.desk.commits.fetch_add(1, Ordering::Relaxed) + 1;
             planned::committed(connection, commits);
         }
@@ -144,6 +216,65 @@ impl Working<'_> {
         if let Some(error) = self.end(failure, usize::MAX) {
             tracing::debug!(%error, "the ledger's names stay where they are");
         }
+    }
+
+    /// Nothing is recorded where the next process would not find it. Once the file is back, it goes on.
+    fn check_place(&mut self) -> Option<LedgerError> {
+        let mut lock = self.desk.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let checked = lock.as_mut().map_or(Ok(()), Lock::check).and_then(|()| self.desk.log.check());
+        drop(lock);
+        let was_misplaced = std::mem::replace(&mut self.desk.misplaced, checked.is_err());
+        match checked {
+            Ok(()) if was_misplaced => tracing::info!("the ledger's file is in its place again"),
+            Err(reason) if !was_misplaced => {
+                tracing::error!("nothing is sent: {reason}");
+                return Some(LedgerError::Failed(reason));
+            }
+            Err(reason) => return Some(LedgerError::Failed(reason)),
+            Ok(()) => {}
+        }
+        None
+    }
+
+    /// Notes how far the log is written now, for the next process to tell whether it is whole.
+    fn note_extent(&mut self) {
+        let pages = self.desk.log_pages.load(Ordering::Relaxed);
+        let mut lock = self.desk.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(lock) = lock.as_mut() else { return };
+        if let Err(error) = self.desk.log.extent(pages).and_then(|extent| lock.note_extent(extent)) {
+            tracing::debug!(%error, "how far the ledger's log is written can't be noted");
+        }
+    }
+
+    /// Notes that no log is needed any more, before it is emptied; false if that can't be.
+    fn note_no_log(&mut self) -> bool {
+        let mut lock = self.desk.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.as_mut().is_none_or(|lock| lock.note_no_log().is_ok())
+    }
+
+    /// Says in the file that it is closed, so that its log may go. If that fails, the log stays.
+    fn mark_closed(&mut self) {
+        if self.desk.broken.is_some() || self.check_place().is_some() {
+            return;
+        }
+        let connection = self.book.connection;
+        let closed = operations::keep_age(&mut self.book).and_then(|()| schema::mark_closed(connection));
+        if let Err(error) = closed {
+            tracing::debug!(%error, "the ledger can't note that it is closed");
+            return;
+        }
+        if self.checkpoint(CheckpointMode::TRUNCATE)
+            && let Err(error) = schema::remove_log_on_close(connection)
+        {
+            tracing::debug!(%error, "the ledger's log stays");
+        }
+    }
+
+    /// What was committed just when the file lost its place is answered as failed, though the file has it: whether it
+    /// will be found shows at the next start only.
+    fn check_written(&mut self) -> Option<LedgerError> {
+        let LedgerError::Failed(reason) = self.check_place()? else { return None };
+        Some(self.break_off(&reason))
     }
 
     fn begin(&mut self) -> Option<LedgerError> {
@@ -201,8 +332,11 @@ impl Working<'_> {
             Operation::List(filter, reply) => turn.take(reply, |book| operations::list(book, &filter)),
             Operation::Recover(at_ms, reply) => turn.take(reply, |book| operations::recover(book, at_ms)),
             Operation::Forget(id, reply) => turn.take(reply, |book| operations::forget(book, &id)),
-            Operation::Sweep { before_ms, most, reply } => {
-                turn.take(reply, |book| operations::sweep(book, before_ms, most))
+            Operation::Age { passed_ms, at_ms, reply } => {
+                turn.take(reply, |book| operations::age(book, passed_ms, at_ms))
+            }
+            Operation::Sweep { kept_ms, most, reply } => {
+                turn.take(reply, |book| operations::sweep(book, kept_ms, most))
             }
             Operation::Check(reply) => turn.take(reply, |book| operations::check(book.connection)),
             #[cfg(test)]
@@ -245,9 +379,27 @@ impl Working<'_> {
         }
     }
 
-    fn checkpoint(&mut self, mode: CheckpointMode) {
-        if self.desk.broken.is_some() {
-            return;
+    /// Tells people of a log that grows because it can't be copied, and again each time when it has doubled.
+    fn tell_of_log(&mut self) {
+        let pages = self.desk.log_kept;
+        if pages == 0 {
+            self.desk.log_told = 0;
+        } else if pages >= TELLING_PAGES.max(self.desk.log_told.saturating_mul(2)) {
+            self.desk.log_told = pages;
+            tracing::warn!(
+                "the ledger's log {} has grown to {} MiB, because another program has been reading the ledger for long \
+                 (a backup, or a sqlite3 that was left open); end that program, and the log is copied and used anew",
+                self.desk.log.path.display(),
+                pages / PAGES_A_MIB
+            );
+        }
+    }
+
+    /// Whether all of the log was copied.
+    fn checkpoint(&mut self, mode: CheckpointMode) -> bool {
+        let empties = matches!(mode, CheckpointMode::TRUNCATE);
+        if self.desk.broken.is_some() || empties && !self.note_no_log() {
+            return false;
         }
         // Whoever reads the file must not hold up those who write to it.
         let _ = self.book.connection.busy_timeout(Duration::ZERO);
@@ -255,9 +407,11 @@ impl Working<'_> {
         let _ = self.book.connection.busy_timeout(BUSY_TIMEOUT);
         match result {
             Ok((pages, copied)) => {
-                self.desk.erasing &= !matches!(mode, CheckpointMode::TRUNCATE);
+                self.desk.erasing &= !empties;
                 self.desk.log_kept = if copied < pages { pages } else { 0 };
                 self.desk.log_pages.store(self.desk.log_kept, Ordering::Relaxed);
+                self.tell_of_log();
+                copied >= pages
             }
             Err(error) => {
                 self.desk.log_kept = self.desk.log_pages.load(Ordering::Relaxed);
@@ -266,6 +420,7 @@ impl Working<'_> {
                 } else {
                     self.break_off(&error.to_string());
                 }
+                false
             }
         }
     }

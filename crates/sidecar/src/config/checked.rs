@@ -133,6 +133,8 @@ pub enum LedgerChoice {
         path: PathBuf,
         /// Whether the user named it; else its directory may have to be made.
         named: bool,
+        /// Whether to go on though a part of its log is lost.
+        accept_lost_wal: bool,
     },
 }
 
@@ -209,7 +211,9 @@ impl Written {
     /// # Errors
     /// As [`Written::check`], as far as it concerns the ledger.
     pub fn check_ledger(&self) -> Result<LedgerChoice, Vec<ConfigError>> {
-        let mut values = Values::new(self, |setting| ["mode", "exchange", "ledger"].contains(&setting.name));
+        let mut values = Values::new(self, |setting| {
+            ["mode", "exchange", "ledger", "accept-lost-wal"].contains(&setting.name)
+        });
         let primary = ProviderName::parse(values.text("mode")).unwrap_or(ProviderName::NativeHttp);
         let exchange = match values.word("exchange") {
             "dry-run" => Exchange::DryRun,
@@ -343,6 +347,7 @@ fn on_command_line(entry: &Entry) -> String {
 
 fn ledger(values: &mut Values<'_>, primary: ProviderName, exchange: &Exchange) -> LedgerChoice {
     let text = values.text("ledger");
+    let accept_lost_wal = values.switch("accept-lost-wal");
     if *exchange == Exchange::DryRun {
         values.in_vain("ledger", "dry runs record nothing");
         return LedgerChoice::Memory;
@@ -358,7 +363,7 @@ fn ledger(values: &mut Values<'_>, primary: ProviderName, exchange: &Exchange) -
         values.error("ledger", format!("{message}; it must be a file, or memory"));
     }
     if !text.is_empty() {
-        return LedgerChoice::File { path: text.into(), named: true };
+        return LedgerChoice::File { path: text.into(), named: true, accept_lost_wal };
     }
     if primary == ProviderName::Mock || matches!(exchange, Exchange::Replay { .. }) {
         return LedgerChoice::Memory;
@@ -366,7 +371,8 @@ fn ledger(values: &mut Values<'_>, primary: ProviderName, exchange: &Exchange) -
     match etcetera::base_strategy::choose_native_strategy() {
         Ok(platform) => {
             let state = platform.state_dir().unwrap_or_else(|| platform.data_dir());
-            LedgerChoice::File { path: state.join("commentd").join(LEDGER_FILE), named: false }
+            let path = state.join("commentd").join(LEDGER_FILE);
+            LedgerChoice::File { path, named: false, accept_lost_wal }
         }
         Err(_) => {
             values.missing("ledger", "the platform names no home directory to keep it in, so name a file");

@@ -324,6 +324,13 @@ pub const SETTINGS: &[Setting] = &[
         Integer { min: 1, max: 87_600 },
         "How long a settled delivery is kept, in hours, 1 to 87600; unknown ones never expire",
     ),
+    Setting::new(
+        Ledger,
+        "accept-lost-wal",
+        Switch,
+        "Start though a part of the ledger's write-ahead log is lost: comments whose keys are forgotten with it can be \
+         sent again",
+    ),
     Setting::new(Ledger, "require-key", Switch, "Refuse requests that bring no idempotency key"),
     Setting::new(
         Access,

@@ -23,14 +23,15 @@ use aloft::Aloft;
 use commentd_contract::Outcome;
 use commentd_contract::provider::ProviderView;
 use commentd_delivery::id::Ids;
-use commentd_delivery::record::KeyRef;
+use commentd_delivery::record::{AttemptRecord, KeyRef};
 use commentd_delivery::{Clock, Comment, DeliveryId, Moment};
-use commentd_ledger::{Ledger, LedgerError};
+use commentd_ledger::{Find, Ledger, LedgerError, Opened, Opening};
 use commentd_providers::Provider;
 use flights::{Command, Flight, Flights, Seat};
 use links::Links;
 use progress::Progress;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +42,9 @@ pub use told::Told;
 
 /// How long after the deadline a settling may still be waited for.
 const GRACE: Duration = Duration::from_millis(20);
+
+/// How often a ledger that couldn't record at the start what was left open is asked again.
+const RECOVER_EVERY: Duration = Duration::from_secs(1);
 
 /// One comment to be delivered.
 #[derive(Debug)]
@@ -92,6 +96,31 @@ struct Inner {
     windows: windows::Windows,
     tasks: TaskTracker,
     drain: CancellationToken,
+    /// Whether what an earlier process left open is still to be recorded. Until then nothing is opened, since that would
+    /// be taken for it.
+    is_unrecovered: AtomicBool,
+}
+
+impl Inner {
+    /// Claims a key, or tells what stands under it.
+    async fn open(&self, opening: Opening) -> Result<Opened, LedgerError> {
+        if !self.is_unrecovered.load(Ordering::Acquire) {
+            return self.ledger.open(opening).await;
+        }
+        let known = self.ledger.find(Find::Key(opening.key)).await?;
+        known.map(|record| Opened::Known(Box::new(record))).ok_or_else(not_recovered)
+    }
+
+    async fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> Result<(), LedgerError> {
+        if self.is_unrecovered.load(Ordering::Acquire) {
+            return Err(not_recovered());
+        }
+        self.ledger.intend(id, intent).await
+    }
+}
+
+fn not_recovered() -> LedgerError {
+    LedgerError::Failed("it couldn't record yet what was open when the process before ended".into())
 }
 
 /// How much at a time.
@@ -131,6 +160,7 @@ impl Dispatcher {
                 windows: windows::Windows::default(),
                 tasks: TaskTracker::new(),
                 drain: CancellationToken::new(),
+                is_unrecovered: AtomicBool::new(false),
             }),
         }
     }
@@ -227,12 +257,29 @@ impl Dispatcher {
     /// At start: closes what an earlier process left open, and looks up in the background what is unknown, from
     /// then on. Call it once. Returns how many deliveries are unknown.
     ///
+    /// A ledger that can't record that now, on a full disk above all, is asked again until it can. Meanwhile known
+    /// keys are replayed, and nothing is sent that can't be recorded; 0 is returned then.
+    ///
     /// # Errors
-    /// When the ledger can't be read; nothing may be sent then.
+    /// When the ledger is closed.
     pub async fn recover(&self) -> Result<usize, LedgerError> {
-        let unknown = self.inner.ledger.recover(self.inner.clock.unix_ms()).await?;
-        let count = unknown.len();
-        self.inner.backlog.add(unknown);
+        let count = match self.inner.ledger.recover(self.inner.clock.unix_ms()).await {
+            Ok(unknown) => {
+                let count = unknown.len();
+                self.inner.backlog.add(unknown);
+                count
+            }
+            Err(LedgerError::Closed) => return Err(LedgerError::Closed),
+            Err(error) => {
+                tracing::error!(
+                    "what an earlier process left open can't be recorded: {error}; nothing new is sent, and what is \
+                     known is told"
+                );
+                self.inner.is_unrecovered.store(true, Ordering::Release);
+                self.inner.tasks.spawn(recover_later(Arc::clone(&self.inner)));
+                0
+            }
+        };
         self.inner.tasks.spawn(background::work(Arc::clone(&self.inner)));
         Ok(count)
     }
@@ -262,6 +309,26 @@ impl Dispatcher {
         self.inner.flights.all_landed().await;
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+    }
+}
+
+/// Closes what an earlier process left open once the ledger can record again. Ends with the drain.
+async fn recover_later(inner: Arc<Inner>) {
+    loop {
+        tokio::select! {
+            () = inner.drain.cancelled() => return,
+            () = tokio::time::sleep(RECOVER_EVERY) => {}
+        }
+        match inner.ledger.recover(inner.clock.unix_ms()).await {
+            Ok(unknown) => {
+                tracing::info!("the ledger records again; {} deliveries are unknown", unknown.len());
+                inner.is_unrecovered.store(false, Ordering::Release);
+                inner.backlog.add(unknown);
+                return;
+            }
+            Err(LedgerError::Closed) => return,
+            Err(error) => tracing::debug!(%error, "the ledger can't record yet"),
+        }
     }
 }
 

@@ -474,11 +474,11 @@ impl Run {
             verdict: None,
             resolution: None,
         };
-        let ledger = Arc::clone(&self.inner.ledger);
+        let inner = Arc::clone(&self.inner);
         let id = self.id;
         if self.opened {
             self.under_way.ledger =
-                Some(Box::pin(async move { Back::Intended(ledger.intend(id, intent).await) }));
+                Some(Box::pin(async move { Back::Intended(inner.intend(id, intent).await) }));
             return;
         }
         let opening = Opening {
@@ -489,7 +489,7 @@ impl Run {
             trace_id: self.trace_id.clone(),
             intent,
         };
-        self.under_way.ledger = Some(Box::pin(async move { Back::Opened(ledger.open(opening).await) }));
+        self.under_way.ledger = Some(Box::pin(async move { Back::Opened(inner.open(opening).await) }));
     }
 
     fn job(&self, attempt: usize) -> Job {

@@ -37,6 +37,7 @@ enum Operation {
     Settle(Box<Settling>),
     Recover(u64),
     Forget(DeliveryId),
+    Age(u64, u64),
     Sweep(u64, u32),
     Close,
 }
@@ -50,7 +51,8 @@ impl Operation {
             Operation::Settle(settling) => drop(memory.settle(*settling)),
             Operation::Recover(at_ms) => drop(memory.recover(at_ms)),
             Operation::Forget(id) => drop(memory.forget(id)),
-            Operation::Sweep(before_ms, most) => drop(memory.sweep(before_ms, most)),
+            Operation::Age(passed_ms, at_ms) => drop(memory.age(passed_ms, at_ms)),
+            Operation::Sweep(kept_ms, most) => drop(memory.sweep(kept_ms, most)),
             Operation::Close => {}
         }
     }
@@ -203,8 +205,12 @@ impl Ledger for DiskLedger {
         self.write(Operation::Forget(id), |memory| memory.forget(id))
     }
 
-    fn sweep(&self, before_ms: u64, most: u32) -> Pending<'_, u32> {
-        self.write(Operation::Sweep(before_ms, most), |memory| memory.sweep(before_ms, most))
+    fn age(&self, passed_ms: u64, at_ms: u64) -> Pending<'_, ()> {
+        self.write(Operation::Age(passed_ms, at_ms), |memory| memory.age(passed_ms, at_ms))
+    }
+
+    fn sweep(&self, kept_ms: u64, most: u32) -> Pending<'_, u32> {
+        self.write(Operation::Sweep(kept_ms, most), |memory| memory.sweep(kept_ms, most))
     }
 
     fn check(&self) -> Pending<'_, ()> {

@@ -1,13 +1,13 @@
 //! The way to the deliveries: through the sidecar that holds the ledger, or in the ledger itself where none does.
 
 use crate::commands::holder::{address_of, authorization_of};
-use crate::commands::serve::{chain, config_failure};
+use crate::commands::serve::{chain, config_failure, ledger_options};
 use crate::{Failure, console};
 use commentd_acceptance::{Address, Answer, CallError, Client, given_base_url};
 use commentd_contract::deliveries::{DeliveryList, DeliveryView, ResolveRequest};
 use commentd_contract::{Outcome, Reply};
 use commentd_delivery::{Clock, DeliveryId};
-use commentd_ledger::{Filter, Ledger, LedgerError, OpenError, SqliteLedger, SqliteOptions, Stamp};
+use commentd_ledger::{Filter, Ledger, LedgerError, OpenError, SqliteLedger, Stamp};
 use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::config::{Caller, Exchange, LedgerChoice, Written};
 use commentd_sidecar::dispatch::deliveries::Refused;
@@ -73,7 +73,9 @@ impl Reach {
         if let Some(url) = given_base_url(base_url, &env) {
             return Ok(sidecar(Address::check(Some(url), authorization, &env)?, &callers));
         }
-        let LedgerChoice::File { path, .. } = written.check_ledger().map_err(config_failure)? else {
+        let LedgerChoice::File { path, accept_lost_wal, .. } =
+            written.check_ledger().map_err(config_failure)?
+        else {
             return Err(Failure(
                 "--ledger: is in memory, so only its sidecar knows the deliveries; give its address by \
                  --http-base-url"
@@ -87,7 +89,7 @@ impl Reach {
                 path.display()
             )));
         }
-        match open_ledger(&path) {
+        match open_ledger(&path, accept_lost_wal) {
             Ok(ledger) => Ok(Reach::Own(own(&written, ledger).await?, callers)),
             Err(OpenError::Held(holder)) => Ok(sidecar(address_of(&holder, authorization, &env)?, &callers)),
             Err(error) => Err(error.into()),
@@ -186,8 +188,8 @@ fn parsed(id: &str) -> Result<DeliveryId, Failure> {
 }
 
 /// A ledger is read whatever it holds: live deliveries or rehearsals.
-fn open_ledger(path: &Path) -> Result<SqliteLedger, OpenError> {
-    let options = SqliteOptions::default();
+fn open_ledger(path: &Path, accept_lost_wal: bool) -> Result<SqliteLedger, OpenError> {
+    let options = ledger_options(true, accept_lost_wal);
     match SqliteLedger::open(path, Stamp::Live, &options) {
         Err(OpenError::WrongStamp { found, .. }) => SqliteLedger::open(path, found, &options),
         opened => opened,

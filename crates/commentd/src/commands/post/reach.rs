@@ -3,10 +3,10 @@
 
 use super::state::Keeper;
 use crate::commands::holder::{address_of, authorization_of};
-use crate::commands::serve::{config_failure, parts};
+use crate::commands::serve::{config_failure, ledger_options, parts};
 use crate::{Failure, console};
 use commentd_acceptance::{Address, Client};
-use commentd_ledger::{MemoryLedger, OpenError, SqliteLedger, SqliteOptions, Stamp};
+use commentd_ledger::{MemoryLedger, OpenError, SqliteLedger, Stamp};
 use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::config::{ConfigError, LedgerChoice, ServeConfig, Written};
 use commentd_sidecar::server::Drained;
@@ -71,12 +71,12 @@ pub(super) async fn by_ledger(
     let checked = written.check();
     let ledger = match &choice {
         LedgerChoice::Memory => OpenLedger::Other(Arc::new(MemoryLedger::new(stamp))),
-        LedgerChoice::File { path, named } => {
+        LedgerChoice::File { path, named, accept_lost_wal } => {
             // Settings that can't be run with still lead to the sidecar that holds the ledger, but make no new one.
             if !path.exists() {
                 return own(checked.map_err(config_failure)?, None, authorization, env).await;
             }
-            let options = SqliteOptions { create_parent: !named, ..SqliteOptions::default() };
+            let options = ledger_options(*named, *accept_lost_wal);
             match SqliteLedger::open(path, stamp, &options) {
                 Ok(ledger) => OpenLedger::File(Arc::new(ledger)),
                 Err(OpenError::Held(holder)) => {

@@ -40,9 +40,10 @@ pub(in super::super) fn group(book: &mut Book<'_>, undo: bool, operations: impl 
     }
 }
 
-/// Settled at a time that is its own number.
+/// Settled when the ledger is as old as its own number says.
 pub(in super::super) fn deliver(book: &mut Book<'_>, n: u64) {
     assert_eq!(operations::open(book, opening(n)).unwrap(), Opened::New, "delivery {n}");
     let settling = Settling { at_ms: n, ..settling(n, 1, verdict(VerdictKind::Delivered)) };
+    book.recent.age.ms = n;
     operations::settle(book, &settling).unwrap();
 }

@@ -51,7 +51,7 @@ async fn a_full_disk_fails_what_it_can_not_hold_and_may_recover() {
         assert_eq!(settled, Ok(Settled::Recorded), "there is room for a settling, delivery {n}");
         ledger.forget(id(n)).await.unwrap();
     }
-    assert!(ledger.sweep(u64::MAX, 1000).await.unwrap() > 5);
+    assert!(ledger.sweep(0, 1000).await.unwrap() > 5);
     assert_eq!(ledger.open(with_content(500, "x".repeat(9000))).await, Ok(Opened::New));
 }
 
@@ -208,6 +208,77 @@ mod failing_disk {
         }
         assert!(ledger.find(Find::Id(id(1))).await.unwrap().is_some(), "reading goes on");
         assert!(ledger.close().await.is_err());
+        println!("all as expected");
+    }
+}
+
+/// A disk that is really full: a small file system in memory, in a namespace of the test's own.
+#[cfg(target_os = "linux")]
+mod full_disk {
+    use super::*;
+    use std::fs::File;
+    use std::io::Write;
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    const FOLDER: &str = "COMMENTD_TEST_FULL_DISK";
+    const SCRIPT: &str = "mount -t tmpfs -o size=4m,mode=700 none \"$COMMENTD_TEST_FULL_DISK\"; \
+         for child in crashes starts_again; do \
+         \"$0\" --exact sqlite::tests::failing::full_disk::$child --ignored --nocapture; done";
+
+    /// The ledger, and what fills the disk beside it.
+    fn paths() -> Option<(PathBuf, PathBuf)> {
+        let folder = PathBuf::from(std::env::var_os(FOLDER)?);
+        Some((folder.join("ledger.db"), folder.join("filler")))
+    }
+
+    #[test]
+    fn after_a_crash_on_a_full_disk_it_starts_and_tells_what_it_knows() {
+        if !Command::new("unshare").args(["-Urm", "true"]).status().is_ok_and(|status| status.success()) {
+            eprintln!("skipped: this system gives no namespaces to mount a small disk in");
+            return;
+        }
+        let (dir, _) = folder();
+        let shell = Command::new("unshare")
+            .args(["-Urm", "sh", "-c", SCRIPT])
+            .arg(std::env::current_exe().unwrap())
+            .env(FOLDER, dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&shell.stdout);
+        assert!(said.contains("crashes now") && said.contains("all as expected"), "{shell:?}");
+    }
+
+    #[tokio::test]
+    #[ignore = "run by the test above, on a small disk"]
+    async fn crashes() {
+        let Some((path, filler)) = paths() else { return };
+        let ledger = open(&path);
+        ledger.open(opening(1)).await.unwrap();
+        ledger.settle(settling(1, 1, verdict(VerdictKind::Delivered))).await.unwrap();
+        ledger.open(opening(2)).await.unwrap();
+        let mut filler = File::create(filler).unwrap();
+        while filler.write_all(&[7; 4096]).is_ok() {}
+        let failed = ledger.open(with_content(3, "x".repeat(60_000))).await;
+        assert!(matches!(&failed, Err(LedgerError::Failed(reason)) if reason.contains("full")), "{failed:?}");
+        println!("crashes now");
+        std::process::abort();
+    }
+
+    #[tokio::test]
+    #[ignore = "run by the test above, on a small disk"]
+    async fn starts_again() {
+        let Some((path, filler)) = paths() else { return };
+        let ledger = open(&path);
+        let Ok(Opened::Known(known)) = ledger.open(opening(1)).await else { panic!("the key was forgotten") };
+        assert!(!known.is_open());
+        for failed in [ledger.recover(9).await.map(|_| ()), ledger.open(opening(4)).await.map(|_| ())] {
+            let is_full = matches!(&failed, Err(LedgerError::Failed(reason)) if reason.contains("full"));
+            assert!(is_full, "{failed:?}");
+        }
+        std::fs::remove_file(filler).unwrap();
+        assert_eq!(ledger.recover(9).await, Ok(vec![id(2)]));
+        assert_eq!(ledger.open(opening(4)).await, Ok(Opened::New));
         println!("all as expected");
     }
 }

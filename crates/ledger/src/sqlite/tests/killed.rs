@@ -7,15 +7,17 @@ use crate::{Find, Ledger, Stamp};
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::record::interrupted;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use tempfile::TempDir;
 
 const FILE: &str = "COMMENTD_TEST_KILLED_LEDGER";
 /// The first of the deliveries that the child opens one after the other until it is killed.
-const FIRST_OF_MANY: u64 = 100;
+pub(super) const FIRST_OF_MANY: u64 = 100;
 
-#[tokio::test]
-async fn what_a_killed_process_was_answered_is_there() {
-    let (_dir, path) = folder();
+/// A ledger whose process was killed, and the last of the deliveries that it had answered.
+pub(super) fn killed() -> (TempDir, PathBuf, u64) {
+    let (dir, path) = folder();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "sqlite::tests::killed::child", "--ignored", "--nocapture"])
         .env(FILE, &path)
@@ -34,7 +36,12 @@ async fn what_a_killed_process_was_answered_is_there() {
     child.kill().unwrap();
     child.wait().unwrap();
     last = lines.filter_map(answered).last().unwrap_or(last);
+    (dir, path, last)
+}
 
+#[tokio::test]
+async fn what_a_killed_process_was_answered_is_there() {
+    let (_dir, path, last) = killed();
     let ledger = open(&path);
     let unknown = ledger.recover(9).await.unwrap();
     for n in FIRST_OF_MANY..=last {

@@ -3,7 +3,9 @@
 pub(super) mod book;
 mod failing;
 mod killed;
+mod lost;
 mod older;
+mod place;
 mod refusing;
 
 use super::queue::Operation;

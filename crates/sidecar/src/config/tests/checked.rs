@@ -20,7 +20,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.log.format, LogFormat::Human);
     let choice = config.channel.unwrap();
     assert_eq!((choice.channel.name(), choice.timeout), ("generic", Duration::from_millis(1200)));
-    let LedgerChoice::File { path, named: false } = config.ledger else { panic!("{:?}", config.ledger) };
+    let LedgerChoice::File { path, named: false, .. } = config.ledger else { panic!("{:?}", config.ledger) };
     assert!(path.is_absolute() && path.ends_with("commentd.db"), "{path:?}");
 }
 
@@ -119,7 +119,7 @@ fn the_ledger_follows_from_what_is_done() {
         assert_eq!(config.ledger, alone);
         (config.ledger, config.warnings.len())
     };
-    let named = LedgerChoice::File { path: "a.db".into(), named: true };
+    let named = LedgerChoice::File { path: "a.db".into(), named: true, accept_lost_wal: false };
     let file = ("ledger", "a.db");
     let cassette = ("cassette", "a.har");
     assert_eq!(ledger(&[URL, file]), (named.clone(), 0));

@@ -95,6 +95,7 @@ const SAMPLES: &[(&str, &str, Given<'_>)] = &[
     ("unknown-as", "success", &[URL]),
     ("ledger", "a.db", &[URL]),
     ("retention-hours", "7", &[URL]),
+    ("accept-lost-wal", "true", &[URL]),
     ("require-key", "true", &[URL]),
     ("allowed-host", "example.org", &[URL]),
     ("allow-anonymous", "true", &[URL, ("host", "0.0.0.0")]),
