@@ -218,7 +218,7 @@ mod full_disk {
     use super::*;
     use std::fs::File;
     use std::io::Write;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::process::Command;
 
     const FOLDER: &str = "COMMENTD_TEST_FULL_DISK";
@@ -230,6 +230,11 @@ mod full_disk {
     fn paths() -> Option<(PathBuf, PathBuf)> {
         let folder = PathBuf::from(std::env::var_os(FOLDER)?);
         Some((folder.join("ledger.db"), folder.join("filler")))
+    }
+
+    fn fill(filler: &Path) {
+        let mut filler = File::options().create(true).append(true).open(filler).unwrap();
+        while filler.write_all(&[7; 4096]).is_ok() {}
     }
 
     #[test]
@@ -257,8 +262,7 @@ mod full_disk {
         ledger.open(opening(1)).await.unwrap();
         ledger.settle(settling(1, 1, verdict(VerdictKind::Delivered))).await.unwrap();
         ledger.open(opening(2)).await.unwrap();
-        let mut filler = File::create(filler).unwrap();
-        while filler.write_all(&[7; 4096]).is_ok() {}
+        fill(&filler);
         let failed = ledger.open(with_content(3, "x".repeat(60_000))).await;
         assert!(matches!(&failed, Err(LedgerError::Failed(reason)) if reason.contains("full")), "{failed:?}");
         println!("crashes now");
@@ -269,7 +273,11 @@ mod full_disk {
     #[ignore = "run by the test above, on a small disk"]
     async fn starts_again() {
         let Some((path, filler)) = paths() else { return };
+        fill(&filler);
         let ledger = open(&path);
+        // What the start has let go of, and what is left of the log's last page.
+        fill(&filler);
+        while ledger.check().await.is_ok() {}
         let Ok(Opened::Known(known)) = ledger.open(opening(1)).await else { panic!("the key was forgotten") };
         assert!(!known.is_open());
         for failed in [ledger.recover(9).await.map(|_| ()), ledger.open(opening(4)).await.map(|_| ())] {
