@@ -307,8 +307,12 @@ impl Ledger for Troubled {
         self.rest.forget(id)
     }
 
-    fn sweep(&self, before_ms: u64, most: u32) -> commentd_ledger::Pending<'_, u32> {
-        self.rest.sweep(before_ms, most)
+    fn age(&self, passed_ms: u64, at_ms: u64) -> commentd_ledger::Pending<'_, ()> {
+        self.rest.age(passed_ms, at_ms)
+    }
+
+    fn sweep(&self, kept_ms: u64, most: u32) -> commentd_ledger::Pending<'_, u32> {
+        self.rest.sweep(kept_ms, most)
     }
 
     fn check(&self) -> commentd_ledger::Pending<'_, ()> {
