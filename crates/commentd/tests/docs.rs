@@ -62,6 +62,11 @@ fn every_command_in_the_documents_is_one_that_we_take() {
 }
 
 #[test]
+fn both_languages_of_the_readme_have_the_same_commands() {
+    assert_eq!(commands(DOCUMENTS[2]), commands(DOCUMENTS[3]));
+}
+
+#[test]
 fn both_languages_of_the_migration_say_the_same() {
     let (english, chinese) = (DOCUMENTS[0], DOCUMENTS[1]);
     assert_eq!(commands(english), commands(chinese));
