@@ -13,6 +13,7 @@ mod reply;
 pub mod report;
 mod request;
 pub mod shared;
+pub mod terminal;
 
 pub use code::Code;
 pub use key::{IdempotencyKey, KeyError};

@@ -76,7 +76,7 @@ fn list(directory: Option<&Path>, json: bool) -> Ended {
                     "summary": written.summary, "origin": manifest.origin()})
             })
             .collect();
-        console::say(&serde_json::to_string_pretty(&rows)?);
+        console::say_json(&serde_json::to_string_pretty(&rows)?);
         return Ok(0);
     }
     let mut table = plain_table();
@@ -103,7 +103,7 @@ fn show(name: &str, directory: Option<&Path>, toml: bool) -> Ended {
         return Err(Failure(format!("there is no channel {name:?}; there are: {}", names.join(", "))));
     };
     if toml {
-        console::say(manifest.source());
+        console::say_as_it_is(manifest.source());
         return Ok(0);
     }
     let written = manifest.written();

@@ -14,6 +14,6 @@ pub struct CompletionsArgs {
 pub(crate) fn run(args: &CompletionsArgs) -> u8 {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "commentd", &mut script);
-    crate::console::say(String::from_utf8_lossy(&script).trim_end());
+    crate::console::say_as_it_is(String::from_utf8_lossy(&script).trim_end());
     0
 }

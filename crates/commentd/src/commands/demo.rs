@@ -166,7 +166,11 @@ pub(crate) async fn run(args: DemoArgs) -> Ended {
     let path = commentd_acceptance::write_report(&report, &options)?;
     let slowest_ms = slowest.rounds_ms.into_inner().unwrap_or_else(PoisonError::into_inner);
     let shown = Shown { report: &report, slowest_ms: &slowest_ms, path: &path };
-    console::say(&if args.json { shown.json()? } else { shown.table() });
+    if args.json {
+        console::say_json(&shown.json()?)
+    } else {
+        console::say(&shown.table())
+    }
 
     if args.stay {
         let stop = signals::stop_requested();

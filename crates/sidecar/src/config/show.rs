@@ -5,6 +5,7 @@ use super::error::Source;
 use super::kind::REDACTED;
 use super::layers::{Entry, Written};
 use comfy_table::{Table, presets};
+use commentd_contract::terminal;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -75,7 +76,7 @@ pub fn as_text(rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_BORDERS_ONLY_CONDENSED).set_header(["setting", "value", "source"]);
     for row in rows {
-        table.add_row([&row.name, &row.value, &row.source].map(|text| printable(text)));
+        table.add_row([&row.name, &row.value, &row.source].map(|text| terminal::one_line(text)));
     }
     format!("{table}\n")
 }
@@ -83,9 +84,4 @@ pub fn as_text(rows: &[Row]) -> String {
 /// The rows as a JSON array of objects with `name`, `value` and `source`.
 pub fn as_json(rows: &[Row]) -> serde_json::Value {
     rows.iter().map(|row| serde_json::json!(row)).collect()
-}
-
-/// A value from elsewhere must not steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

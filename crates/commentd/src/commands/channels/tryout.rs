@@ -3,7 +3,7 @@
 use crate::cli::ChannelFlags;
 use crate::commands::serve::{config_failure, native};
 use crate::{Ended, Failure, console, logging};
-use commentd_contract::{Addressing, VerdictKind};
+use commentd_contract::{Addressing, VerdictKind, terminal};
 use commentd_delivery::id::Ids;
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::{Clock, Comment, Gate, Verdict};
@@ -137,7 +137,7 @@ fn show_verdict(verdict: &Verdict) {
         ("the channel's code", &verdict.provider_error_code),
     ] {
         if !value.is_empty() {
-            console::say(&format!("  {name}: {value}"));
+            console::say(&format!("  {name}: {}", terminal::one_line(value)));
         }
     }
     if let Some(wait_ms) = verdict.retry_after_ms {

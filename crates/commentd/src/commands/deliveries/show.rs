@@ -3,6 +3,7 @@
 use crate::Failure;
 use comfy_table::{ContentArrangement, Table, presets};
 use commentd_contract::deliveries::{AttemptDetail, Candidates, DeliveryView};
+use commentd_contract::terminal::one_line as plain;
 use serde::Serialize;
 
 /// Most characters of a text in a table.
@@ -121,10 +122,6 @@ fn time(ms: u64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
 }
 
-fn plain(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
-}
-
 fn short(text: &str) -> String {
     let line = plain(&text.split_whitespace().collect::<Vec<_>>().join(" "));
     if line.chars().count() <= MOST_SHOWN {
@@ -139,7 +136,6 @@ mod tests {
 
     #[test]
     fn what_others_wrote_cant_reach_the_terminal() {
-        assert_eq!(plain("a\u{1b}[2Jb\r\n"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}");
         assert_eq!(short("a \n\t b"), "a b");
         assert_eq!(short(&"x".repeat(100)).chars().count(), MOST_SHOWN);
     }
