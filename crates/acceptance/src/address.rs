@@ -24,6 +24,21 @@ pub fn given_base_url(flag: Option<String>, env: Env<'_>) -> Option<String> {
     pick(FLAG, flag, Some(VARIABLE), env).map(|given| given.text)
 }
 
+/// What stands on the command line though it is secret, and where it should stand.
+pub fn secrets_on_command_line(base_url: Option<&str>, authorization: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut warn = |what: &str, variable: &str| {
+        warnings.push(format!("{what} is visible to other users of this machine; set {variable} instead"));
+    };
+    if base_url.is_some_and(|url| url.contains('@')) {
+        warn(&format!("the password in {FLAG}"), VARIABLE);
+    }
+    if authorization {
+        warn("--http-authorization", "PYWEIXIN_HTTP_AUTHORIZATION");
+    }
+    warnings
+}
+
 impl Address {
     /// The address with the credentials of `--http-authorization`, else of the `PYWEIXIN_HTTP_…` variables, else
     /// of the address itself.

@@ -54,8 +54,8 @@ pub struct AcceptArgs {
     /// Path of batches [env: PYWEIXIN_HTTP_BATCH_PATH] [default: /api/comment/batch]
     #[arg(long, value_name = "PATH")]
     pub http_batch_path: Option<String>,
-    /// The provider that is expected: mock, native_http, real_hook or real_ui; only insisted on with
-    /// --require-provider-match [env: PYWEIXIN_HTTP_PROVIDER] [default: native_http]
+    /// The provider that is asked for: mock, native_http, real_hook or real_ui; a sidecar whose primary is another
+    /// one refuses the rounds [env: PYWEIXIN_HTTP_PROVIDER] [default: native_http]
     #[arg(long, value_name = "PROVIDER")]
     pub http_provider: Option<String>,
     /// Value of the Authorization header, such as "Bearer …"; other users of this machine can see a command
@@ -63,8 +63,8 @@ pub struct AcceptArgs {
     /// PYWEIXIN_HTTP_PASSWORD in the environment
     #[arg(long, value_name = "VALUE")]
     pub http_authorization: Option<SecretString>,
-    /// Insist on --http-provider: a sidecar of another provider is not run against, and a comment that
-    /// another provider answered has failed
+    /// Ask for --http-provider in the replies, too: a sidecar of another provider is not run against, and a comment
+    /// that a fallback carried has failed
     #[arg(long)]
     pub require_provider_match: bool,
     /// The target: the post, page or thread
@@ -79,8 +79,9 @@ pub struct AcceptArgs {
     /// The comment that every comment of the run answers
     #[arg(long, value_name = "ID")]
     pub reply_to: Option<String>,
-    /// Let the sidecar's provider choose the target where neither --sns-id nor --context-file names one: the
-    /// target stays empty in the requests
+    /// Where neither --sns-id nor --context-file names a target: take the one of
+    /// local_workspace/http_context/latest_context.json, and where that file isn't there, let the sidecar's provider
+    /// choose (the target stays empty in the requests)
     #[arg(long)]
     pub use_latest_context: bool,
     /// JSON file with sns_id, author, content_hash and reply_to, used where their flags are absent
@@ -95,6 +96,9 @@ pub struct AcceptArgs {
     /// Allow more than 5 rounds
     #[arg(long)]
     pub soak: bool,
+    /// Post without asking, where a terminal is attached and the comments go to other than a board
+    #[arg(long)]
+    pub yes: bool,
     /// Print the report as JSON instead of the summary
     #[arg(long)]
     pub json: bool,

@@ -21,7 +21,7 @@ mod settings;
 mod stats;
 mod verify;
 
-pub use address::{Address, given_base_url};
+pub use address::{Address, given_base_url, secrets_on_command_line};
 pub use args::AcceptArgs;
 pub use client::{Answer, CallError, Client};
 pub use clock::{Clock, SystemClock};
@@ -29,6 +29,6 @@ pub use commentd_contract::report::Report;
 pub use error::{AcceptError, exit_code};
 pub use options::AcceptOptions;
 pub use output::{render_summary, report_path, write_report};
-pub use run::{NoProgress, Progress, run};
+pub use run::{NoProgress, Progress, health, run};
 pub use stats::{mean_ms, percentile_ms};
 pub use verify::{ReadComment, Reader};

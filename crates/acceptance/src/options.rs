@@ -1,13 +1,13 @@
 //! The settings of a run, checked: what is here can be run.
 
-use crate::address::Address;
+use crate::address::{Address, secrets_on_command_line};
 use crate::args::AcceptArgs;
 use crate::error::AcceptError;
 use crate::settings::{self, Context, Env, pick};
 use commentd_contract::limits::{MAX_BATCH_COMMENTS, MAX_CONTENT_BYTES};
 use commentd_contract::{Addressing, ProviderName};
 use secrecy::SecretString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use url::Url;
 
 /// Most rounds without `--soak`.
@@ -22,6 +22,8 @@ const MAX_TIMEOUT_MS: u64 = 600_000;
 const MAX_PREFIX_CHARS: usize = 64;
 /// What a comment's name may add to its prefix, in bytes: dashes, run, round, place and a space.
 const NAME_BYTES: usize = 32;
+/// Where the workspace of the older tools keeps what was captured last, below the directory that it is started in.
+const LATEST_CONTEXT: &str = "local_workspace/http_context/latest_context.json";
 /// A sidecar answers within this if no deadline is asked for, in milliseconds.
 pub(crate) const SIDECAR_DEFAULT_DEADLINE_MS: u64 = 1000;
 
@@ -62,7 +64,7 @@ pub struct AcceptOptions {
     pub require_provider_match: bool,
     /// Where the comments go.
     pub addressing: Addressing,
-    /// Whether an empty target is meant: the sidecar's provider chooses.
+    /// Whether the target may be the one that was captured last, or be left to the sidecar's provider.
     pub use_latest_context: bool,
     /// The file that filled what the addressing flags left empty.
     pub context_file: Option<PathBuf>,
@@ -76,6 +78,8 @@ pub struct AcceptOptions {
     pub soak: bool,
     /// Whether the caller prints the report as JSON.
     pub json: bool,
+    /// Whether comments may be posted without asking a person first.
+    pub yes: bool,
     /// Settings that have no effect, or an unlikely one: for people, before the run.
     pub warnings: Vec<String>,
 }
@@ -91,7 +95,7 @@ impl AcceptArgs {
     /// what is allowed.
     pub fn check(self, env: Env<'_>) -> Result<AcceptOptions, AcceptError> {
         let mut warnings = self.warnings();
-        let target = self.target(env)?;
+        let target = self.target(env, Path::new(LATEST_CONTEXT), &mut warnings)?;
         let rounds = self.rounds()?;
         let comment_prefix = self.prefix()?;
         let Address { url: base_url, shown: base_url_shown, authorization } =
@@ -159,19 +163,14 @@ impl AcceptArgs {
             verify: self.verify,
             soak: self.soak,
             json: self.json,
+            yes: self.yes,
             warnings,
         })
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.http_authorization.is_some() {
-            warnings.push(
-                "--http-authorization is visible to other users of this machine; set \
-                 PYWEIXIN_HTTP_AUTHORIZATION instead"
-                    .into(),
-            );
-        }
+        let mut warnings =
+            secrets_on_command_line(self.http_base_url.as_deref(), self.http_authorization.is_some());
         if self.http_comment_path.is_some() {
             warnings.push("--http-comment-path has no effect: rounds are batches".into());
         }
@@ -207,8 +206,28 @@ impl AcceptArgs {
         Ok(given.text)
     }
 
-    fn target(&self, env: Env<'_>) -> Result<Addressing, AcceptError> {
-        let context = self.context_file.as_deref().map_or(Ok(Context::default()), Context::read)?;
+    /// `latest` is where the context that was captured last is, if there is one.
+    fn target(
+        &self,
+        env: Env<'_>,
+        latest: &Path,
+        warnings: &mut Vec<String>,
+    ) -> Result<Addressing, AcceptError> {
+        let context = match &self.context_file {
+            Some(file) => Context::read("--context-file", file)?,
+            None if self.use_latest_context && latest.exists() => {
+                Context::read("--use-latest-context", latest)?
+            }
+            None => {
+                if self.use_latest_context && !given(&self.sns_id) {
+                    warnings.push(format!(
+                        "--use-latest-context: there is no {}, so the sidecar's provider chooses the target",
+                        latest.display()
+                    ));
+                }
+                Context::default()
+            }
+        };
         let named = pick("--target-author", self.target_author.clone(), None, env);
         let author = self.author.clone().filter(|author| !author.is_empty());
         let author = match (author, named) {

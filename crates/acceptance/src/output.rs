@@ -4,6 +4,7 @@ use crate::error::AcceptError;
 use crate::options::AcceptOptions;
 use comfy_table::{Table, presets};
 use commentd_contract::report::{Report, Round};
+use commentd_contract::terminal;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -43,12 +44,8 @@ fn write_whole(report: &Report, path: &Path) -> std::io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = directory.unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory)?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".accept-").suffix(".tmp");
-    // Temporary files are private by default; a report is no secret, so the umask decides.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(directory)?;
+    // A temporary file is its owner's alone, and stays so under its name: a report holds what was said.
+    let mut file = tempfile::Builder::new().prefix(".accept-").suffix(".tmp").tempfile_in(directory)?;
     let mut json = serde_json::to_vec_pretty(report)?;
     json.push(b'\n');
     file.write_all(&json)?;
@@ -64,7 +61,7 @@ pub fn render_summary(report: &Report) -> String {
     let failures =
         report.rounds.iter().flat_map(|round| round.failed_items.iter().map(move |item| (round.round, item)));
     for (round, item) in failures.clone().take(SHOWN_FAILURES) {
-        let message = printable(&item.error_message);
+        let message = terminal::one_line(&item.error_message);
         let code = item.error_code;
         let _ = writeln!(
             text,
@@ -74,7 +71,23 @@ pub fn render_summary(report: &Report) -> String {
             code.name()
         );
     }
-    let more = failures.count().saturating_sub(SHOWN_FAILURES);
+    let carried =
+        report.rounds.iter().flat_map(|round| round.fallback_items.iter().map(move |item| (round, item)));
+    for (round, item) in carried.clone().take(SHOWN_FAILURES) {
+        let message = terminal::one_line(&item.error_message);
+        let _ = writeln!(
+            text,
+            "round {}, comment {}: carried by {} after {} {}: {} {message}",
+            round.round,
+            item.index,
+            terminal::one_line(&item.provider),
+            terminal::one_line(&round.provider),
+            item.error_code.number(),
+            item.error_code.name()
+        );
+    }
+    let more =
+        carried.count().saturating_sub(SHOWN_FAILURES) + failures.count().saturating_sub(SHOWN_FAILURES);
     if more > 0 {
         let _ = writeln!(text, "… and {more} more; the report has them all");
     }
@@ -83,7 +96,7 @@ pub fn render_summary(report: &Report) -> String {
     let p95 = format!("{}, must be under {}", summary.latency_p95_ms, summary.target_ms);
     for (name, figure, met) in [
         ("strict_success_rounds", strict, summary.strict_success_rounds == summary.configured_rounds),
-        ("latency_p95_ms", p95, summary.latency_p95_ms < summary.target_ms as f64),
+        ("latency_p95_ms", p95, summary.latency_p95_ms < summary.target_ms),
         ("goal_passed", summary.goal_passed.to_string(), summary.goal_passed),
     ] {
         let _ = writeln!(text, "{name:<22} {figure:<28} {}", if met { "ok" } else { "NOT MET" });
@@ -118,9 +131,4 @@ fn row(round: &Round, verified: bool) -> Vec<String> {
         row.extend([round.verified_once, round.verified_missing, round.verified_duplicate].map(count));
     }
     row
-}
-
-/// A message from elsewhere must not steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

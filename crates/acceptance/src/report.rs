@@ -110,10 +110,10 @@ fn summarise(options: &AcceptOptions, rounds: &[Round]) -> Summary {
         under_target_rounds: under_target,
         strict_success_rate: rate(strict),
         under_target_rate: rate(under_target),
-        latency_avg_ms: mean_ms(&latencies) as f64,
-        latency_p50_ms: percentile_ms(&latencies, 50) as f64,
-        latency_p95_ms: p95_ms as f64,
-        latency_max_ms: latencies.iter().copied().max().unwrap_or(0) as f64,
+        latency_avg_ms: mean_ms(&latencies),
+        latency_p50_ms: percentile_ms(&latencies, 50),
+        latency_p95_ms: p95_ms,
+        latency_max_ms: latencies.iter().copied().max().unwrap_or(0),
         goal_passed: ran > 0
             && ran == options.rounds
             && strict == ran
@@ -139,7 +139,7 @@ mod tests {
             "round": number, "elapsed_ms": 9, "batch_latency_ms": batch_latency_ms, "total": 10,
             "succeeded": 10, "failed": 0, "strict_success": true, "under_target": batch_latency_ms < 1000,
             "mode": "http", "raw_batch_total": 10, "raw_batch_succeeded": 10, "raw_batch_failed": 0,
-            "fallback_count": 0, "method_counts": {}, "failed_items": [], "provider": "mock",
+            "fallback_count": 0, "method_counts": {}, "failed_items": [], "fallback_items": [], "provider": "mock",
             "verified_once": 10, "verified_missing": 0, "verified_duplicate": 0,
         }))
         .unwrap()
@@ -173,8 +173,8 @@ mod tests {
         assert_eq!((summary.strict_success_rounds, summary.under_target_rounds), (1, 1));
         assert_eq!((summary.strict_success_rate, summary.under_target_rate), (0.5, 0.5));
         // p95: 100 + 0.95·1400
-        assert_eq!((summary.latency_avg_ms, summary.latency_p50_ms), (800.0, 800.0));
-        assert_eq!((summary.latency_p95_ms, summary.latency_max_ms), (1430.0, 1500.0));
+        assert_eq!((summary.latency_avg_ms, summary.latency_p50_ms), (800, 800));
+        assert_eq!((summary.latency_p95_ms, summary.latency_max_ms), (1430, 1500));
     }
 
     #[test]

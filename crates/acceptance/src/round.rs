@@ -3,10 +3,15 @@
 use crate::client::{Answer, CallError, Client};
 use crate::options::{AcceptOptions, SIDECAR_DEFAULT_DEADLINE_MS};
 use crate::verify::Tally;
-use commentd_contract::report::{FailedItem, Round};
-use commentd_contract::{BatchData, Code, ItemResult, Outcome, ProviderName, Reply};
+use commentd_contract::report::{FailedItem, FallbackItem, Round};
+use commentd_contract::{Code, Outcome, ProviderName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use wire::{BatchData, BatchReply, Item};
+
+mod wire;
+
+pub(crate) use wire::shown as word;
 
 /// Longest message that is kept from a reply, in characters.
 const MAX_MESSAGE_CHARS: usize = 500;
@@ -26,8 +31,7 @@ struct BatchBody<'a> {
     comments: &'a [String],
     concurrency: u32,
     idempotency_key: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    provider: Option<ProviderName>,
+    provider: ProviderName,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline_ms: Option<u64>,
 }
@@ -96,7 +100,7 @@ fn body(options: &AcceptOptions, key: &str, comments: &[String]) -> serde_json::
         comments,
         concurrency: options.concurrency,
         idempotency_key: key,
-        provider: options.require_provider_match.then_some(options.provider),
+        provider: options.provider,
         deadline_ms,
     })
 }
@@ -116,7 +120,7 @@ fn read(answer: &Answer, comments: usize) -> Batch {
             Err(_) => bad(format!("HTTP {} without a v1 reply", status.as_u16())),
         };
     }
-    match serde_json::from_slice::<Reply<BatchData>>(&answer.body) {
+    match serde_json::from_slice::<BatchReply>(&answer.body) {
         Ok(reply) if reply.v == 1 && reply.data.results.len() == comments => Batch::Answered(reply.data),
         Ok(reply) if reply.v != 1 => bad(format!("the reply speaks version {}, not 1", reply.v)),
         Ok(reply) => {
@@ -167,6 +171,7 @@ pub(crate) fn judge(
         fallback_count: 0,
         method_counts: BTreeMap::new(),
         failed_items: Vec::new(),
+        fallback_items: Vec::new(),
         provider: sidecar.to_owned(),
         verified_once: None,
         verified_missing: None,
@@ -179,7 +184,10 @@ pub(crate) fn judge(
         }
         Batch::Answered(data) => {
             for (index, item) in (1..).zip(&data.results) {
-                *entry.method_counts.entry(item.single.method.to_string()).or_insert(0) += 1;
+                *entry.method_counts.entry(item.method.clone()).or_insert(0) += 1;
+                if is_stored(item) && item.provider != data.provider {
+                    entry.fallback_items.push(carried(index, &data.provider, item));
+                }
                 match failure(options, item) {
                     None => entry.succeeded += 1,
                     Some((code, message)) => entry.failed_items.push(answered(index, code, message, item)),
@@ -187,13 +195,13 @@ pub(crate) fn judge(
             }
             entry.failed = total - entry.succeeded;
             entry.strict_success = entry.failed == 0;
-            entry.batch_latency_ms = data.total_latency_ms;
-            entry.under_target = data.total_latency_ms < options.target_ms;
+            entry.batch_latency_ms = data.total_latency_ms.unwrap_or(elapsed_ms);
+            entry.under_target = entry.batch_latency_ms < options.target_ms;
             entry.raw_batch_total = data.raw_batch_total;
             entry.raw_batch_succeeded = data.raw_batch_succeeded;
             entry.raw_batch_failed = data.raw_batch_failed;
             entry.fallback_count = data.fallback_count;
-            entry.provider = data.provider.to_string();
+            entry.provider = data.provider;
         }
     }
     entry
@@ -207,42 +215,70 @@ pub(crate) fn set_verified(round: &mut Round, tally: Tally) {
     round.strict_success = round.failed == 0 && tally.once == round.total;
 }
 
-/// Why an item counts as failed; `None` if it doesn't. `success` is not asked: `--unknown-as` may bend it.
-fn failure(options: &AcceptOptions, item: &ItemResult) -> Option<(Code, String)> {
-    let single = &item.single;
-    let stored = matches!(single.outcome, Outcome::Delivered | Outcome::Held);
-    if stored && (!options.require_provider_match || single.provider == options.provider) {
-        return None;
+/// Whether the comment is there. Where an outcome is told, `success` is not asked: `--unknown-as` may bend it. The
+/// original sidecar tells nothing else.
+fn is_stored(item: &Item) -> bool {
+    match &item.outcome {
+        Some(outcome) => matches!(Outcome::parse(outcome), Some(Outcome::Delivered | Outcome::Held)),
+        None => item.success,
     }
-    if stored {
-        let message =
-            format!("provider mismatch: asked for {}, {} answered", options.provider, single.provider);
-        return Some((Code::Misplaced, message));
-    }
-    let code = match (item.error_code, single.outcome) {
-        (Code::Ok, Outcome::Unknown) => Code::OutcomeUnknown,
-        (Code::Ok, Outcome::Misplaced) => Code::Misplaced,
-        (Code::Ok, _) => Code::UpstreamUnavailable,
-        (code, _) => code,
-    };
-    let message = if item.error_message.is_empty() {
-        format!("outcome {}", single.outcome)
-    } else {
-        format!("outcome {}: {}", single.outcome, shortened(&item.error_message))
-    };
-    Some((code, message))
 }
 
-fn answered(index: u32, error_code: Code, error_message: String, item: &ItemResult) -> FailedItem {
+/// Why an item counts as failed; `None` if it doesn't.
+fn failure(options: &AcceptOptions, item: &Item) -> Option<(Code, String)> {
+    if is_stored(item) {
+        let asked = options.provider.as_str();
+        return (options.require_provider_match && item.provider != asked).then(|| {
+            (Code::Misplaced, format!("provider mismatch: asked for {asked}, {} answered", item.provider))
+        });
+    }
+    let outcome = item.outcome.as_deref().and_then(Outcome::parse);
+    let told = Code::from_number(item.error_code);
+    let code = match (told, outcome) {
+        (None, _) => Code::UpstreamBadReply,
+        (Some(Code::Ok), Some(Outcome::Misplaced)) => Code::Misplaced,
+        // Without an outcome, nobody can tell.
+        (Some(Code::Ok), None | Some(Outcome::Unknown)) => Code::OutcomeUnknown,
+        (Some(Code::Ok), _) => Code::UpstreamUnavailable,
+        (Some(code), _) => code,
+    };
+    let mut parts = Vec::new();
+    parts.push(match &item.outcome {
+        Some(outcome) => format!("outcome {}", word(outcome)),
+        None => "no outcome, not a success".to_owned(),
+    });
+    if told.is_none() {
+        parts.push(format!("error_code {}", item.error_code));
+    }
+    if !item.error_message.is_empty() {
+        parts.push(shortened(&item.error_message));
+    }
+    Some((code, parts.join(": ")))
+}
+
+/// An item that another provider than the primary carried, with what the primary came to at last.
+fn carried(index: u32, primary: &str, item: &Item) -> FallbackItem {
+    let failed = item.attempts.iter().rfind(|attempt| attempt.provider == primary);
+    FallbackItem {
+        index,
+        error_code: failed.and_then(|attempt| Code::from_number(attempt.error_code)).unwrap_or(Code::Ok),
+        error_message: failed.map(|attempt| shortened(&attempt.error_message)).unwrap_or_default(),
+        latency_ms: item.latency_ms.unwrap_or_default(),
+        method: item.method.clone(),
+        provider: item.provider.clone(),
+    }
+}
+
+fn answered(index: u32, error_code: Code, error_message: String, item: &Item) -> FailedItem {
     FailedItem {
         index,
         error_code,
         error_message,
-        latency_ms: item.latency_ms,
-        method: item.single.method.to_string(),
-        provider: item.single.provider.to_string(),
-        provider_error_code: shortened(&item.single.provider_error_code),
-        provider_error_message: shortened(&item.single.provider_error_message),
+        latency_ms: item.latency_ms.unwrap_or_default(),
+        method: item.method.clone(),
+        provider: item.provider.clone(),
+        provider_error_code: shortened(&item.provider_error_code),
+        provider_error_message: shortened(&item.provider_error_message),
     }
 }
 

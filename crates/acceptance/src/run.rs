@@ -68,10 +68,10 @@ pub async fn run(
     let named = sidecar_health.get("provider").and_then(Value::as_str).unwrap_or_default().trim();
     let known = ProviderName::parse(named);
     if options.require_provider_match && !named.is_empty() && known != Some(options.provider) {
-        let found = named.chars().filter(|c| !c.is_control()).take(64).collect();
+        let found = round::word(named);
         return Err(AcceptError::ProviderMismatch { expected: options.provider, found });
     }
-    let sidecar = known.map_or("", ProviderName::as_str);
+    let sidecar = &round::word(named);
     let mut rounds = Vec::new();
     for number in 1..=options.rounds {
         progress.round_started(number, options.rounds);
@@ -133,7 +133,10 @@ async fn recount(
 }
 
 /// `data` of the sidecar's `/health`, asked without credentials.
-async fn health(options: &AcceptOptions) -> Result<Value, AcceptError> {
+///
+/// # Errors
+/// [`AcceptError::Sidecar`] if there is no usable answer.
+pub async fn health(options: &AcceptOptions) -> Result<Value, AcceptError> {
     let failed = |message: String| AcceptError::Sidecar { url: options.base_url_shown.clone(), message };
     let client = Client { base_url: &options.base_url, timeout_ms: options.timeout_ms, authorization: None };
     let answer = client.get("/health").await.map_err(|error| failed(error.message().to_owned()))?;

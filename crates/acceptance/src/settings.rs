@@ -183,8 +183,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn read(path: &Path) -> Result<Self, AcceptError> {
-        let flag = "--context-file";
+    /// Reads the file that this flag names.
+    pub(crate) fn read(flag: &'static str, path: &Path) -> Result<Self, AcceptError> {
         let bytes = read_file(flag, path, MAX_CONTEXT_BYTES)?;
         // By way of a map: a struct of defaults would accept an array, too.
         let fields = serde_json::from_slice::<serde_json::Map<_, _>>(&bytes);

@@ -60,7 +60,10 @@ pub struct Round {
     pub method_counts: BTreeMap<String, u32>,
     /// The items that did not succeed.
     pub failed_items: Vec<FailedItem>,
-    /// The primary provider.
+    /// The items that another provider than the primary carried.
+    #[serde(default)]
+    pub fallback_items: Vec<FallbackItem>,
+    /// The primary provider, in the sidecar's words.
     pub provider: String,
     /// With `--verify`: found exactly once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -94,7 +97,25 @@ pub struct FailedItem {
     pub provider_error_message: String,
 }
 
-/// What the run comes to. Rates are 0–1; latencies are milliseconds over `batch_latency_ms`.
+/// An item that another provider than the primary carried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FallbackItem {
+    /// Its place in the batch, from 1.
+    pub index: u32,
+    /// What the primary came to; 0 where the sidecar doesn't tell.
+    pub error_code: Code,
+    /// The primary's message.
+    pub error_message: String,
+    /// The item's latency, in milliseconds.
+    pub latency_ms: u64,
+    /// Who carried it.
+    pub method: String,
+    /// Who carried it.
+    pub provider: String,
+}
+
+/// What the run comes to. Rates are 0–1; latencies are whole milliseconds over `batch_latency_ms`, rounded half to
+/// even.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Rounds that ran.
@@ -114,13 +135,13 @@ pub struct Summary {
     /// `under_target_rounds / rounds`.
     pub under_target_rate: f64,
     /// Mean.
-    pub latency_avg_ms: f64,
+    pub latency_avg_ms: u64,
     /// Median, by linear interpolation.
-    pub latency_p50_ms: f64,
+    pub latency_p50_ms: u64,
     /// 95th percentile, by linear interpolation.
-    pub latency_p95_ms: f64,
+    pub latency_p95_ms: u64,
     /// Maximum.
-    pub latency_max_ms: f64,
+    pub latency_max_ms: u64,
     /// Every configured round ran and was strict, the p95 is under the target, and with `--verify` nothing is
     /// missing or duplicate.
     pub goal_passed: bool,

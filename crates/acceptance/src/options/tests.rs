@@ -9,9 +9,12 @@ struct Cli {
     args: AcceptArgs,
 }
 
+fn args(line: &str) -> AcceptArgs {
+    Cli::try_parse_from(std::iter::once("accept").chain(line.split_whitespace())).unwrap().args
+}
+
 fn check(line: &str, env: &[(&str, &str)]) -> Result<AcceptOptions, AcceptError> {
-    let cli = Cli::try_parse_from(std::iter::once("accept").chain(line.split_whitespace())).unwrap();
-    cli.args.check(&|name| env.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned()))
+    args(line).check(&|name| env.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned()))
 }
 
 fn refusal(line: &str, env: &[(&str, &str)]) -> String {
@@ -218,4 +221,35 @@ fn settings_without_effect_warn() {
         let warnings = check(line, &[]).unwrap().warnings;
         assert!(warnings.len() == 1 && warnings[0].contains(part), "{line}: {warnings:?}");
     }
+}
+
+#[test]
+fn the_latest_context_is_read_where_there_is_one() {
+    let latest = file(r#"{"latest_sns_id":"captured","target_author":"Ann","content_hash":"h"}"#);
+    let target = |line: &str| {
+        let mut warnings = Vec::new();
+        let target = args(line).target(&|_| None, latest.path(), &mut warnings).unwrap();
+        (target.sns_id, target.author, warnings.len())
+    };
+    assert_eq!(target("--use-latest-context"), ("captured".into(), "Ann".into(), 0));
+    assert_eq!(target("--use-latest-context --sns-id s"), ("s".into(), "Ann".into(), 0));
+    assert_eq!(target(""), (String::new(), String::new(), 0));
+    let broken = file("[]");
+    let error = args("--use-latest-context").target(&|_| None, broken.path(), &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().starts_with("--use-latest-context "), "{error}");
+}
+
+#[test]
+fn more_than_five_rounds_need_soak_and_the_refusal_says_so() {
+    assert!(refusal("--rounds 10", &[]).contains("--soak"));
+    assert_eq!(check("--rounds 10 --soak", &[]).unwrap().rounds, 10);
+}
+
+#[test]
+fn a_password_on_the_command_line_is_warned_of() {
+    let warnings = check("--http-base-url http://u:secret@127.0.0.1:1", &[]).unwrap().warnings;
+    assert!(
+        warnings[0].contains("PYWEIXIN_HTTP_BASE_URL") && !warnings[0].contains("secret"),
+        "{warnings:?}"
+    );
 }

@@ -52,15 +52,15 @@ fn a_batch_is_a_well_formed_request() {
     assert_eq!((request.comments.as_slice(), request.concurrency), (comments.as_slice(), 10));
     assert_eq!(*request.intake.addressing, options().addressing);
     assert_eq!(request.intake.key.unwrap().as_str(), "key-1");
-    assert_eq!((request.intake.provider.as_str(), request.intake.deadline_ms), ("", None));
+    assert_eq!((request.intake.provider.as_str(), request.intake.deadline_ms), ("native_http", None));
 }
 
 #[test]
-fn the_provider_is_only_named_when_it_must_match_and_the_deadline_when_time_is_short() {
+fn the_provider_is_always_named_and_the_deadline_when_time_is_short() {
     for (timeout_ms, deadline_ms) in
         [(1200, None), (1001, None), (1000, Some(950)), (51, Some(1)), (1, Some(1))]
     {
-        let options = AcceptOptions { timeout_ms, require_provider_match: true, ..options() };
+        let options = AcceptOptions { timeout_ms, ..options() };
         let sent = body(&options, "k", &["a".into()]).unwrap();
         let intake = BatchRequest::parse(&sent, StandIns::default()).unwrap().intake;
         assert_eq!((intake.provider.as_str(), intake.deadline_ms), ("native_http", deadline_ms));
@@ -148,12 +148,61 @@ fn replies_that_are_no_answer_say_why() {
     assert!(failed(307, "").1.contains("redirects are not followed"));
     assert!(failed(200, "<html>").1.contains("no v1 batch reply"));
     assert!(failed(200, reply(&[item("delivered")])).1.contains("1 results for 2 comments"));
-    let mut older = reply(&[item("delivered"), item("delivered")]);
-    older["data"]["results"][0].as_object_mut().unwrap().remove("outcome");
-    assert!(failed(200, &older).1.contains("outcome"), "{}", failed(200, older).1);
     let mut second = reply(&[item("delivered"), item("delivered")]);
     second["v"] = 2.into();
     assert!(failed(200, second).1.contains("version 2"));
+}
+
+#[test]
+fn the_original_sidecar_is_judged_by_its_success() {
+    let results = json!([
+        {"success": true, "method": "http", "provider": "http", "latency_ms": 4.9, "error_code": 0},
+        {"success": false, "method": "hook", "provider": "hook", "latency_ms": 5, "error_code": 2,
+            "error_message": "pipe broken", "provider_error_code": 7, "provider_error_message": null},
+        {"success": false, "error_code": 999},
+        {"success": false},
+    ]);
+    let body = json!({"v": 1, "ok": false, "error_code": 30, "error_message": "3 failed", "latency_ms": 8,
+        "data": {"provider": "http\u{1b}[2J", "total_latency_ms": 8.2, "results": results}});
+    let options = AcceptOptions { count: 4, ..options() };
+    let round = judge(&options, 1, 30, read(&answer(200, body), 4), "http");
+    assert_eq!((round.succeeded, round.failed, round.batch_latency_ms), (1, 3, 8));
+    assert_eq!(round.provider, "http\u{fffd}[2J");
+    let found: Vec<_> =
+        round.failed_items.iter().map(|item| (item.error_code, item.error_message.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            (Code::PipeDisconnected, "no outcome, not a success: pipe broken"),
+            (Code::UpstreamBadReply, "no outcome, not a success: error_code 999"),
+            (Code::OutcomeUnknown, "no outcome, not a success"),
+        ]
+    );
+    assert_eq!(
+        (round.failed_items[0].provider.as_str(), round.failed_items[0].provider_error_code.as_str()),
+        ("hook", "7")
+    );
+}
+
+#[test]
+fn what_another_provider_carried_is_named_with_the_primarys_error() {
+    let mut other = item("delivered");
+    other["provider"] = "real_hook".into();
+    other["method"] = "real_hook".into();
+    other["attempts"] = json!([
+        {"provider": "native_http", "verdict": "not_sent", "latency_ms": 1, "error_code": 51, "error_message": "refused"},
+        {"provider": "native_http", "verdict": "denied", "latency_ms": 1, "error_code": 54, "error_message": "login"},
+        {"provider": "real_hook", "verdict": "delivered", "latency_ms": 1, "error_code": 0, "error_message": ""},
+    ]);
+    let round = judged(&options(), &[item("delivered"), other]);
+    assert!(round.strict_success);
+    let carried = &round.fallback_items[..];
+    assert_eq!(carried.len(), 1);
+    assert_eq!((carried[0].index, carried[0].provider.as_str()), (2, "real_hook"));
+    assert_eq!(
+        (carried[0].error_code, carried[0].error_message.as_str()),
+        (Code::UpstreamUnauthorized, "login")
+    );
 }
 
 #[test]

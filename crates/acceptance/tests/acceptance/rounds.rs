@@ -19,7 +19,7 @@ async fn a_run_in_which_everything_is_delivered_passes() {
     let result = plain(&options).await;
     assert_eq!(exit_code(&result), 0);
     let report = result.unwrap();
-    assert!(report.summary.goal_passed && report.summary.latency_p95_ms == 4.0);
+    assert!(report.summary.goal_passed && report.summary.latency_p95_ms == 4);
     assert_eq!(report.rounds[1].method_counts, [("mock".to_owned(), 3)].into());
     assert!(!serde_json::to_string(&report).unwrap().contains("hunter2"), "a secret is in the report");
     assert_eq!(report.args["http_authorization"], "***");
@@ -229,6 +229,12 @@ async fn the_report_is_written_whole_where_it_was_asked_for() {
     let report = plain(&options).await.unwrap();
     for _ in 0..2 {
         assert_eq!(write_report(&report, &options).unwrap(), file);
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "others may read the report");
     }
     let written: Report = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(written, report);

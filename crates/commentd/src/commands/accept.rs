@@ -3,12 +3,15 @@
 use super::serve::{config_failure, native};
 use crate::cli::ChannelFlags;
 use crate::{Ended, Failure, console, logging};
-use commentd_acceptance::{AcceptArgs, Progress, ReadComment, Reader};
+use commentd_acceptance::{AcceptArgs, AcceptOptions, Progress, ReadComment, Reader};
 use commentd_contract::report::Round;
+use commentd_contract::terminal;
 use commentd_providers::native::NativeHttp;
 use commentd_sidecar::clock::SystemClock;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
 use std::future::Future;
+use std::io::IsTerminal;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
@@ -86,6 +89,17 @@ pub(crate) async fn run(command: AcceptCommand) -> Ended {
     }
     let reader = if options.verify { Some(reader(command.channel)?) } else { None };
     let reader = reader.as_ref().map(|reader| reader as &dyn Reader);
+    if !options.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        let health = commentd_acceptance::health(&options).await?;
+        if let Some(question) = question(&options, &health) {
+            console::ask(&question);
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer)?;
+            if !matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+                return Err(Failure("nothing was sent; --yes goes on without asking".into()));
+            }
+        }
+    }
     let bar = Bar::default();
     let clock = commentd_acceptance::SystemClock::new();
     let ended = commentd_acceptance::run(&options, reader, &clock, &bar).await;
@@ -96,12 +110,34 @@ pub(crate) async fn run(command: AcceptCommand) -> Ended {
     let report = ended?;
     let path = commentd_acceptance::write_report(&report, &options)?;
     if options.json {
-        console::say(&serde_json::to_string_pretty(&report)?);
+        console::say_json(&serde_json::to_string_pretty(&report)?);
     } else {
         console::say(&commentd_acceptance::render_summary(&report));
         console::say(&format!("report: {}", path.display()));
     }
     Ok(code)
+}
+
+/// What a person is asked before comments are posted that others see; nothing where none are.
+fn question(options: &AcceptOptions, health: &Value) -> Option<String> {
+    let text = |name: &str| health.get(name).and_then(Value::as_str).unwrap_or_default();
+    let posts_nothing = text("provider") == "mock" || matches!(text("exchange"), "dry-run" | "replay");
+    if posts_nothing || text("upstream_kind") == "board" {
+        return None;
+    }
+    let target = match options.addressing.sns_id.as_str() {
+        "" => "a target that the provider chooses".to_owned(),
+        target => format!("{target:?}"),
+    };
+    let place = [text("upstream_kind"), text("upstream_base_url")].map(terminal::one_line);
+    let place =
+        if place.iter().all(String::is_empty) { text("provider").to_owned() } else { place.join(" ") };
+    Some(format!(
+        "This posts {} real comments under {target}, through the sidecar at {} ({}). Go on? [y/N] ",
+        u64::from(options.rounds) * u64::from(options.count),
+        options.base_url_shown,
+        place.trim()
+    ))
 }
 
 fn reader(flags: ChannelFlags) -> Result<BackReader, Failure> {
@@ -111,4 +147,34 @@ fn reader(flags: ChannelFlags) -> Result<BackReader, Failure> {
         console::warn(&warning);
     }
     Ok(BackReader(Arc::new(native(choice, SystemClock::start())?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_person_is_asked_before_others_see_the_comments() {
+        let args = AcceptArgs { sns_id: Some("/blog/first".into()), ..AcceptArgs::default() };
+        let options = args.check(&|_| None).unwrap();
+        let asked = |health: Value| question(&options, &health);
+        let live = json!({"provider": "native_http", "upstream_kind": "isso", "upstream_base_url": "http://blog",
+            "exchange": "live"});
+        let question = asked(live.clone()).unwrap();
+        for says in ["50 real comments", "\"/blog/first\"", "isso http://blog", "127.0.0.1:19080"] {
+            assert!(question.contains(says), "{says} isn't in {question}");
+        }
+        for (name, value) in [
+            ("upstream_kind", "board"),
+            ("provider", "mock"),
+            ("exchange", "dry-run"),
+            ("exchange", "replay"),
+        ] {
+            let mut health = live.clone();
+            health[name] = value.into();
+            assert_eq!(asked(health), None, "{name} {value}");
+        }
+        assert!(asked(json!({"provider": "hook"})).unwrap().contains("(hook)"), "the original sidecar");
+    }
 }
