@@ -1,11 +1,11 @@
 //! Calling the sidecar that holds a ledger, with the credentials that its settings know.
 
-use crate::Failure;
+use crate::{Failure, console};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use commentd_acceptance::Address;
+use commentd_acceptance::{Address, secrets_on_command_line};
 use commentd_ledger::Holder;
-use commentd_sidecar::config::{Caller, Credential};
+use commentd_sidecar::config::{Caller, Credential, Written};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Where the holder of a ledger is called.
@@ -23,6 +23,15 @@ pub(crate) fn address_of(
     // A sidecar that listens everywhere is called here.
     let url = announced.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
     Ok(Address::check(Some(url), authorization, env)?)
+}
+
+/// Warns of what a client's command line shows to others.
+pub(crate) fn warn_of_secrets(base_url: Option<&str>, authorization: bool, written: Option<&Written>) {
+    let client = secrets_on_command_line(base_url, authorization);
+    let settings = written.map(Written::secrets_on_command_line).unwrap_or_default();
+    for warning in client.iter().chain(&settings) {
+        console::warn(warning);
+    }
 }
 
 /// What this caller shows.

@@ -3,7 +3,7 @@
 use super::error::{ConfigError, Source};
 use super::file::read_text;
 use super::kind::{Kind, near};
-use super::layers::{CHANNEL_PREFIX, ChannelWritten, FILE_SUFFIX, Written, secret_file};
+use super::layers::{CHANNEL_PREFIX, ChannelWritten, Entry, FILE_SUFFIX, Written, secret_file};
 use super::registry::{Heading, Setting};
 use super::values::{Findings, Values};
 use commentd_providers::manifest::check::check;
@@ -54,6 +54,7 @@ impl Written {
     /// Everything that is wrong with the channel's settings.
     pub fn check_channel(&self) -> Result<(ChannelChoice, Vec<String>), Vec<ConfigError>> {
         let mut values = Values::new(self, concerns_channel);
+        values.findings.warnings = self.visible_secrets(concerns_channel);
         let choice = choose(&mut values);
         let Findings { errors, warnings } = values.findings;
         match choice {
@@ -188,22 +189,14 @@ fn manifest(values: &mut Values<'_>) -> Option<Manifest> {
 fn base_url(values: &mut Values<'_>) -> Option<BaseUrl> {
     let text = values.text("channel-url");
     if text.is_empty() {
-        values.missing("channel-url", "the address of the channel, such as http://127.0.0.1:8080");
+        values.missing(
+            "channel-url",
+            "the address of the channel, such as http://127.0.0.1:8080 (where a bare start was meant to be a mock, as \
+             with the older sidecar: --mode mock)",
+        );
         return None;
     }
-    let from_flag = values.entry("channel-url").filter(|entry| matches!(entry.source, Source::Flag(_)));
-    if let Some(entry) = from_flag.filter(|_| has_credentials(text)) {
-        let key = entry.key();
-        values.warn(format!(
-            "{key} carries a password, which other users of this machine can see; set COMMENTD_CHANNEL_URL instead"
-        ));
-    }
     BaseUrl::parse(text).map_err(|error| values.error("channel-url", error.to_string())).ok()
-}
-
-fn has_credentials(url: &str) -> bool {
-    let authority = url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
-    authority.is_some_and(|authority| authority.contains('@'))
 }
 
 /// One of the channel's settings that somebody gave.
@@ -239,7 +232,12 @@ pub(super) fn resolve(manifest: &Manifest, written: &Written) -> Resolved {
         };
         let secret = setting.kind == SettingKind::Secret;
         let (values, source) = match found {
-            Some((value, source)) => (BTreeMap::from([(name.clone(), value)]), source),
+            Some((mut value, source)) => {
+                if setting.kind == SettingKind::Path {
+                    resolved.warnings.extend(make_path(name, &mut value, &source));
+                }
+                (BTreeMap::from([(name.clone(), value)]), source)
+            }
             None => (BTreeMap::new(), Source::Default),
         };
         let alone = BTreeMap::from([(name.clone(), setting.clone())]);
@@ -283,20 +281,37 @@ fn strongest(
     let old = written.entries.iter().find(|entry| entry.setting.channel_setting == Some(name));
     let old = old.filter(|entry| entry.is_given());
     let old_from = |layer: fn(&Source) -> bool| old.filter(|entry| layer(&entry.source));
+    // Like the older sidecar, which took the blanks off.
+    let old_text = |entry: &Entry| text(entry.text().trim(), entry.source.clone());
     if let Some(entry) = old_from(|source| matches!(source, Source::Flag(_))) {
-        return text(entry.text(), entry.source.clone());
+        return old_text(entry);
     }
     if let Some((variable, value)) = from_environment(name, wanted, &written.channel)? {
         return text(&value, Source::Environment(variable));
     }
     if let Some(entry) = old_from(|source| matches!(source, Source::Environment(_))) {
-        return text(entry.text(), entry.source.clone());
+        return old_text(entry);
     }
     if let Some(value) = table.get(name).filter(|value| value.as_str() != Some("")) {
         let source = Source::File { path: path.clone(), key: format!("channel.settings.{name}") };
         return Ok(Some((value.clone(), source)));
     }
-    old.map_or(Ok(None), |entry| text(entry.text(), entry.source.clone()))
+    old.map_or(Ok(None), old_text)
+}
+
+/// Makes a path of what is nearly one: with a slash before it, and where more follows (a prefix), none after it.
+/// Says so if that changed something.
+fn make_path(name: &str, value: &mut toml::Value, source: &Source) -> Option<String> {
+    let toml::Value::String(text) = value else { return None };
+    let mut path = format!("/{}", text.trim().trim_start_matches('/'));
+    if name.ends_with("prefix") {
+        path.truncate(path.trim_end_matches('/').len().max(1));
+    }
+    (path != *text).then(|| {
+        let warning = format!("channel setting `{name}` is {text:?} (from {source}); {path:?} is taken");
+        *text = path;
+        warning
+    })
 }
 
 fn from_environment(

@@ -2,9 +2,9 @@
 
 use super::access::{self, Caller, Listen};
 use super::channel::{self, ChannelChoice};
-use super::error::{ConfigError, Source};
+use super::error::ConfigError;
 use super::kind::{Kind, parts};
-use super::layers::{Entry, Written};
+use super::layers::Written;
 use super::net;
 use super::values::{Findings, Values};
 use commentd_contract::ProviderName;
@@ -318,10 +318,9 @@ fn general_warnings(values: &mut Values<'_>, chain: &[ProviderName]) {
             };
             values.in_vain(setting.name, &why);
         }
-        if setting.kind == Kind::Secret && matches!(entry.source, Source::Flag(_)) {
-            values.warn(on_command_line(entry));
-        }
     }
+    let visible = values.written.visible_secrets(|_| true);
+    values.findings.warnings.extend(visible);
     let channel = &values.written.channel;
     if !chain.contains(&ProviderName::NativeHttp) {
         let sets = channel.sets.keys().map(|name| format!("--set {name}"));
@@ -331,18 +330,6 @@ fn general_warnings(values: &mut Values<'_>, chain: &[ProviderName]) {
             values.warn(format!("{given} has no effect: --mode is {primary}"));
         }
     }
-}
-
-fn on_command_line(entry: &Entry) -> String {
-    let variable = match entry.setting.channel_setting {
-        Some(name) => commentd_providers::manifest::settings::environment_name(name),
-        None => entry.setting.variables().next().unwrap_or_default(),
-    };
-    format!(
-        "{} stands on the command line, where other users of this machine can see it; set {variable} or \
-         {variable}_FILE instead",
-        entry.key()
-    )
 }
 
 fn ledger(values: &mut Values<'_>, primary: ProviderName, exchange: &Exchange) -> LedgerChoice {

@@ -66,6 +66,22 @@ impl Kind {
         text.trim().parse().ok().filter(|number| (min..=max).contains(number))
     }
 
+    /// The number in range that is nearest to this one, if it is a number and out of range.
+    pub(super) fn nearest(self, text: &str) -> Option<String> {
+        let text = text.trim();
+        match self {
+            Kind::Integer { min, max } => {
+                let number: i64 = text.parse().ok()?;
+                (!(min..=max).contains(&number)).then(|| number.clamp(min, max).to_string())
+            }
+            Kind::Ratio => {
+                let number: f64 = text.parse().ok().filter(|number: &f64| !number.is_nan())?;
+                (!(0.0..=1.0).contains(&number)).then(|| number.clamp(0.0, 1.0).to_string())
+            }
+            _ => None,
+        }
+    }
+
     /// The word of a [`Kind::OneOf`] that this is; upper and lower case are the same.
     pub(super) fn word(self, text: &str) -> Option<&'static str> {
         let Kind::OneOf(words) = self else { return None };

@@ -4,6 +4,7 @@ use super::error::{ConfigError, Source};
 use super::file::{File, read_text};
 use super::kind::{Kind, near};
 use super::registry::{self, SETTINGS, Setting};
+use commentd_providers::manifest::settings::environment_name;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -119,6 +120,19 @@ impl Entry {
         self.source != Source::Default
     }
 
+    /// Brings a number of the older sidecar's that is out of range to the nearest in it, as that sidecar did, and
+    /// says so.
+    fn clamp(&mut self) -> Option<String> {
+        let clamped = matches!(self.source, Source::Flag(_)).then(|| self.setting.clamped(&self.text))??;
+        let warning = format!(
+            "{} is {}, which is out of range; {clamped} is taken",
+            self.key(),
+            self.setting.kind.quoted(&self.text)
+        );
+        self.text = clamped;
+        Some(warning)
+    }
+
     /// How people call it: the flag as it was given, old names included.
     pub(super) fn key(&self) -> String {
         match &self.source {
@@ -184,6 +198,33 @@ impl Written {
         &self.warnings
     }
 
+    /// What stands on the command line though it is secret, and where it should stand, of those settings that
+    /// `concerns` picks: secrets, and addresses with a password in them.
+    pub(super) fn visible_secrets(&self, concerns: impl Fn(&Setting) -> bool) -> Vec<String> {
+        let from_flag = |entry: &&Entry| matches!(entry.source, Source::Flag(_)) && concerns(entry.setting);
+        let warning = |entry: &Entry| {
+            let variable = match entry.setting.channel_setting {
+                Some(name) => environment_name(name),
+                None => entry.setting.variables().next().unwrap_or_default(),
+            };
+            let (what, instead) = match entry.setting.kind {
+                Kind::Secret => ("stands", format!("{variable} or {variable}{FILE_SUFFIX}")),
+                _ if entry.shown() != entry.text => ("carries a password and stands", variable),
+                _ => return None,
+            };
+            Some(format!(
+                "{} {what} on the command line, where other users of this machine can see it; set {instead} instead",
+                entry.key()
+            ))
+        };
+        self.entries.iter().filter(from_flag).filter_map(warning).collect()
+    }
+
+    /// The same of all settings: for commands that don't check them.
+    pub fn secrets_on_command_line(&self) -> Vec<String> {
+        self.visible_secrets(|_| true)
+    }
+
     /// A setting's entry. Every setting of the registry has one.
     pub(super) fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.setting.name == name)
@@ -247,7 +288,10 @@ pub(super) fn put_together(
     let mut entries = Vec::with_capacity(SETTINGS.len());
     for setting in SETTINGS {
         match strongest(setting, &flags, env, &file, &defaults) {
-            Ok(entry) => entries.push(entry),
+            Ok(mut entry) => {
+                warnings.extend(entry.clamp());
+                entries.push(entry);
+            }
             Err(error) => errors.push(error),
         }
     }

@@ -63,6 +63,7 @@ pub struct Setting {
     pub only_with: Option<ProviderName>,
     /// Why it has no effect any more, for those that are accepted and warned of.
     pub obsolete: Option<&'static str>,
+    clamps: bool,
     file_key: Option<&'static str>,
     old_variable: Option<&'static str>,
 }
@@ -78,6 +79,7 @@ impl Setting {
             channel_setting: None,
             only_with: None,
             obsolete: None,
+            clamps: false,
             file_key: None,
             old_variable: None,
         }
@@ -108,9 +110,20 @@ impl Setting {
         self.only_with(ProviderName::NativeHttp)
     }
 
+    /// The older sidecar took any number for it, and brought it into range.
+    const fn clamps(mut self) -> Self {
+        self.clamps = true;
+        self
+    }
+
     const fn obsolete(mut self, why: &'static str) -> Self {
         self.obsolete = Some(why);
         self
+    }
+
+    /// What is taken for a number out of range, where one is.
+    pub(super) fn clamped(&self, text: &str) -> Option<String> {
+        if self.clamps { self.kind.nearest(text) } else { None }
     }
 
     /// Its key in `commentd.toml`, with dots where it stands in a table.
@@ -181,16 +194,16 @@ pub const SETTINGS: &[Setting] = &[
          sends them and keeps them in the cassette, replay answers them from it",
     ),
     Setting::new(Providers, "cassette", Path, "File of recorded exchanges (HAR), for record and replay"),
-    Setting::new(Providers, "latency-ms", ms(0), "Time that a mock attempt takes, in ms, 0 to 600000")
+    Setting::new(Providers, "latency-ms", ms(0), "Time that a mock attempt takes, in ms, 0 to 600000").clamps()
         .only_with(ProviderName::Mock),
     Setting::new(
         Providers,
         "jitter-ms",
         ms(0),
         "Up to this much more for a mock attempt, in ms, 0 to 600000",
-    )
+    ).clamps()
     .only_with(ProviderName::Mock),
-    Setting::new(Providers, "fail-ratio", Ratio, "Share of mock attempts that are refused, 0 to 1")
+    Setting::new(Providers, "fail-ratio", Ratio, "Share of mock attempts that are refused, 0 to 1").clamps()
         .only_with(ProviderName::Mock),
     Setting::new(
         Providers,
@@ -224,7 +237,7 @@ pub const SETTINGS: &[Setting] = &[
         "native-timeout-ms",
         ms(1),
         "Time for one attempt on the channel, connect, headers and body together, in ms, 1 to 600000",
-    )
+    ).clamps()
     .only_with(ProviderName::NativeHttp),
     Setting::new(
         Net,
@@ -240,7 +253,7 @@ pub const SETTINGS: &[Setting] = &[
         ms(1),
         "Time for one exchange with the hook (connect, status, comment), in ms, 1 to 600000; longer than \
          real-wait-timeout-ms",
-    )
+    ).clamps()
     .only_with(ProviderName::RealHook),
     Setting::new(
         Net,
@@ -254,7 +267,7 @@ pub const SETTINGS: &[Setting] = &[
         "real-wait-timeout-ms",
         ms(1),
         "How long the hook itself waits for its call, in ms, 1 to 600000",
-    )
+    ).clamps()
     .only_with(ProviderName::RealHook),
     Setting::new(Net, "real-arg1-mode", Text, "How the hook makes its call's first argument")
         .only_with(ProviderName::RealHook),
@@ -292,7 +305,7 @@ pub const SETTINGS: &[Setting] = &[
         "max-batch-concurrency",
         Integer { min: 1, max: 1000 },
         "Most comments of one batch under way at a time, 1 to 1000; a request for more is clamped",
-    ),
+    ).clamps(),
     Setting::new(
         Limits,
         "max-in-flight",

@@ -6,6 +6,7 @@
 mod reach;
 mod show;
 
+use super::holder::warn_of_secrets;
 use super::serve::config_failure;
 use crate::cli::ServeFlags;
 use crate::{Ended, Failure, console, logging};
@@ -125,16 +126,17 @@ pub(crate) async fn run(command: DeliveriesCommand) -> Ended {
     | DeliveriesCommand::Forget { common, .. }) = &command;
     let json = common.json;
     let written = common.serve.clone().load().map_err(config_failure)?;
+    warn_of_secrets(common.http_base_url.as_deref(), common.http_authorization.is_some(), Some(&written));
     let reach = Reach::open(written, common.http_base_url.clone(), common.http_authorization.clone()).await?;
     let ended = answer(command, &reach).await;
     reach.close().await?;
     match ended {
         Ok(Told::List(deliveries)) => {
-            console::say(&if json { show::json(&deliveries)? } else { show::list(&deliveries) });
+            say(json, &deliveries, |deliveries| show::list(deliveries))?;
             Ok(0)
         }
         Ok(Told::One(delivery)) => {
-            console::say(&if json { show::json(&delivery)? } else { show::one(&delivery) });
+            say(json, delivery.as_ref(), show::one)?;
             Ok(0)
         }
         Err(Refusal::Forbidden(reason)) => {
@@ -143,6 +145,15 @@ pub(crate) async fn run(command: DeliveriesCommand) -> Ended {
         }
         Err(Refusal::Failed(failure)) => Err(failure),
     }
+}
+
+fn say<T: serde::Serialize>(json: bool, told: &T, for_people: impl Fn(&T) -> String) -> Result<(), Failure> {
+    if json {
+        console::say_json(&show::json(told)?)
+    } else {
+        console::say(&for_people(told))
+    }
+    Ok(())
 }
 
 /// What there is to print.

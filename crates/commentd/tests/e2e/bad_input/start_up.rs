@@ -71,7 +71,7 @@ fn flags_that_cant_be_used_are_named_with_what_is_allowed() {
         (&[], &["--channel-url", "is missing", "COMMENTD_CHANNEL_URL", "channel.url"]),
         (&["--frobnicate"], &["--frobnicate", "--help"]),
         (&["--mode", "mock", "--port", "70000"], &["--port", "0 to 65535", "70000"]),
-        (&["--mode", "mock", "--fail-ratio", "2"], &["--fail-ratio", "0 to 1", "\"2\""]),
+        (&["--mode", "mock", "--fail-ratio", "half"], &["--fail-ratio", "0 to 1", "\"half\""]),
         (&["--mode", "nonsense"], &["--mode", "native_http", "nonsense"]),
         (&["--mode", "real_ui"], &["--real-ui-command", "is missing", "COMMENTD_REAL_UI_COMMAND"]),
         (
@@ -97,7 +97,7 @@ fn flags_that_cant_be_used_are_named_with_what_is_allowed() {
 
 #[test]
 fn every_wrong_setting_is_told_at_once_with_its_source() {
-    let mut command = serve(&["--mode", "mock", "--fail-ratio", "2"]);
+    let mut command = serve(&["--mode", "mock", "--fail-ratio", "half"]);
     command.env("COMMENTD_MAX_IN_FLIGHT", "none").env("COMMENTD_LOG_LEVEL", "loud");
     let says = [
         "flag --fail-ratio",

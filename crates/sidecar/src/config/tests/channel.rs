@@ -169,6 +169,72 @@ fn the_channel_can_be_checked_alone() {
     let (choice, warnings) = written.check_channel().unwrap();
     assert_eq!(choice.channel.name(), "generic");
     assert!(warnings.is_empty());
-    let written = flags(&[URL, ("native-timeout-ms", "0")]).load().unwrap();
+    let written = flags(&[URL, ("native-timeout-ms", "soon")]).load().unwrap();
     assert!(written.check_channel().unwrap_err()[0].to_string().contains("1 to 600000"));
+}
+
+#[test]
+fn what_the_older_sidecar_took_is_taken_with_a_warning() {
+    let wxbot = [
+        URL,
+        ("native-upstream-kind", "wxbot_sendtxt"),
+        ("native-wxbot-wxid", "  room "),
+        ("native-wxbot-api-prefix", "v2/"),
+        ("native-timeout-ms", "0"),
+        ("max-batch-concurrency", "5000"),
+    ];
+    let config = flags(&wxbot).check().unwrap();
+    let choice = config.channel.unwrap();
+    assert_eq!(request(&choice).path_and_query, "/v2/sendtxtmsg");
+    assert_eq!((choice.channel.account(), choice.timeout.as_millis()), ("room", 1));
+    assert_eq!(config.limits.max_batch_concurrency, 1000);
+    for says in [
+        "--native-timeout-ms is \"0\", which is out of range; 1 is taken",
+        "--max-batch-concurrency is \"5000\", which is out of range; 1000 is taken",
+        "`api_prefix` is \"v2/\" (from flag --native-wxbot-api-prefix); \"/v2\" is taken",
+    ] {
+        assert!(
+            config.warnings.iter().any(|warning| warning.contains(says)),
+            "{says}: {:#?}",
+            config.warnings
+        );
+    }
+    assert_eq!(config.warnings.len(), 3, "{:#?}", config.warnings);
+
+    let mock = [("mode", "mock"), ("latency-ms", "-5"), ("fail-ratio", "1.5"), ("jitter-ms", "999999999")];
+    let config = flags(&mock).check().unwrap();
+    assert_eq!((config.mock.latency_ms, config.mock.jitter_ms), (0, 600_000));
+    assert!((config.mock.fail_ratio - 1.0).abs() < f64::EPSILON && config.warnings.len() == 3);
+
+    let config = flags(&[URL, ("native-comment-path", "api/comment/")]).check().unwrap();
+    assert_eq!(request(&config.channel.unwrap()).path_and_query, "/api/comment/");
+    let prefixed = Layers { flags: &wxbot[..3], sets: &["api_prefix=/api/"], ..Layers::default() };
+    assert_eq!(request(&prefixed.check().unwrap().channel.unwrap()).path_and_query, "/api/sendtxtmsg");
+
+    // What is no number was none then, and what is new is exact.
+    assert!(flags(&[URL, ("native-timeout-ms", "soon")]).error().contains("whole number"));
+    assert!(flags(&[URL, ("max-in-flight", "0")]).error().contains("from 1"));
+    let file = Layers { flags: &[URL], file: "native_timeout_ms = 0", ..Layers::default() };
+    assert!(file.error().contains("from 1"));
+}
+
+#[test]
+fn a_bare_start_says_how_the_older_ones_mock_is_had() {
+    assert!(flags(&[]).error().contains("--mode mock"));
+}
+
+#[test]
+fn a_password_in_an_address_on_the_command_line_is_warned_of() {
+    let url = [("channel-url", "http://ann:secret@127.0.0.1:1")];
+    let written = flags(&url).load().unwrap();
+    let (_, of_channel) = written.check_channel().unwrap();
+    for warnings in [flags(&url).check().unwrap().warnings, of_channel, written.secrets_on_command_line()] {
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].contains("COMMENTD_CHANNEL_URL") && !warnings[0].contains("secret"),
+            "{warnings:?}"
+        );
+    }
+    let env = [("COMMENTD_CHANNEL_URL", url[0].1)];
+    assert!(Layers { env: &env, ..Layers::default() }.check().unwrap().warnings.is_empty());
 }
