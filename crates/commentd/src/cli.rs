@@ -5,9 +5,15 @@ use clap::{ArgMatches, FromArgMatches, Parser};
 use commentd_sidecar::config::{self, ConfigError, Environment, Written};
 use std::path::PathBuf;
 
+/// What scripts may rely on.
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 not passed, or not delivered; 2 could not run; 3 unknown: none or one is there";
+
 /// Deliver comments through whatever channel can carry them: once, and before a deadline
 #[derive(Debug, Parser)]
-#[command(name = "commentd", version, max_term_width = 110, disable_help_subcommand = true)]
+#[command(
+    name = "commentd", version, max_term_width = 110, disable_help_subcommand = true, after_help = EXIT_CODES
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -20,11 +26,14 @@ pub enum Command {
     /// Run the sidecar
     Serve(ServeArgs),
     /// Show the whole thing on this machine: a board, a sidecar, five rounds of ten comments, each there once
+    #[command(after_help = EXIT_CODES)]
     Demo(demo::DemoArgs),
     /// Judge a running sidecar: rounds of batches, a report, exit 0 if the goal is passed
+    #[command(after_help = EXIT_CODES)]
     Accept(Box<accept::AcceptCommand>),
     /// Post one comment, or a file of them that a second run goes on with; exit 0 if all are there, 1 if not, 3 if
     /// that is unknown, 2 if it could not run
+    #[command(after_help = EXIT_CODES)]
     Post(Box<post::PostArgs>),
     /// Run a small comment service to post to, with faults on request
     Board(board::BoardArgs),
@@ -32,7 +41,7 @@ pub enum Command {
     #[command(subcommand)]
     Channels(channels::ChannelsCommand),
     /// See deliveries, and settle those that are unknown
-    #[command(subcommand)]
+    #[command(subcommand, after_help = EXIT_CODES)]
     Deliveries(Box<deliveries::DeliveriesCommand>),
     /// Show the configuration that `serve` would run with
     #[command(subcommand)]

@@ -3,6 +3,7 @@
 use crate::support::process::Served;
 use crate::support::{Board, Program, Sidecar, wait_for};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use tempfile::TempDir;
@@ -229,4 +230,106 @@ fn a_sidecar_that_is_not_there_is_said_so() {
     let output = scene.post(&["a", "--exchange", "dry-run", "--json"]);
     assert_ends(&output, 0, &["\"outcome\":\"dry_run\"", "rendered"]);
     assert_eq!(scene.stored(), 0);
+}
+
+#[test]
+fn the_same_line_in_two_files_is_two_comments() {
+    let scene = Scene::start(&[]);
+    scene.write(&["same"]);
+    std::fs::copy(scene.path("c.jsonl"), scene.path("d.jsonl")).unwrap();
+    for run in 1..=2 {
+        let more: &[&str] = if run == 2 { &["from the record"] } else { &[] };
+        assert_ends(&scene.post_file(), 0, more);
+        assert_ends(&scene.post(&["--file", "d.jsonl"]), 0, more);
+    }
+    assert_eq!(scene.texts(), ["same", "same"]);
+
+    // A key that the lines bring is one comment's, wherever they stand.
+    for file in ["e.jsonl", "f.jsonl"] {
+        let line = json!({"content": "mine", "sns_id": "t", "idempotency_key": "order-1"});
+        std::fs::write(scene.path(file), format!("{line}\n")).unwrap();
+        assert_ends(&scene.post(&["--file", file]), 0, &["1 comment: 1 delivered"]);
+    }
+    assert_eq!(scene.texts(), ["mine", "same", "same"]);
+}
+
+#[test]
+fn a_file_is_posted_by_one_run_at_a_time() {
+    let scene = Scene::start(&[]);
+    scene.write(&["a"]);
+    let other_run = std::fs::File::open(scene.path("c.jsonl")).unwrap();
+    other_run.lock().unwrap();
+    assert_ends(&scene.post_file(), 2, &["c.jsonl", "another run", "nothing was sent"]);
+    drop(other_run);
+    assert_ends(&scene.post_file(), 0, &[]);
+    assert_eq!(scene.texts(), ["a"]);
+}
+
+#[test]
+fn standard_input_is_a_comment_or_a_file_of_them() {
+    let scene = Scene::start(&[]);
+    let piped = |args: &[&str], input: &str| {
+        let mut command = scene.command("ledger.db", args);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    assert_ends(&piped(&["-", "--target", "t"], "two\nlines\n"), 0, &["delivered"]);
+    let lines = "{\"content\":\"a\"}\n{\"content\":\"b\",\"idempotency_key\":\"k\"}\n";
+    let file = ["--file", "-", "--sns-id", "t"];
+    assert_ends(&piped(&file, lines), 0, &["2 comments: 2 delivered\n", "standard input has no state"]);
+    assert_ends(&piped(&file, lines), 0, &["(1 from the record"]);
+    assert_ends(&piped(&["-"], ""), 2, &["TEXT"]);
+    assert_eq!(scene.texts(), ["a", "a", "b", "two\nlines"]);
+    assert!(!scene.path("-.state").exists());
+}
+
+#[test]
+fn a_sidecar_that_goes_away_ends_the_run_after_three_comments() {
+    let scene = Scene::start(&[]);
+    scene.write(&["a", "b", "c", "d", "e"]);
+    // A sidecar that ends once it has told its health.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        drop(listener);
+        let _ = std::io::Read::read(&mut socket, &mut [0; 4096]);
+        let health = json!({"v": 1, "ok": true, "data": {"caller": "", "retention_ms": 86_400_000,
+            "ledger": {"id": "l1", "location": "l.db"}}})
+        .to_string();
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length";
+        write!(socket, "{head}: {}\r\n\r\n{health}", health.len()).unwrap();
+    });
+    let output = scene.post(&["--file", "c.jsonl", "--http-base-url", &url, "--json"]);
+    answering.join().unwrap();
+    assert_ends(&output, 2, &["3 comments in a row", "run the same command again", "\"exit_code\":2"]);
+    assert_ends(&output, 2, &["\"not_sent\":3", "\"not_tried\":2"]);
+}
+
+#[test]
+fn nothing_that_was_written_steers_the_terminal() {
+    let scene = Scene::start(&[]);
+    let text = "red \u{1b}[31m, \u{9b}2J, back\u{202e}wards, \u{2066}aside";
+    let said = |output: Output| {
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let said = format!("{}{}", stdout(&output), stderr(&output));
+        let steers = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{2069}').contains(&c);
+        assert!(!said.contains(steers), "{said:?}");
+        said
+    };
+    said(scene.post(&[text, "--target", text, "--idempotency-key", "k"]));
+    let json = said(scene.post(&[text, "--target", text, "--idempotency-key", "k", "--json"]));
+    assert!(json.contains("\"replayed\":true"), "{json}");
+    let ledger = scene.path("ledger.db");
+    let deliveries = |args: &[&str]| {
+        let settings = ["--ledger", ledger.to_str().unwrap(), "--channel", "board"];
+        let url = ["--channel-url", &scene.board.url];
+        said(Program::run(["deliveries"].iter().chain(args).chain(&settings).chain(&url)))
+    };
+    let list: Value = serde_json::from_str(&deliveries(&["list", "--json"])).unwrap();
+    assert_eq!(list[0]["comment"]["content"], text, "JSON says what it said");
+    deliveries(&["list"]);
+    deliveries(&["show", list[0]["id"].as_str().unwrap()]);
 }

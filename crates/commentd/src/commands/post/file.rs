@@ -2,10 +2,11 @@
 
 use crate::Failure;
 use commentd_contract::limits::MAX_CONTENT_BYTES;
-use commentd_contract::{Addressing, TextOrNumber, Var};
+use commentd_contract::{Addressing, IdempotencyKey, TextOrNumber, Var};
 use commentd_delivery::Comment;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +39,46 @@ struct Line {
     reply_to: Option<TextOrNumber>,
     wxid: Option<String>,
     vars: Option<BTreeMap<String, Var>>,
+    idempotency_key: Option<String>,
+}
+
+/// A comment of a file, as it is before the file's name is known.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    line: usize,
+    comment: Comment,
+    key: KeyPart,
+}
+
+/// What its key is made of.
+#[derive(Clone, Debug, PartialEq)]
+enum KeyPart {
+    /// The line brought it.
+    Own(String),
+    /// The comment, and which one of its like in the file it is: the same comment at its second place is another.
+    Comment { fingerprint: [u8; 32], occurrence: u32 },
+}
+
+impl Entry {
+    /// With its key. `file` is the file's own name for its keys, so that the same comment in another file is
+    /// another comment; it is empty for files that were begun before there were such names.
+    pub(super) fn item(self, file: &str) -> Item {
+        let key = match self.key {
+            KeyPart::Own(key) => key,
+            KeyPart::Comment { fingerprint, occurrence } => {
+                let hex: String = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+                let file = if file.is_empty() { String::new() } else { format!("{file}-") };
+                format!("post-{file}{hex}-{occurrence}")
+            }
+        };
+        Item { line: self.line, comment: self.comment, key }
+    }
+}
+
+/// A file that is being posted. As long as this lives, no other run of `post` takes the file.
+pub(super) struct Source {
+    pub(super) entries: Vec<Entry>,
+    _locked: Option<File>,
 }
 
 impl Line {
@@ -58,37 +99,67 @@ impl Line {
     }
 }
 
-/// Reads the file, blocking. What a line doesn't name, `defaults` says.
+/// Reads the file (`-`: standard input), blocking. What a line doesn't name, `defaults` says.
 ///
 /// # Errors
-/// When it can't be read, has no comment, or has a bad line; each bad line is named by its number.
-pub(super) fn read(path: &Path, defaults: &Addressing) -> Result<Vec<Item>, Failure> {
+/// When it can't be read, is being posted by another run, has no comment, or has a bad line; each bad line is named
+/// by its number.
+pub(super) fn read(path: &Path, defaults: &Addressing) -> Result<Source, Failure> {
     let wrong = |what: String| Failure(format!("--file {}: {what}; nothing was sent", path.display()));
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
-        .map_err(|error| wrong(error.to_string()))?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(wrong(format!("is larger than {} MiB; split it", MAX_FILE_BYTES >> 20)));
-    }
-    parse(&text, defaults).map_err(wrong)
+    let (text, locked) = if path == Path::new("-") {
+        (read_text(std::io::stdin()).map_err(wrong)?, None)
+    } else {
+        let file = File::open(path).map_err(|error| wrong(format!("can't be opened: {error}")))?;
+        // Two runs that begin a file at once would each give it a name. Where a file can't be locked, the state
+        // itself is still made by one only.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(wrong("is being posted by another run; wait for its end".into()));
+        }
+        (read_text(&file).map_err(wrong)?, Some(file))
+    };
+    Ok(Source { entries: parse(&text, defaults).map_err(wrong)?, _locked: locked })
 }
 
-fn parse(text: &str, defaults: &Addressing) -> Result<Vec<Item>, String> {
-    let (mut items, mut bad) = (Vec::new(), Vec::new());
+fn read_text(from: impl Read) -> Result<String, String> {
+    let mut text = String::new();
+    from.take(MAX_FILE_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("can't be read: {error}"))?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("is larger than {} MiB; split it", MAX_FILE_BYTES >> 20));
+    }
+    Ok(text)
+}
+
+fn parse(text: &str, defaults: &Addressing) -> Result<Vec<Entry>, String> {
+    let (mut entries, mut bad) = (Vec::new(), Vec::new());
     let mut seen: HashMap<[u8; 32], u32> = HashMap::new();
+    let mut own: HashMap<String, (usize, [u8; 32])> = HashMap::new();
     // Editors on Windows like to begin a file with a byte order mark.
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         if line.trim().is_empty() {
             continue;
         }
+        let number = index + 1;
         match comment_of(line, defaults) {
-            Err(reason) => bad.push(format!("line {}: {reason}", index + 1)),
-            Ok(comment) => {
+            Err(reason) => bad.push(format!("line {number}: {reason}")),
+            Ok((comment, None)) => {
                 let fingerprint = comment.fingerprint(1).0;
-                let occurrence = seen.entry(fingerprint).or_default();
-                *occurrence += 1;
-                items.push(Item { line: index + 1, key: key_of(&fingerprint, *occurrence), comment });
+                let count = seen.entry(fingerprint).or_default();
+                *count += 1;
+                let key = KeyPart::Comment { fingerprint, occurrence: *count };
+                entries.push(Entry { line: number, comment, key });
+            }
+            Ok((comment, Some(key))) => {
+                let fingerprint = comment.fingerprint(1).0;
+                let (first, same) = *own.entry(key.clone()).or_insert((number, fingerprint));
+                if same == fingerprint {
+                    entries.push(Entry { line: number, comment, key: KeyPart::Own(key) });
+                } else {
+                    bad.push(format!(
+                        "line {number}: its idempotency_key is that of another comment, line {first}"
+                    ));
+                }
             }
         }
     }
@@ -100,29 +171,28 @@ fn parse(text: &str, defaults: &Addressing) -> Result<Vec<Item>, String> {
         }
         return Err(bad.join("\n  "));
     }
-    if items.is_empty() {
+    if entries.is_empty() {
         return Err("has no comment; each line must be a JSON object with content".into());
     }
-    Ok(items)
+    Ok(entries)
 }
 
-fn comment_of(line: &str, defaults: &Addressing) -> Result<Comment, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+/// The comment of a line, and the key that it brings.
+fn comment_of(line: &str, defaults: &Addressing) -> Result<(Comment, Option<String>), String> {
+    let mut line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
     if line.content.is_empty() {
         return Err("content is empty".into());
     }
     if line.content.len() > MAX_CONTENT_BYTES {
         return Err(format!("content has {} bytes, at most {MAX_CONTENT_BYTES}", line.content.len()));
     }
+    let key = line.idempotency_key.take().map(|key| {
+        let parsed = IdempotencyKey::parse(&key);
+        parsed.map(|key| key.to_string()).map_err(|error| format!("idempotency_key: {error}"))
+    });
     let comment = line.comment(defaults);
     comment.addressing.check().map_err(|error| error.to_string())?;
-    Ok(comment)
-}
-
-/// The same comment at its second place in the file is another comment.
-fn key_of(fingerprint: &[u8; 32], occurrence: u32) -> String {
-    let hex: String = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("post-{hex}-{occurrence}")
+    Ok((comment, key.transpose()?))
 }
 
 #[cfg(test)]
@@ -130,7 +200,38 @@ mod tests {
     use super::*;
 
     fn keys(text: &str) -> Vec<String> {
-        parse(text, &Addressing::default()).unwrap().into_iter().map(|item| item.key).collect()
+        keys_in("f1", text)
+    }
+
+    fn keys_in(file: &str, text: &str) -> Vec<String> {
+        let entries = parse(text, &Addressing::default()).unwrap();
+        entries.into_iter().map(|entry| entry.item(file).key).collect()
+    }
+
+    #[test]
+    fn the_same_comment_in_another_file_is_another_comment() {
+        let line = r#"{"content":"a","sns_id":"t"}"#;
+        assert_ne!(keys_in("f1", line), keys_in("f2", line));
+        assert_eq!(keys_in("f1", line), keys_in("f1", line));
+        // Such as files had before they had names of their own.
+        let key = &keys_in("", line)[0];
+        assert!(key.starts_with("post-") && key.ends_with("-1") && key.matches('-').count() == 2, "{key}");
+        for key in keys_in(&"f".repeat(32), line) {
+            assert!(IdempotencyKey::parse(&key).is_ok(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_line_may_bring_its_key() {
+        let text = "{\"content\":\"a\",\"idempotency_key\":\"order-1\"}\n{\"content\":\"a\"}";
+        let keys = keys(text);
+        assert!(keys[0] == "order-1" && keys[1].ends_with("-1"), "{keys:?}");
+        let bad = |text: &str| parse(text, &Addressing::default()).unwrap_err();
+        assert!(bad("{\"content\":\"a\",\"idempotency_key\":\"\"}").contains("line 1: idempotency_key: "));
+        let twice =
+            "{\"content\":\"a\",\"idempotency_key\":\"k\"}\n{\"content\":\"b\",\"idempotency_key\":\"k\"}";
+        assert!(bad(twice).contains("line 2: ") && bad(twice).contains("line 1"), "{}", bad(twice));
+        assert_eq!(parse(&twice.replace("\"b\"", "\"a\""), &Addressing::default()).unwrap().len(), 2);
     }
 
     #[test]

@@ -12,9 +12,10 @@ mod send;
 mod show;
 mod state;
 
+use super::holder::warn_of_secrets;
 use super::serve::config_failure;
 use crate::cli::ServeFlags;
-use crate::{Ended, Failure, console, logging, signals};
+use crate::{COULD_NOT_RUN, Ended, Failure, console, logging, signals};
 use clap::builder::RangedU64ValueParser;
 use commentd_acceptance::{Address, given_base_url};
 use commentd_contract::limits::{MAX_CONTENT_BYTES, MAX_DEADLINE_MS, MIN_DEADLINE_MS};
@@ -23,7 +24,7 @@ use commentd_delivery::id::Ids;
 use commentd_delivery::{Clock, Comment};
 use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::ids::SystemIds;
-use file::Item;
+use file::{Item, Source};
 use futures_util::{FutureExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use reach::{Health, Reached};
@@ -31,24 +32,28 @@ use secrecy::SecretString;
 use send::{Hopeless, Posted};
 use show::Tally;
 use state::State;
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Between two questions about what is unknown.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
+/// After so many comments in a row that found no sidecar, no further one is tried.
+const MOST_REFUSED: u32 = 3;
 
 /// Post one comment, or a file of them, through the sidecar that holds the ledger, or without one.
 #[derive(clap::Args)]
 pub struct PostArgs {
-    /// The comment's text
+    /// The comment's text; - reads it from standard input
     #[arg(value_name = "TEXT", required_unless_present = "file", conflicts_with = "file")]
     text: Option<String>,
     /// File of comments, a JSON object a line: content, and if need be sns_id, author, content_hash, reply_to, wxid,
-    /// vars. A second run sends what is missing; FILE.state keeps what that takes
+    /// vars, idempotency_key. A second run sends what is missing; FILE.state keeps what that takes. The same line in
+    /// another file is another comment. - reads standard input, which has no state
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// The target: the post, page or thread; with --file, of the lines that name none
-    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    #[arg(long, visible_alias = "target", value_name = "ID", default_value = "", hide_default_value = true)]
     sns_id: String,
     /// Name of the target's author, a hint to find the target
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
@@ -110,21 +115,28 @@ fn var(text: &str) -> Result<(String, String), String> {
 pub(crate) async fn run(args: PostArgs) -> Ended {
     logging::start("warn", false);
     let stop = signals::stop_requested();
-    let items = items(&args)?;
-    let earlier = match &args.file {
-        Some(file) => State::read(&state::path_of(file))?,
-        None => None,
-    };
+    let wanted = wanted(&args)?;
+    // Those of the settings are told with the others, where they are used.
+    warn_of_secrets(args.http_base_url.as_deref(), args.http_authorization.is_some(), None);
     let reached = reach(&args).await?;
-    let ended = post(&args, items, earlier, &reached, stop).await;
+    let ended = post(&args, wanted, &reached, stop).await;
     if let Some(own) = reached.own {
         own.end().await?;
     }
     ended
 }
 
-/// The comments to be posted.
-fn items(args: &PostArgs) -> Result<Vec<Item>, Failure> {
+/// What there is to post.
+enum Wanted {
+    /// The comment of the command line.
+    One(Box<Item>),
+    /// The comments of a file, and the state beside it.
+    File(Source, Option<State>),
+    /// Those of standard input.
+    Input(Source),
+}
+
+fn wanted(args: &PostArgs) -> Result<Wanted, Failure> {
     let texts = |(name, text): &(String, String)| (name.clone(), Var::Text(text.clone()));
     let addressing = Addressing {
         sns_id: args.sns_id.clone(),
@@ -135,8 +147,16 @@ fn items(args: &PostArgs) -> Result<Vec<Item>, Failure> {
         vars: args.vars.iter().map(texts).collect(),
     };
     let Some(content) = &args.text else {
-        return file::read(args.file.as_deref().unwrap_or("".as_ref()), &addressing);
+        let path = args.file.as_deref().unwrap_or("".as_ref());
+        let source = file::read(path, &addressing)?;
+        return Ok(if path == Path::new("-") {
+            Wanted::Input(source)
+        } else {
+            // After the file is locked: the run before has written it by then.
+            Wanted::File(source, State::read(&state::path_of(path))?)
+        });
     };
+    let content = &if content == "-" { standard_input()? } else { content.clone() };
     if content.is_empty() || content.len() > MAX_CONTENT_BYTES {
         return Err(Failure(format!(
             "TEXT: must have 1 to {MAX_CONTENT_BYTES} bytes, has {}",
@@ -152,7 +172,20 @@ fn items(args: &PostArgs) -> Result<Vec<Item>, Failure> {
     };
     addressing.check()?;
     let comment = Comment { content: content.clone(), addressing: addressing.into() };
-    Ok(vec![Item { line: 0, comment, key }])
+    Ok(Wanted::One(Box::new(Item { line: 0, comment, key })))
+}
+
+/// A comment's text from standard input, without the line break that ends it.
+fn standard_input() -> Result<String, Failure> {
+    let mut text = String::new();
+    let most = MAX_CONTENT_BYTES as u64 + 3;
+    std::io::stdin()
+        .take(most)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure(format!("TEXT: standard input can't be read: {error}; nothing was sent")))?;
+    let end = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).len());
+    text.truncate(end.unwrap_or(text.len()));
+    Ok(text)
 }
 
 async fn reach(args: &PostArgs) -> Result<Reached, Failure> {
@@ -168,16 +201,10 @@ async fn reach(args: &PostArgs) -> Result<Reached, Failure> {
 }
 
 /// Posts the comments. What `stop` ends is only the start of further ones.
-async fn post(
-    args: &PostArgs,
-    items: Vec<Item>,
-    earlier: Option<State>,
-    reached: &Reached,
-    stop: impl Future<Output = ()>,
-) -> Ended {
+async fn post(args: &PostArgs, wanted: Wanted, reached: &Reached, stop: impl Future<Output = ()>) -> Ended {
     let health = reach::health(&reached.address).await?;
     let clock = SystemClock::start();
-    let state = keep(args, &items, earlier, &health, &clock)?;
+    let Kept { items, state, _source } = keep(args, wanted, &health, &clock)?;
     let mut tally = Tally::of_total(items.len());
     let bar = bar(items.len());
     let address = &reached.address;
@@ -199,6 +226,7 @@ async fn post(
     );
     let mut hopeless = None;
     let mut unknown = Vec::new();
+    let mut refused = 0;
     while let Some(answer) = answers.next().await {
         match answer {
             Ok(posted) if posted.outcome == Outcome::Unknown => unknown.push(posted),
@@ -206,6 +234,11 @@ async fn post(
                 tally.count(&posted);
                 bar.suspend(|| tell(&posted, args.json));
                 bar.inc(1);
+                refused = if posted.connected { 0 } else { refused + 1 };
+                if refused == MOST_REFUSED {
+                    hopeless = Some(Hopeless(unreachable(args, address, &posted)));
+                    break;
+                }
             }
             // Those that are under way are seen through by the sidecar; what they came to, the next run tells.
             Err(reason) => {
@@ -227,15 +260,29 @@ async fn post(
         bar.inc(1);
     }
     bar.finish_and_clear();
+    let code = if hopeless.is_some() { COULD_NOT_RUN } else { tally.exit_code() };
     if args.json {
-        console::say(&tally.json());
+        console::say_json(&tally.json(code));
     } else if args.file.is_some() {
         console::say(&tally.summary());
     }
     match hopeless {
         Some(Hopeless(reason)) => Err(Failure(reason)),
-        None => Ok(tally.exit_code()),
+        None => Ok(code),
     }
+}
+
+/// Why no further comment is tried, and how to go on.
+fn unreachable(args: &PostArgs, address: &Address, last: &Posted) -> String {
+    let go_on = match args.file.as_deref() {
+        Some(file) if file != Path::new("-") => "run the same command again: it sends only what is missing",
+        _ => "send again what isn't told as delivered",
+    };
+    format!(
+        "{}: {MOST_REFUSED} comments in a row found no sidecar there ({}), so no further one was tried. Start it, \
+         then {go_on}",
+        address.shown, last.message
+    )
 }
 
 /// Asks again for what is unknown until all of it is certain or the time is up. What turns out not to be there is sent
@@ -253,15 +300,41 @@ async fn settle(args: &PostArgs, address: &Address, clock: &SystemClock, unknown
     }
 }
 
-/// Writes the state beside the file, before anything is sent.
-fn keep(
-    args: &PostArgs,
-    items: &[Item],
-    earlier: Option<State>,
-    health: &Health,
-    clock: &SystemClock,
-) -> Result<Option<State>, Failure> {
-    let Some(file) = args.file.as_deref().filter(|_| !health.dry_run) else { return Ok(None) };
+/// The comments with their keys, and what is kept beside their file.
+struct Kept {
+    items: Vec<Item>,
+    state: Option<State>,
+    _source: Option<Source>,
+}
+
+impl Kept {
+    /// With this name for the file, and nothing beside it.
+    fn without_state(mut source: Source, name: &str) -> Self {
+        let items = std::mem::take(&mut source.entries).into_iter().map(|entry| entry.item(name)).collect();
+        Self { items, state: None, _source: Some(source) }
+    }
+}
+
+/// Gives the comments their keys, and writes the state beside the file, before anything is sent.
+fn keep(args: &PostArgs, wanted: Wanted, health: &Health, clock: &SystemClock) -> Result<Kept, Failure> {
+    let fresh = || SystemIds.fresh().map(|id| id.to_string()).map_err(Failure);
+    let (source, earlier) = match wanted {
+        Wanted::One(item) => return Ok(Kept { items: vec![*item], state: None, _source: None }),
+        Wanted::Input(source) => {
+            if !health.dry_run {
+                console::warn(
+                    "standard input has no state: a second run sends all again, but for lines that bring an \
+                     idempotency_key",
+                );
+            }
+            return Ok(Kept::without_state(source, &fresh()?));
+        }
+        Wanted::File(source, earlier) => (source, earlier),
+    };
+    let file = args.file.as_deref().unwrap_or("".as_ref());
+    if health.dry_run {
+        return Ok(Kept::without_state(source, &fresh()?));
+    }
     let path = state::path_of(file);
     let wrong = |reason: String| Failure(format!("{} {reason}; nothing was sent", path.display()));
     let Some(keeper) = &health.keeper else {
@@ -269,16 +342,29 @@ fn keep(
             return Err(wrong("belongs to a ledger on disk, and this one is in memory".into()));
         }
         console::warn("the ledger is in memory: after a restart, a second run sends the whole file again");
-        return Ok(None);
+        return Ok(Kept::without_state(source, &name_of_place(file)));
     };
-    let keys = items.iter().map(|item| item.key.as_str());
-    let state = State::next(earlier, keeper, keys, clock.unix_ms()).map_err(wrong)?;
-    state.write(&path)?;
-    Ok(Some(state))
+    let first = earlier.is_none();
+    let state = match earlier {
+        Some(state) => state,
+        None => State::new(fresh()?, keeper),
+    };
+    let kept = Kept::without_state(source, &state.file);
+    let keys = kept.items.iter().map(|item| item.key.as_str());
+    let state = state.next(keeper, keys, clock.unix_ms()).map_err(wrong)?;
+    state.write(&path, first)?;
+    Ok(Kept { state: Some(state), ..kept })
+}
+
+/// A name for a file beside which nothing is kept: where it is.
+fn name_of_place(file: &Path) -> String {
+    let place = file.canonicalize().unwrap_or_else(|_| file.to_owned()).display().to_string();
+    let hash = Comment { content: place, ..Comment::default() }.fingerprint(1).0;
+    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn tell(posted: &Posted, json: bool) {
-    console::say(&if json { show::json(posted) } else { show::line(posted) });
+    if json { console::say_json(&show::json(posted)) } else { console::say(&show::line(posted)) }
 }
 
 /// A bar on a terminal, nothing elsewhere.

@@ -68,6 +68,7 @@ pub(super) async fn by_ledger(
 ) -> Result<Reached, Failure> {
     let choice = written.check_ledger().map_err(config_failure)?;
     let stamp = if written.is_rehearsal() { Stamp::Rehearsal } else { Stamp::Live };
+    let visible = written.secrets_on_command_line();
     let checked = written.check();
     let ledger = match &choice {
         LedgerChoice::Memory => OpenLedger::Other(Arc::new(MemoryLedger::new(stamp))),
@@ -80,6 +81,9 @@ pub(super) async fn by_ledger(
             match SqliteLedger::open(path, stamp, &options) {
                 Ok(ledger) => OpenLedger::File(Arc::new(ledger)),
                 Err(OpenError::Held(holder)) => {
+                    for warning in visible {
+                        console::warn(&warning);
+                    }
                     let address = address_of(&holder, authorization, env)?;
                     return Ok(Reached { address: with_callers(address, &checked), own: None });
                 }

@@ -17,6 +17,8 @@ pub(super) struct Posted {
     pub(super) message: String,
     /// What the sidecar tells of the delivery, where it tells anything.
     pub(super) data: Option<SingleData>,
+    /// Whether there was a connection to the sidecar at all.
+    pub(super) connected: bool,
 }
 
 /// Why no further comment is worth a try; the text is for people.
@@ -37,7 +39,8 @@ pub(super) async fn send(address: &Address, item: Item, deadline_ms: u64) -> Res
     match answer {
         Ok(answer) => read(item, answer.status.as_u16(), &answer.body),
         Err(CallError::NotSent(message)) => {
-            Ok(without_data(item, Outcome::NotSent, Code::UpstreamUnavailable, message))
+            let posted = without_data(item, Outcome::NotSent, Code::UpstreamUnavailable, message);
+            Ok(Posted { connected: false, ..posted })
         }
         Err(CallError::Unknown(message)) => {
             Ok(without_data(item, Outcome::Unknown, Code::OutcomeUnknown, message))
@@ -61,7 +64,7 @@ fn body(item: &Item, deadline_ms: u64) -> serde_json::Result<Vec<u8>> {
 }
 
 fn without_data(item: Item, outcome: Outcome, code: Code, message: String) -> Posted {
-    Posted { item, outcome, code, message, data: None }
+    Posted { item, outcome, code, message, data: None, connected: true }
 }
 
 fn read(item: Item, status: u16, body: &[u8]) -> Result<Posted, Hopeless> {
@@ -73,6 +76,7 @@ fn read(item: Item, status: u16, body: &[u8]) -> Result<Posted, Hopeless> {
                 code: reply.error_code,
                 message: reply.error_message,
                 data: Some(reply.data),
+                connected: true,
             },
             Err(error) => {
                 let message = format!("the sidecar's reply can't be read: {error}");

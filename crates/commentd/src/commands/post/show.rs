@@ -1,7 +1,7 @@
 //! What is printed: a line for each comment with the way it took, and a summary.
 
 use super::send::Posted;
-use commentd_contract::{AttemptView, Code, Outcome};
+use commentd_contract::{AttemptView, Code, Outcome, terminal};
 use serde_json::json;
 
 /// Characters of a comment that are shown.
@@ -74,11 +74,12 @@ impl Tally {
             0 => String::new(),
             count => format!(" ({count} from the record of an earlier run)"),
         };
-        format!("{} comments: {}{replayed}", self.total, parts.join(", "))
+        let comments = if self.total == 1 { "comment" } else { "comments" };
+        format!("{} {comments}: {}{replayed}", self.total, parts.join(", "))
     }
 
     /// For scripts.
-    pub(super) fn json(&self) -> String {
+    pub(super) fn json(&self, exit_code: u8) -> String {
         let counts: serde_json::Map<_, _> = self
             .counts
             .iter()
@@ -86,7 +87,7 @@ impl Tally {
             .map(|(count, outcome)| (outcome.as_str().to_owned(), json!(count)))
             .collect();
         json!({"summary": {"total": self.total, "outcomes": counts, "replayed": self.replayed,
-            "not_tried": self.untried(), "exit_code": self.exit_code()}})
+            "not_tried": self.untried(), "exit_code": exit_code}})
         .to_string()
     }
 }
@@ -114,7 +115,7 @@ pub(super) fn line(posted: &Posted) -> String {
     if !posted.outcome.is_success() {
         text.push_str(&format!("  key {}", posted.item.key));
     }
-    printable(&text)
+    terminal::one_line(&text)
 }
 
 /// One comment for scripts.
@@ -151,11 +152,6 @@ fn excerpt(content: &str) -> String {
     format!("{shown:?}")
 }
 
-/// What comes from elsewhere must not steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::file::Item;
@@ -165,7 +161,14 @@ mod tests {
     fn posted(outcome: Outcome) -> Posted {
         let comment = Comment { content: "he\u{1b}[31mllo ".repeat(9), ..Comment::default() };
         let item = Item { line: 3, comment, key: "k".into() };
-        Posted { item, outcome, code: Code::OutcomeUnknown, message: "no\u{7} reply".into(), data: None }
+        Posted {
+            item,
+            outcome,
+            code: Code::OutcomeUnknown,
+            message: "no\u{7} reply".into(),
+            data: None,
+            connected: true,
+        }
     }
 
     fn code(outcomes: &[Outcome], total: usize) -> u8 {

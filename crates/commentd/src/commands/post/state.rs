@@ -9,7 +9,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 1;
+/// Before version 2, files had no name of their own.
+const VERSION: u32 = 2;
 /// Largest state that is read, in bytes: over ten times what the largest file of comments needs.
 const MAX_STATE_BYTES: u64 = 1 << 30;
 /// This long before the ledger may forget a key, it isn't sent any more, in milliseconds: time for the request to
@@ -33,6 +34,9 @@ pub(super) struct Keeper {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     version: u32,
+    /// The file's own name, which is part of its keys: made by the first run, random.
+    #[serde(default)]
+    pub(super) file: String,
     ledger: String,
     location: String,
     caller: String,
@@ -43,27 +47,35 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The state of a run that is about to send these keys: the earlier runs' with what is new. Pure.
-    ///
-    /// # Errors
-    /// When another ledger or caller has the keys, or a key may be forgotten by now. Sending could then post twice.
-    pub(super) fn next<'a>(
-        earlier: Option<State>,
-        keeper: &Keeper,
-        keys: impl Iterator<Item = &'a str>,
-        now_ms: u64,
-    ) -> Result<State, String> {
-        let mut state = earlier.unwrap_or_else(|| State {
+    /// The state of a file that nothing of has been sent, with this name for its keys.
+    pub(super) fn new(file: String, keeper: &Keeper) -> State {
+        State {
             version: VERSION,
+            file,
             ledger: keeper.ledger.clone(),
             location: keeper.location.clone(),
             caller: keeper.caller.clone(),
             retention_ms: keeper.retention_ms,
             keys: BTreeMap::new(),
-        });
-        if state.version != VERSION {
-            return Err(format!("is of version {}, this commentd knows {VERSION}", state.version));
         }
+    }
+
+    /// The state of a run that is about to send these keys: the earlier runs' with what is new. Pure.
+    ///
+    /// # Errors
+    /// When another ledger or caller has the keys, or a key may be forgotten by now. Sending could then post twice.
+    pub(super) fn next<'a>(
+        mut self,
+        keeper: &Keeper,
+        keys: impl Iterator<Item = &'a str>,
+        now_ms: u64,
+    ) -> Result<State, String> {
+        let state = &mut self;
+        if !(1..=VERSION).contains(&state.version) {
+            return Err(format!("is of version {}, this commentd knows 1 to {VERSION}", state.version));
+        }
+        // A commentd that knows no names must not go on with it.
+        state.version = VERSION;
         if state.ledger != keeper.ledger {
             return Err(format!(
                 "says that the file was sent through the ledger {} ({}); this is {} ({}), which doesn't know those \
@@ -92,7 +104,7 @@ impl State {
                 ));
             }
         }
-        Ok(state)
+        Ok(self)
     }
 
     /// Whether this key is still safe to send: the ledger still has what became of it.
@@ -113,14 +125,19 @@ impl State {
         state.map(Some).map_err(|error| wrong(format!("is no state of a posted file: {error}")))
     }
 
-    /// Writes it: all of it is there, power loss included, or what was there before.
-    pub(super) fn write(&self, path: &Path) -> Result<(), Failure> {
-        self.try_write(path).map_err(|error| {
-            Failure(format!("{}: can't be written: {error}; nothing was sent", path.display()))
+    /// Writes it, for its owner's eyes only: all of it is there, power loss included, or what was there before.
+    ///
+    /// # Errors
+    /// When it can't be written; as a `first` state also when there is one by now.
+    pub(super) fn write(&self, path: &Path, first: bool) -> Result<(), Failure> {
+        let wrong = |what: String| Failure(format!("{}: {what}; nothing was sent", path.display()));
+        self.try_write(path, first).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => wrong("was just made by another run; run the command again".into()),
+            _ => wrong(format!("can't be written: {error}")),
         })
     }
 
-    fn try_write(&self, path: &Path) -> io::Result<()> {
+    fn try_write(&self, path: &Path, first: bool) -> io::Result<()> {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -128,7 +145,11 @@ impl State {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(&serde_json::to_vec(self)?)?;
         file.as_file().sync_all()?;
-        file.persist(path)?;
+        if first {
+            file.persist_noclobber(path)?
+        } else {
+            file.persist(path)?
+        };
         // The new name is there after a power loss only once its folder was synced.
         if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
     }
@@ -165,14 +186,26 @@ mod tests {
     }
 
     fn next(earlier: Option<State>, keeper: &Keeper, now_ms: u64) -> Result<State, String> {
-        State::next(earlier, keeper, ["a", "b"].into_iter(), now_ms)
+        let state = earlier.unwrap_or_else(|| State::new("f1".into(), keeper));
+        state.next(keeper, ["a", "b"].into_iter(), now_ms)
+    }
+
+    #[test]
+    fn a_file_from_before_there_were_names_goes_on_without_one() {
+        let mut old = serde_json::to_value(next(None, &keeper(), 1000).unwrap()).unwrap();
+        old["version"] = 1.into();
+        old.as_object_mut().unwrap().remove("file");
+        let old: State = serde_json::from_value(old).unwrap();
+        let state = next(Some(old.clone()), &keeper(), 1000).unwrap();
+        assert_eq!((state.file.as_str(), state.version), ("", VERSION));
+        assert!(next(Some(State { version: 3, ..old }), &keeper(), 1000).unwrap_err().contains("version 3"));
     }
 
     #[test]
     fn a_key_keeps_the_time_of_its_first_run() {
         let first = next(None, &keeper(), 1000).unwrap();
         let keys = ["b", "c"].into_iter();
-        let second = State::next(Some(first), &keeper(), keys, 2000).unwrap();
+        let second = first.next(&keeper(), keys, 2000).unwrap();
         assert_eq!(
             second.keys,
             [("a", 1000), ("b", 1000), ("c", 2000)].map(|(k, t)| (k.to_owned(), t)).into()
@@ -209,8 +242,9 @@ mod tests {
         assert_eq!(path.file_name().unwrap(), "c.jsonl.state");
         assert_eq!(State::read(&path).unwrap(), None);
         let state = next(None, &keeper(), 7).unwrap();
-        state.write(&path).unwrap();
-        state.write(&path).unwrap();
+        state.write(&path, true).unwrap();
+        assert!(state.write(&path, true).unwrap_err().0.contains("another run"));
+        state.write(&path, false).unwrap();
         assert_eq!(State::read(&path).unwrap(), Some(state));
         std::fs::write(&path, "{").unwrap();
         assert!(State::read(&path).is_err());
