@@ -43,6 +43,7 @@ impl Wire {
             .map_err(|_| format!("{} can't be named in a request", base.shown()))?;
         let tls = if base.is_tls() { Some(Tls::with_system_roots()?) } else { None };
         let idle = Idle::new(base.shown(), Arc::clone(&clock));
+        let dialer = Arc::new(Tcp::new(Arc::clone(&clock)));
         Ok(Self {
             base,
             timeout,
@@ -50,7 +51,7 @@ impl Wire {
             host,
             idle,
             tls,
-            dialer: Arc::new(Tcp),
+            dialer,
             tape: Tape::Live,
             redact: Arc::new(str::to_owned),
         })

@@ -156,3 +156,52 @@ async fn an_idle_connection_that_its_upstream_closes_is_closed_without_traffic()
     answered.notify_one();
     tokio::time::timeout(GENEROUS, is_closed.recv()).await.expect("it stays half-closed");
 }
+
+/// A listener of this backlog that serves one connection after the other, each in `takes`.
+fn small_listener(backlog: i32, takes: Duration) -> String {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(backlog).unwrap();
+    let listener = std::net::TcpListener::from(socket);
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // A thread that ends with the process.
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut inbox = Vec::new();
+            let mut bytes = [0; 1024];
+            while !inbox.ends_with(b"}") {
+                match std::io::Read::read(&mut stream, &mut bytes) {
+                    Ok(count @ 1..) => inbox.extend_from_slice(&bytes[..count]),
+                    _ => break,
+                }
+            }
+            std::thread::sleep(takes);
+            let head = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+            let _ = std::io::Write::write_all(&mut stream, head);
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn ten_at_once_get_through_a_small_backlog_before_the_system_would_repeat_a_packet() {
+    for backlog in [1, 3, 5] {
+        let clock = HandClock::default();
+        let url = small_listener(backlog, Duration::from_millis(3));
+        let provider = Arc::new(provider("", &url, ["", ""], &clock));
+        let attempts: Vec<_> = (1..=10)
+            .map(|number| {
+                let (provider, job) = (Arc::clone(&provider), job(number, 1, &clock));
+                tokio::spawn(async move { attempt(&provider, &job).await })
+            })
+            .collect();
+        let all = async {
+            for attempt in attempts {
+                let verdict = attempt.await.unwrap();
+                assert_eq!(verdict.kind, VerdictKind::Delivered, "{verdict:?}");
+            }
+        };
+        // The first repeated packet of a dropped connection comes after a second.
+        tokio::time::timeout(Duration::from_millis(950), all).await.expect("somebody waited for the system");
+    }
+}

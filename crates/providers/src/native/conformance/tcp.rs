@@ -96,12 +96,12 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
 }
 
 /// Connects over TCP; what is said on accept is there by then.
-struct Dialer(Arc<Seen>);
+struct Dialer(Arc<Seen>, Tcp);
 
 impl Dial for Dialer {
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
-            let stream = Tcp.dial(host, port).await?;
+            let stream = self.1.dial(host, port).await?;
             self.0.greeted.notified().await;
             Ok(stream)
         })
@@ -110,7 +110,7 @@ impl Dial for Dialer {
 
 impl Stage for Loopback {
     fn dialer(&self) -> Arc<dyn Dial> {
-        Arc::new(Dialer(Arc::clone(&self.seen)))
+        Arc::new(Dialer(Arc::clone(&self.seen), Tcp::new(self.clock())))
     }
 
     /// Time passes here as it likes.
