@@ -5,9 +5,9 @@
 
 use commentd_benches::Kind;
 use commentd_contract::{CommentRequest, StandIns, VerdictKind};
-use commentd_delivery::breaker::{Breaker, Pass};
+use commentd_delivery::breaker::{Breaker, Era, Pass};
 use commentd_delivery::machine::Machine;
-use commentd_delivery::retry::RetryBudget;
+use commentd_delivery::retry::{RetryBudget, RetryPermit};
 use commentd_delivery::step::{Event, Link, Plan, Shared};
 use commentd_delivery::{Comment, DeliveryId, Moment, Verdict};
 use commentd_providers::manifest::{Channel, Reply, built_in};
@@ -60,8 +60,9 @@ impl Provider {
         let mut provider = Self { breaker: Breaker::new(true), budget: RetryBudget::default() };
         let delivered = Verdict::new(VerdictKind::Delivered, "");
         for ms in 0..10_000 {
-            let pass = provider.attempt_starts(0, at(ms));
-            provider.attempt_ends(0, pass, Some(&delivered), Duration::from_millis(35), at(ms));
+            let pass = provider.attempt_starts(0);
+            provider.attempt_is_sent(0, None, at(ms));
+            provider.attempt_ends(0, pass, &delivered, Duration::from_millis(35), at(ms));
         }
         provider
     }
@@ -72,23 +73,26 @@ impl Shared for Provider {
         (!self.breaker.is_passable(now)).then(|| Verdict::new(VerdictKind::Denied, "its breaker is open"))
     }
 
-    fn attempt_starts(&mut self, _link: usize, now: Moment) -> Pass {
-        self.budget.deposit(now);
-        self.breaker.start(now)
+    fn attempt_starts(&mut self, _link: usize) -> Pass {
+        self.breaker.start()
     }
 
-    fn attempt_ends(
-        &mut self,
-        _link: usize,
-        pass: Pass,
-        verdict: Option<&Verdict>,
-        took: Duration,
-        now: Moment,
-    ) {
+    fn attempt_is_sent(&mut self, _link: usize, retry: Option<RetryPermit>, now: Moment) {
+        self.budget.deposit(now);
+        if let Some(permit) = retry {
+            self.budget.spend(permit, now);
+        }
+    }
+
+    fn attempt_ends(&mut self, _link: usize, pass: Pass, verdict: &Verdict, took: Duration, now: Moment) {
         self.breaker.end(pass, verdict, took, now);
     }
 
-    fn withdraw_retry(&mut self, _link: usize, now: Moment) -> bool {
+    fn attempt_is_found(&mut self, _link: usize, era: Era) {
+        self.breaker.found(era);
+    }
+
+    fn withdraw_retry(&mut self, _link: usize, now: Moment) -> Option<RetryPermit> {
         self.budget.withdraw(now)
     }
 }
@@ -134,15 +138,17 @@ fn breaker(bench: &mut Criterion) {
         b.iter(|| {
             let now = black_box(at(10_000));
             assert!(provider.breaker.is_passable(now));
-            let pass = provider.breaker.start(now);
-            provider.breaker.end(pass, Some(&delivered), Duration::from_millis(35), now);
+            let pass = provider.breaker.start();
+            provider.breaker.end(pass, &delivered, Duration::from_millis(35), now);
         });
     });
     bench.bench_function("retry budget: one request in, one retry out", |b| {
         b.iter(|| {
             let now = black_box(at(10_000));
             provider.budget.deposit(now);
-            provider.budget.withdraw(now)
+            if let Some(permit) = provider.budget.withdraw(now) {
+                provider.budget.spend(permit, now);
+            }
         });
     });
 }

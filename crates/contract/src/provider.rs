@@ -25,6 +25,10 @@ pub struct ProviderView {
     pub able: Option<bool>,
     /// Why it isn't able; empty otherwise.
     pub capability_reason: String,
+    /// How long ago the hook saw the client comment, in milliseconds; absent where there is no hook, or none has
+    /// said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture_age_ms: Option<u64>,
     /// Whether it may be tried.
     pub breaker: BreakerView,
     /// What it takes.

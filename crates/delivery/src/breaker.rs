@@ -9,12 +9,15 @@
 //! ```
 //!
 //! Every attempt gets a [`Pass`] when it starts and gives it back with what it came to. A pass of an earlier state
-//! counts for nothing: what started before the breaker opened says nothing about what came after.
+//! counts for nothing: what started before the breaker opened says nothing about what came after. The trial of a half
+//! open breaker lasts as long as its pass: whoever drops the pass unused (a replay, a key that another comment has, a
+//! claim that failed, a panic) lets the next delivery try.
 
 use crate::time::Moment;
 use crate::verdict::Verdict;
 use commentd_contract::{Code, VerdictKind};
 use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// This many failures in a row open it.
@@ -32,8 +35,8 @@ const SLICE: Duration = Duration::from_millis(500);
 const FIRST_COOL_OFF: Duration = Duration::from_secs(1);
 /// It doubles each time that a probe or a trial fails, up to this.
 const LONGEST_COOL_OFF: Duration = Duration::from_secs(30);
-/// A trial that never reports back (its flight was broken off) gives way to another after this.
-const LONGEST_TRIAL: Duration = Duration::from_secs(60);
+/// A probe that never reports back gives way to another after this.
+const LONGEST_PROBE: Duration = Duration::from_secs(60);
 /// An attempt that a deadline cut before its gate counts against the provider only after this: a caller with little
 /// time is no fault of the provider.
 const FAIR_TIME: Duration = Duration::from_millis(500);
@@ -54,7 +57,11 @@ pub enum Weight {
 /// What an attempt with this verdict says, which took `took` from its start to its end.
 ///
 /// `not_sent` under the codes 61 and 62 is queueing and deadlines, ours or the provider's, and not the connection.
+/// What is [`Verdict::uncounted`] says nothing, whatever it is.
 pub fn weigh(verdict: &Verdict, took: Duration) -> Weight {
+    if verdict.uncounted {
+        return Weight::Nothing;
+    }
     match verdict.kind {
         VerdictKind::Delivered
         | VerdictKind::Held
@@ -69,9 +76,25 @@ pub fn weigh(verdict: &Verdict, took: Duration) -> Weight {
     }
 }
 
-/// What an attempt gets when it starts, and gives back when it ends.
+/// The states that a breaker has been through, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pass(u64);
+pub struct Era(u64);
+
+/// What an attempt gets when it starts, and gives back when it ends. Dropped, it gives itself back unused.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Pass {
+    era: Era,
+    /// Shared with the half open breaker whose trial the attempt is.
+    _trial: Option<Arc<()>>,
+}
+
+impl Pass {
+    /// The breaker's state that it was given in.
+    pub fn era(&self) -> Era {
+        self.era
+    }
+}
 
 /// Where a breaker stands, for people and programs that ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,20 +107,26 @@ pub enum Standing {
     HalfOpen,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum State {
     Closed,
-    Open { until: Moment },
-    Probing { since: Moment },
-    HalfOpen { trial: Option<Moment> },
+    Open {
+        until: Moment,
+    },
+    Probing {
+        since: Moment,
+    },
+    /// The trial is under way as long as its pass lives.
+    HalfOpen {
+        trial: Weak<()>,
+    },
 }
 
 /// The breaker of one provider.
 #[derive(Debug)]
 pub struct Breaker {
     state: State,
-    /// Counts the states it has been through.
-    era: u64,
+    era: Era,
     has_probe: bool,
     in_a_row: u32,
     slices: VecDeque<Slice>,
@@ -116,7 +145,7 @@ impl Breaker {
     pub fn new(has_probe: bool) -> Self {
         Self {
             state: State::Closed,
-            era: 0,
+            era: Era::default(),
             has_probe,
             in_a_row: 0,
             slices: VecDeque::new(),
@@ -136,40 +165,54 @@ impl Breaker {
 
     /// Whether an attempt may start now.
     pub fn is_passable(&self, now: Moment) -> bool {
-        match self.state {
+        match &self.state {
             State::Closed => true,
-            State::Open { until } => !self.has_probe && now >= until,
+            State::Open { until } => !self.has_probe && now >= *until,
             State::Probing { .. } => false,
-            State::HalfOpen { trial } => trial.is_none_or(|since| now.since(since) >= LONGEST_TRIAL),
+            State::HalfOpen { trial } => trial.strong_count() == 0,
         }
     }
 
     /// An attempt starts; ask [`Breaker::is_passable`] before. Where it is half open, the attempt is the trial.
-    pub fn start(&mut self, now: Moment) -> Pass {
-        match self.state {
-            State::Closed | State::Probing { .. } => {}
-            State::Open { .. } | State::HalfOpen { .. } => self.enter(State::HalfOpen { trial: Some(now) }),
+    pub fn start(&mut self) -> Pass {
+        let mut pass = Pass::default();
+        if matches!(self.state, State::Open { .. } | State::HalfOpen { .. }) {
+            let trial = Arc::new(());
+            self.enter(State::HalfOpen { trial: Arc::downgrade(&trial) });
+            pass._trial = Some(trial);
         }
-        Pass(self.era)
+        Pass { era: self.era, ..pass }
     }
 
-    /// An attempt that had this pass has ended with this verdict after this time; `None` if it was never sent off.
-    pub fn end(&mut self, pass: Pass, verdict: Option<&Verdict>, took: Duration, now: Moment) {
-        let weight = verdict.map_or(Weight::Nothing, |verdict| weigh(verdict, took));
-        self.take_in(pass, weight, now);
+    /// An attempt that had this pass has ended with this verdict after this time.
+    pub fn end(&mut self, pass: Pass, verdict: &Verdict, took: Duration, now: Moment) {
+        self.take_in(pass, weigh(verdict, took), now);
+    }
+
+    /// An attempt of this era, whose reply was cut and which counted as a failure, has been found at the channel.
+    pub fn found(&mut self, era: Era) {
+        if era != self.era || !matches!(self.state, State::Closed) {
+            return;
+        }
+        self.in_a_row = 0;
+        // Whichever slice it was counted in: it is one failure less and one success more.
+        if let Some(slice) = self.slices.iter_mut().rev().find(|slice| slice.others > 0) {
+            slice.others -= 1;
+            slice.successes = slice.successes.saturating_add(1);
+        }
     }
 
     fn take_in(&mut self, pass: Pass, weight: Weight, now: Moment) {
-        if pass.0 != self.era {
+        if pass.era != self.era {
             return;
         }
-        match (self.state, weight) {
+        match (&self.state, weight) {
             (State::Closed, weight) => self.count(weight, now),
             (State::HalfOpen { .. }, Weight::Success) => self.close(),
             (State::HalfOpen { .. }, Weight::Failure) => self.open_again(now),
             // It says nothing about whether the provider is back: the next delivery tries.
             (State::HalfOpen { .. }, Weight::Slow | Weight::Nothing) => {
-                self.enter(State::HalfOpen { trial: None });
+                self.enter(State::HalfOpen { trial: Weak::new() });
             }
             (State::Open { .. } | State::Probing { .. }, _) => {}
         }
@@ -180,7 +223,7 @@ impl Breaker {
     pub fn wants_probe(&mut self, now: Moment) -> bool {
         let due = match self.state {
             State::Open { until } => self.has_probe && now >= until,
-            State::Probing { since } => now.since(since) >= LONGEST_TRIAL,
+            State::Probing { since } => now.since(since) >= LONGEST_PROBE,
             State::Closed | State::HalfOpen { .. } => false,
         };
         if due {
@@ -192,7 +235,7 @@ impl Breaker {
     /// What the probe came to.
     pub fn probed(&mut self, green: bool, now: Moment) {
         match self.state {
-            State::Probing { .. } if green => self.enter(State::HalfOpen { trial: None }),
+            State::Probing { .. } if green => self.enter(State::HalfOpen { trial: Weak::new() }),
             State::Probing { .. } => self.open_again(now),
             _ => {}
         }
@@ -241,7 +284,7 @@ impl Breaker {
 
     fn enter(&mut self, state: State) {
         self.state = state;
-        self.era += 1;
+        self.era.0 += 1;
         self.in_a_row = 0;
         self.slices.clear();
     }
@@ -258,7 +301,7 @@ mod tests {
     /// Attempts that start and end at the given moment and say this.
     fn weighs(breaker: &mut Breaker, weights: &[Weight], ms: u64) {
         for weight in weights {
-            let pass = breaker.start(at(ms));
+            let pass = breaker.start();
             breaker.take_in(pass, *weight, at(ms));
         }
     }
@@ -328,7 +371,7 @@ mod tests {
         let mut breaker = opened(false);
         assert!(!breaker.is_passable(at(999)));
         assert!(breaker.is_passable(at(1000)));
-        let trial = breaker.start(at(1000));
+        let trial = breaker.start();
         assert_eq!(breaker.standing(at(1000)), Standing::HalfOpen);
         assert!(!breaker.is_passable(at(1001)));
         breaker.take_in(trial, Weight::Success, at(1100));
@@ -340,12 +383,12 @@ mod tests {
         let mut breaker = opened(false);
         let mut now = 1000;
         for cool_off_ms in [2000, 4000, 8000, 16_000, 30_000, 30_000] {
-            let trial = breaker.start(at(now));
+            let trial = breaker.start();
             breaker.take_in(trial, Weight::Failure, at(now));
             assert_eq!(breaker.standing(at(now)), Standing::Open(Duration::from_millis(cool_off_ms)));
             now += cool_off_ms;
         }
-        let trial = breaker.start(at(now));
+        let trial = breaker.start();
         breaker.take_in(trial, Weight::Success, at(now));
         weighs(&mut breaker, &[Weight::Failure; 7], now);
         assert_eq!(breaker.standing(at(now)), Standing::Open(FIRST_COOL_OFF), "and begins anew");
@@ -363,16 +406,16 @@ mod tests {
         assert!(breaker.wants_probe(at(7100)));
         breaker.probed(true, at(7200));
         assert!(breaker.is_passable(at(7200)));
-        let _trial = breaker.start(at(7200));
+        let _trial = breaker.start();
         assert!(!breaker.is_passable(at(7201)));
     }
 
     #[test]
     fn what_started_before_it_opened_says_nothing_about_what_came_after() {
         let mut breaker = Breaker::new(false);
-        let early: Vec<Pass> = (0..10).map(|_| breaker.start(at(0))).collect();
+        let early: Vec<Pass> = (0..10).map(|_| breaker.start()).collect();
         weighs(&mut breaker, &[Weight::Failure; 7], 1);
-        let trial = breaker.start(at(1001));
+        let trial = breaker.start();
         for pass in early {
             breaker.take_in(pass, Weight::Success, at(1002));
         }
@@ -382,14 +425,39 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_says_nothing_or_never_ends_gives_way() {
+    fn a_trial_that_says_nothing_or_is_lost_gives_way() {
         let mut breaker = opened(false);
-        let denied = breaker.start(at(1000));
+        let denied = breaker.start();
         breaker.take_in(denied, Weight::Nothing, at(1001));
         assert!(breaker.is_passable(at(1001)));
-        let _lost = breaker.start(at(2000));
-        assert!(!breaker.is_passable(at(61_999)));
-        assert!(breaker.is_passable(at(62_000)));
+        let lost = breaker.start();
+        assert!(!breaker.is_passable(at(600_000)), "however long it lasts");
+        drop(lost);
+        assert!(breaker.is_passable(at(600_000)));
+    }
+
+    #[test]
+    fn a_shortage_of_our_own_says_nothing_about_the_provider() {
+        for kind in VerdictKind::ALL {
+            assert_eq!(weigh(&Verdict::new(kind, "").uncounted(), Duration::from_secs(1)), Weight::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_cut_reply_that_is_found_later_counts_as_success() {
+        let mut breaker = Breaker::new(false);
+        let era = breaker.start().era();
+        weighs(&mut breaker, &[Weight::Failure; 6], 0);
+        breaker.found(era);
+        weighs(&mut breaker, &[Weight::Failure; 6], 0);
+        assert!(breaker.is_passable(at(0)), "seven failures, but not in a row");
+        (0..10).for_each(|_| breaker.found(era));
+        weighs(&mut breaker, &[Weight::Slow; 8], 0);
+        assert!(breaker.is_passable(at(0)), "of 20, 11 were found, one failed and 8 were slow");
+        weighs(&mut breaker, &[Weight::Failure; 7], 0);
+        let open = breaker.standing(at(0));
+        breaker.found(era);
+        assert_eq!(breaker.standing(at(0)), open, "what began before it opened says nothing about now");
     }
 
     proptest::proptest! {
@@ -411,7 +479,7 @@ mod tests {
                     continue;
                 }
                 let half_open = breaker.standing(at(now)) == Standing::HalfOpen;
-                let pass = breaker.start(at(now));
+                let pass = breaker.start();
                 if half_open {
                     proptest::prop_assert!(!breaker.is_passable(at(now)), "a second trial");
                 }

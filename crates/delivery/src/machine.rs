@@ -19,9 +19,10 @@ use crate::answers::{
     STILL_OPEN, UNRECORDABLE, UNRECORDABLE_INTENT, UNRECORDED_IN_TIME, absent, not_sent_in_time, skipped,
     unrecorded,
 };
-use crate::breaker::Pass;
+use crate::breaker::{Era, Pass};
 use crate::lookup::{Finding, NextLook, Search};
 use crate::record::outcome_of;
+use crate::retry::RetryPermit;
 use crate::sabotage::{Rule, is_off};
 use crate::step::{Action, Answer, Event, Link, Plan, Shared};
 use crate::time::Moment;
@@ -41,7 +42,7 @@ enum Phase {
     Over,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Attempt {
     link: Option<usize>,
     /// `None` while it is open.
@@ -52,6 +53,8 @@ struct Attempt {
     sent: Option<Moment>,
     /// What its end gives back to the breaker.
     pass: Option<Pass>,
+    /// When the breaker was told that it is unknown.
+    counted_unknown: Option<Era>,
     /// Set while the attempt is unknown and a lookup may help.
     search: Option<Search>,
     this_run: bool,
@@ -73,6 +76,8 @@ pub struct Machine {
     /// Why links were skipped in this run, in order.
     skips: Vec<Verdict>,
     random: fastrand::Rng,
+    /// The right to the retry that is being waited for, and at which link.
+    retry: Option<(usize, RetryPermit)>,
     answered: bool,
     /// The deadline has passed or the caller is gone: nothing new is sent.
     closed: bool,
@@ -92,6 +97,7 @@ impl Machine {
                 started: earlier.started,
                 sent: None,
                 pass: None,
+                counted_unknown: None,
                 search: None,
                 this_run: false,
             })
@@ -99,7 +105,17 @@ impl Machine {
         let random = fastrand::Rng::with_seed(plan.seed);
         // Without a caller nobody asked for another attempt.
         let (answered, closed) = (!plan.has_caller, !plan.has_caller);
-        Self { plan, phase: Phase::New, attempts, skips: Vec::new(), random, answered, closed, wake_at: None }
+        Self {
+            plan,
+            phase: Phase::New,
+            attempts,
+            skips: Vec::new(),
+            random,
+            retry: None,
+            answered,
+            closed,
+            wake_at: None,
+        }
     }
 
     /// What the delivery comes to by now.
@@ -122,56 +138,62 @@ impl Machine {
     #[must_use]
     pub fn step(&mut self, event: Event, now: Moment, shared: &mut dyn Shared) -> Vec<Action> {
         let mut actions = Vec::with_capacity(2);
+        self.take_in(event, now, shared, &mut actions);
+        self.give_back(now, shared);
+        actions
+    }
+
+    fn take_in(&mut self, event: Event, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
         match (self.phase.clone(), event) {
-            (Phase::New, Event::Start) => self.start(now, shared, &mut actions),
-            (_, Event::CallerGone) => self.caller_gone(now, &mut actions),
+            (Phase::New, Event::Start) => self.start(now, shared, actions),
+            (_, Event::CallerGone) => self.caller_gone(now, actions),
             (Phase::Queueing { link }, Event::LaneFree { link: free }) if link == free => {
-                self.lane_free(link, now, shared, &mut actions);
+                self.lane_free(link, now, shared, actions);
+            }
+            (Phase::Queueing { link }, Event::NoTurn { link: late, verdict }) if link == late => {
+                self.leave(link, verdict, now, shared, actions);
             }
             (Phase::RecordingIntent { link }, Event::IntentRecorded) => {
-                self.intent_recorded(link, now, shared, &mut actions);
+                self.intent_recorded(link, now, shared, actions);
             }
             (Phase::RecordingIntent { .. }, Event::IntentFailed) => {
-                self.intent_failed(now, shared, &mut actions);
+                self.intent_failed(now, actions);
             }
-            (Phase::Sending { .. }, Event::Cancelled(true)) => {
-                self.settle_last(not_sent_in_time(), now, shared, &mut actions);
+            (Phase::Sending { .. }, Event::Cancelled(unsent))
+                if unsent || is_off(Rule::PassedGateIsUnknown) =>
+            {
+                self.settle_last(not_sent_in_time(), now, actions);
             }
-            (Phase::Sending { .. }, Event::Cancelled(false)) => {
-                if is_off(Rule::PassedGateIsUnknown) {
-                    self.settle_last(not_sent_in_time(), now, shared, &mut actions);
-                    return actions;
-                }
+            (Phase::Sending { .. }, Event::Cancelled(_)) => {
                 // What is open counts as unknown. The attempt runs on; its verdict is recorded when it comes.
                 self.closed = true;
-                self.answer(&mut actions);
+                self.answer(actions);
             }
             (Phase::Sending { .. }, Event::Ended(verdict)) => {
-                self.settle_last(verdict, now, shared, &mut actions);
+                self.settle_last(verdict, now, actions);
             }
-            (Phase::Settling { .. }, Event::Settled) => self.settled(now, shared, &mut actions),
+            (Phase::Settling { .. }, Event::Settled) => self.settled(now, shared, actions),
             (Phase::Settling { attempt, resolves, before }, Event::ClaimLost) => {
-                self.claim_lost(attempt, resolves, before, now, shared, &mut actions);
+                self.claim_lost(attempt, resolves, before, now, actions);
             }
             (Phase::Settling { attempt, before, .. }, Event::SettlingFailed) => {
-                self.settling_failed(attempt, before, &mut actions);
+                self.settling_failed(attempt, before, actions);
             }
             (Phase::Looking { attempt, link }, Event::Looked(finding, began)) => {
-                self.looked(attempt, link, finding, began, now, &mut actions);
+                self.looked(attempt, link, finding, began, now, actions);
             }
             (Phase::Looking { attempt, .. }, Event::LookNow) => self.hasten(attempt),
             (Phase::Resting { attempt, link }, Event::LookNow) => {
                 self.hasten(attempt);
-                self.look(attempt, link, &mut actions);
+                self.look(attempt, link, actions);
             }
             (_, Event::Woken) if self.wake_at.is_some_and(|due| now < due) => {
                 // One that was replaced, or a timer that is early: the one that counts is still to come.
                 actions.extend(self.wake_at.map(Action::Wake));
             }
-            (phase, Event::Woken) => self.woken(&phase, now, shared, &mut actions),
+            (phase, Event::Woken) => self.woken(&phase, now, shared, actions),
             _ => {}
         }
-        actions
     }
 
     fn start(&mut self, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
@@ -219,17 +241,18 @@ impl Machine {
         self.phase = Phase::Sending { link };
         if self.closed || now >= self.plan.deadline {
             self.closed = true;
-            return self.settle_last(not_sent_in_time(), now, shared, actions);
+            return self.settle_last(not_sent_in_time(), now, actions);
         }
+        let retry = self.retry.take().filter(|(at, _)| *at == link);
+        shared.attempt_is_sent(link, retry.map(|(_, permit)| permit), now);
         if let Some(last) = self.attempts.last_mut() {
             last.sent = Some(now);
         }
         actions.push(Action::Send { attempt: self.attempts.len() - 1, link });
     }
 
-    fn intent_failed(&mut self, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+    fn intent_failed(&mut self, now: Moment, actions: &mut Vec<Action>) {
         // The attempt never existed: nothing may be sent that can't be recorded.
-        self.abandon(now, shared);
         self.attempts.pop();
         self.closed = true;
         if self.outcome() != Outcome::Unknown {
@@ -246,15 +269,8 @@ impl Machine {
     }
 
     /// The last attempt has ended: make its verdict durable.
-    fn settle_last(
-        &mut self,
-        verdict: Verdict,
-        now: Moment,
-        shared: &mut dyn Shared,
-        actions: &mut Vec<Action>,
-    ) {
+    fn settle_last(&mut self, verdict: Verdict, now: Moment, actions: &mut Vec<Action>) {
         let verdict = verdict.distrusting_receipts();
-        self.give_back(Some(&verdict), now, shared);
         let attempt = self.attempts.len().saturating_sub(1);
         self.settle(attempt, verdict, false, actions);
         if let Some(last) = self.attempts.get_mut(attempt) {
@@ -304,7 +320,6 @@ impl Machine {
         resolves: bool,
         before: Option<Verdict>,
         now: Moment,
-        shared: &mut dyn Shared,
         actions: &mut Vec<Action>,
     ) {
         let entry = self.attempts.get_mut(attempt);
@@ -323,7 +338,7 @@ impl Machine {
         )
         .with_code(Code::UpstreamBadReply)
         .after_ms(lost.map_or(0, |verdict| verdict.latency_ms));
-        self.settle_last(verdict, now, shared, actions);
+        self.settle_last(verdict, now, actions);
     }
 
     fn settling_failed(&mut self, attempt: usize, before: Option<Verdict>, actions: &mut Vec<Action>) {

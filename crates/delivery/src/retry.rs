@@ -2,6 +2,7 @@
 
 use crate::time::Moment;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// First wait's upper bound.
@@ -31,6 +32,15 @@ const SLICE: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct RetryBudget {
     slices: VecDeque<Slice>,
+    /// Shared with the permits that are out.
+    permits: Arc<()>,
+}
+
+/// The right to one retry. It counts while it lives and once it is spent; dropped unspent, it is given back.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct RetryPermit {
+    _budget: Arc<()>,
 }
 
 #[derive(Debug)]
@@ -48,21 +58,26 @@ impl RetryBudget {
         }
     }
 
-    /// Takes one retry out of the budget; false if there is none left, and then nothing is taken.
-    #[must_use]
-    pub fn withdraw(&mut self, now: Moment) -> bool {
+    /// Reserves one retry of the budget; `None` if there is none left.
+    pub fn withdraw(&mut self, now: Moment) -> Option<RetryPermit> {
         self.expire(now);
         let (requests, retries) = self.slices.iter().fold((0u64, 0u64), |(q, r), slice| {
             (q + u64::from(slice.requests), r + u64::from(slice.retries))
         });
         let allowed = requests as f64 * RATIO + FLOOR_PER_SECOND * WINDOW.as_secs_f64();
-        if retries as f64 + 1.0 > allowed {
-            return false;
+        let reserved = Arc::strong_count(&self.permits) - 1;
+        if retries as f64 + reserved as f64 + 1.0 > allowed {
+            return None;
         }
+        Some(RetryPermit { _budget: Arc::clone(&self.permits) })
+    }
+
+    /// The retry that this permit was for reaches the provider.
+    pub fn spend(&mut self, permit: RetryPermit, now: Moment) {
+        drop(permit);
         if let Some(slice) = self.slice(now) {
             slice.retries = slice.retries.saturating_add(1);
         }
-        true
     }
 
     fn expire(&mut self, now: Moment) {
@@ -106,10 +121,20 @@ mod tests {
         for _ in 0..500 {
             budget.deposit(at(0));
         }
-        let granted = (0..1000).filter(|_| budget.withdraw(at(1))).count();
-        assert_eq!(granted, 200, "500 × 0.2 + 10/s × 10 s");
-        assert!(!budget.withdraw(at(9_000)));
-        assert!(budget.withdraw(at(10_500)), "the window has passed");
+        let granted: Vec<RetryPermit> = (0..1000).filter_map(|_| budget.withdraw(at(1))).collect();
+        assert_eq!(granted.len(), 200, "500 × 0.2 + 10/s × 10 s");
+        granted.into_iter().for_each(|permit| budget.spend(permit, at(1)));
+        assert!(budget.withdraw(at(9_000)).is_none());
+        assert!(budget.withdraw(at(10_500)).is_some(), "the window has passed");
         assert!(budget.slices.len() <= 21);
+    }
+
+    #[test]
+    fn a_retry_that_is_not_made_is_given_back() {
+        let mut budget = RetryBudget::default();
+        let permits: Vec<RetryPermit> = (0..200).filter_map(|_| budget.withdraw(at(0))).collect();
+        assert_eq!(permits.len(), 100, "while they may still be spent, they count");
+        drop(permits);
+        assert!(budget.withdraw(at(0)).is_some());
     }
 }

@@ -1,7 +1,8 @@
 //! What goes into the delivery machine and what comes out of it.
 
-use crate::breaker::Pass;
+use crate::breaker::{Era, Pass};
 use crate::lookup::{Finding, LookupAbility};
+use crate::retry::RetryPermit;
 use crate::time::Moment;
 use crate::verdict::Verdict;
 use commentd_contract::{Code, Outcome};
@@ -20,7 +21,7 @@ pub struct Link {
     pub deduplicates_within: Option<Duration>,
     /// What a lookup here can show; `None`: there is none.
     pub lookup: Option<LookupAbility>,
-    /// Whether an attempt needs a lane, for which it may have to queue.
+    /// Whether an attempt needs a lane or a turn within the channel's pace, for which it may have to queue.
     pub queues: bool,
 }
 
@@ -57,19 +58,17 @@ pub trait Shared {
     /// Why no attempt may start at this link now: its breaker is open, or its provider isn't able. The verdict is
     /// what the caller reads about the link that is skipped.
     fn obstacle(&mut self, link: usize, now: Moment) -> Option<Verdict>;
-    /// An attempt goes out to this link; [`Shared::attempt_ends`] follows, with the pass.
-    fn attempt_starts(&mut self, link: usize, now: Moment) -> Pass;
-    /// An attempt with this pass has ended after this time at the provider; `None` if it was never sent off.
-    fn attempt_ends(
-        &mut self,
-        link: usize,
-        pass: Pass,
-        verdict: Option<&Verdict>,
-        took: Duration,
-        now: Moment,
-    );
-    /// Takes one retry out of the link's budget; false if there is none left.
-    fn withdraw_retry(&mut self, link: usize, now: Moment) -> bool;
+    /// An attempt is about to go out to this link. The pass comes back with [`Shared::attempt_ends`], or is dropped
+    /// where nothing is sent.
+    fn attempt_starts(&mut self, link: usize) -> Pass;
+    /// The attempt goes to its provider, as a retry if it has a permit.
+    fn attempt_is_sent(&mut self, link: usize, retry: Option<RetryPermit>, now: Moment);
+    /// An attempt with this pass, which was sent, has ended after this time at the provider.
+    fn attempt_ends(&mut self, link: usize, pass: Pass, verdict: &Verdict, took: Duration, now: Moment);
+    /// An attempt that has ended as unknown in this era was found at the channel.
+    fn attempt_is_found(&mut self, link: usize, era: Era);
+    /// Reserves one retry of the link's budget; `None` if there is none left.
+    fn withdraw_retry(&mut self, link: usize, now: Moment) -> Option<RetryPermit>;
 }
 
 /// What happened.
@@ -77,10 +76,17 @@ pub trait Shared {
 pub enum Event {
     /// Begin.
     Start,
-    /// The delivery has the lane that [`Action::Queue`] asked for.
+    /// The delivery has the lane that [`Action::Queue`] asked for, and its turn has come.
     LaneFree {
         /// Whose lane.
         link: usize,
+    },
+    /// The delivery's turn within the channel's pace would come too late.
+    NoTurn {
+        /// Whose pace.
+        link: usize,
+        /// What the caller reads, with the time to come again.
+        verdict: Verdict,
     },
     /// The intent is durable.
     IntentRecorded,
@@ -109,7 +115,8 @@ pub enum Event {
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Wait for a lane of this link and report [`Event::LaneFree`]. The lane is the delivery's until its attempt
+    /// Wait for a lane of this link and for the delivery's turn, and report [`Event::LaneFree`], or
+    /// [`Event::NoTurn`]. The lane is the delivery's until its attempt
     /// has ended or [`Action::Leave`].
     Queue {
         /// Which link.

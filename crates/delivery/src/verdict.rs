@@ -141,6 +141,10 @@ pub struct Verdict {
     /// Whether the provider renewed its credentials after this verdict, so that one more try makes sense.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub renewed: bool,
+    /// Whether it says nothing about the provider: a shortage of our own (descriptors, threads), or a failure that
+    /// another attempt has told already. The breaker and the provider's health leave it out. Not recorded.
+    #[serde(skip)]
+    pub uncounted: bool,
     /// Time at the provider, in milliseconds.
     pub latency_ms: u64,
 }
@@ -158,6 +162,7 @@ impl Verdict {
             comment_id_is_ours: false,
             retry_after_ms: None,
             renewed: false,
+            uncounted: false,
             latency_ms: 0,
         }
     }
@@ -173,6 +178,13 @@ impl Verdict {
     #[must_use]
     pub fn after_ms(mut self, latency_ms: u64) -> Self {
         self.latency_ms = latency_ms;
+        self
+    }
+
+    /// The same verdict, which says nothing about the provider: see [`Verdict::uncounted`].
+    #[must_use]
+    pub fn uncounted(mut self) -> Self {
+        self.uncounted = true;
         self
     }
 

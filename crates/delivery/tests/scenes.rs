@@ -469,20 +469,41 @@ fn what_cannot_be_tried_is_skipped_with_its_reason() {
         .on(101, Settled, "wake ?")
         .shut(&[0])
         .on(151, Woken, "skip 0 denied 66, answer unknown 56, finish"),
-        Scene::new("an intent that fails gives its pass back", two())
+        Scene::new("an intent that fails says nothing", two())
             .on(0, Start, "intent 0@0, wake 1000")
             .on(1, IntentFailed, "answer not_sent 61 hint 1000 unrecorded, finish")
-            .heard(&["-"]),
+            .heard(&[]),
         Scene::new("an attempt that was never sent off says nothing", two())
             .on(0, Start, "intent 0@0, wake 1000")
             .on(1000, IntentRecorded, "settle 0 not_sent, wake 1020")
-            .heard(&["-"]),
+            .heard(&[]),
         Scene::new("what runs on after the deadline is heard when it ends", two())
             .sent()
             .on(1000, Woken, "cancel")
             .on(1000, Cancelled(false), "answer unknown 56")
             .on(1200, ended(VerdictKind::Unknown), "settle 0 unknown")
             .heard(&["unknown"]),
+        looking("a cut reply whose comment is found at once counts as success")
+            .on(110, found(VerdictKind::Delivered, 101), "resolve 0 delivered, wake 1020")
+            .heard(&["delivered"]),
+        looking("one that isn't found counts as unknown").on(110, missed(101), "wake ?").heard(&["unknown"]),
+        looking("one whose caller can't wait for the look counts as unknown, until it is found")
+            .on(1000, Woken, "answer unknown 56")
+            .heard(&["unknown"])
+            .on(1100, found(VerdictKind::Delivered, 101), "resolve 0 delivered")
+            .heard(&["unknown", "found"]),
+        Scene::new("one that is repeated counts as unknown", plan(&[BOTH, PLAIN]))
+            .settling(VerdictKind::Unknown)
+            .on(101, Settled, "wake ?")
+            .heard(&["unknown"]),
+        Scene::new("a turn that would come too late is skipped, and nobody's failure", plan(&[QUEUED]))
+            .on(0, Start, "queue 0, wake 950")
+            .on(
+                1,
+                Event::NoTurn { link: 0, verdict: verdict(VerdictKind::NotSent) },
+                "leave, skip 0 not_sent 51, answer not_sent 51 unrecorded, finish",
+            )
+            .heard(&[]),
     ]);
 }
 

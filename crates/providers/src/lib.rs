@@ -25,6 +25,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use native::Turn;
 pub use step_aside::step_aside;
 
 /// What a provider's operations return.
@@ -88,6 +89,13 @@ pub trait Provider: Send + Sync {
         String::new()
     }
 
+    /// Waits for the job's turn within the channel's pace, where it has one. A turn that leaves less than the
+    /// minimum useful time isn't taken: then the verdict says when to come again, at once. The turn is the delivery's
+    /// until its attempt has ended. Dropping the future gives the turn back.
+    fn turn<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<Option<Turn>, Box<Verdict>>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Tries once.
     ///
     /// The provider calls [`Gate::pass`] immediately before the comment is handed to its connection, and hands it
@@ -112,6 +120,12 @@ pub trait Provider: Send + Sync {
 
     /// The longest that the channel may still store a request which was cut off; `None` if nobody says.
     fn settles_within(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How long ago the hook saw the client comment, by its last word; `None` where there is no hook, or none has
+    /// said so.
+    fn capture_age(&self) -> Option<Duration> {
         None
     }
 

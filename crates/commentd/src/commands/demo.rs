@@ -16,7 +16,7 @@ use commentd_ledger::{Ledger, SqliteLedger, SqliteOptions, Stamp};
 use commentd_providers::condition::Condition;
 use commentd_providers::manifest::{Item, built_in};
 use commentd_providers::native::{BaseUrl, NativeHttp};
-use commentd_providers::{Job, Pending, Provider, Rendered};
+use commentd_providers::{Job, Pending, Provider, Rendered, Turn};
 use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::http::{Facts, Surface};
 use commentd_sidecar::start::{OpenLedger, Parts, Sidecar};
@@ -79,6 +79,9 @@ impl Provider for Measured {
     }
     fn marker(&self, id: DeliveryId) -> String {
         self.provider.marker(id)
+    }
+    fn turn<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<Option<Turn>, Box<Verdict>>> {
+        self.provider.turn(job)
     }
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
         Box::pin(async move {

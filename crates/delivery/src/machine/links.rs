@@ -3,28 +3,60 @@
 
 use super::{Attempt, Machine, Phase};
 use crate::answers::{no_lane_in_time, not_sent_in_time};
+use crate::lookup::Search;
 use crate::retry::backoff;
 use crate::sabotage::{Rule, is_off};
 use crate::step::{Action, Link, Shared};
 use crate::time::Moment;
-use crate::verdict::{Again, Next, Verdict};
-use commentd_contract::Outcome;
+use crate::verdict::{Again, Effect, Next, Verdict};
+use commentd_contract::{Outcome, VerdictKind};
 use std::time::Duration;
 
 impl Machine {
-    /// Gives back what the machine has reserved for an attempt that was never sent off: call it before the machine
-    /// is replaced by another of the same delivery.
-    pub fn abandon(&mut self, now: Moment, shared: &mut dyn Shared) {
-        self.give_back(None, now, shared);
+    /// Gives back what isn't needed any more: the permit of a retry that isn't made, and the passes of attempts that
+    /// were never sent or have ended. The owner of the breakers hears what an ended one came to, once; that a cut
+    /// reply's comment was found it hears in place of the failure, or after it.
+    pub(super) fn give_back(&mut self, now: Moment, shared: &mut dyn Shared) {
+        let is_before_send = matches!(self.phase, Phase::Queueing { .. } | Phase::RecordingIntent { .. });
+        if !is_before_send && !matches!(self.phase, Phase::Waiting { .. }) || self.closed {
+            self.retry = None;
+        }
+        for index in 0..self.attempts.len() {
+            let waits = self.is_being_found(index);
+            let Some(attempt) = self.attempts.get_mut(index) else { continue };
+            let Some(link) = attempt.link else { continue };
+            let is_one = |verdict: &Verdict| verdict.rule().effect == Effect::One;
+            if let Some(era) = attempt.counted_unknown
+                && attempt.verdict.as_ref().is_some_and(is_one)
+            {
+                attempt.counted_unknown = None;
+                shared.attempt_is_found(link, era);
+            }
+            let Some(sent) = attempt.sent else {
+                if !is_before_send || self.closed {
+                    attempt.pass = None;
+                }
+                continue;
+            };
+            let Some(verdict) = attempt.verdict.as_ref().filter(|_| !waits) else { continue };
+            let Some(pass) = attempt.pass.take() else { continue };
+            if verdict.kind == VerdictKind::Unknown {
+                attempt.counted_unknown = Some(pass.era());
+            }
+            shared.attempt_ends(link, pass, verdict, now.since(sent), now);
+        }
     }
 
-    /// Tells the owner of the breakers what the last attempt came to; once for each attempt.
-    pub(super) fn give_back(&mut self, verdict: Option<&Verdict>, now: Moment, shared: &mut dyn Shared) {
-        let Some(last) = self.attempts.last_mut() else { return };
-        let (Some(link), Some(pass)) = (last.link, last.pass.take()) else { return };
-        let verdict = verdict.filter(|_| last.sent.is_some());
-        let took = last.sent.map_or(Duration::ZERO, |sent| now.since(sent));
-        shared.attempt_ends(link, pass, verdict, took, now);
+    /// Whether an attempt is unknown and a first look that its caller still waits for may find it: what it says about
+    /// the provider is then seen in a moment.
+    fn is_being_found(&self, index: usize) -> bool {
+        let (Phase::Settling { attempt, .. } | Phase::Looking { attempt, .. }) = self.phase else {
+            return false;
+        };
+        let Some(entry) = self.attempts.get(index).filter(|_| attempt == index) else { return false };
+        let is_unclear =
+            entry.verdict.as_ref().is_some_and(|verdict| verdict.rule().effect == Effect::Unclear);
+        is_unclear && !self.answered && !self.closed && entry.search.as_ref().is_some_and(Search::is_fresh)
     }
 
     /// Goes to the first link from `link` on at which an attempt can start, or answers if there is none.
@@ -114,7 +146,7 @@ impl Machine {
         self.leave(link, no_lane_in_time(), now, shared, actions);
     }
 
-    fn leave(
+    pub(super) fn leave(
         &mut self,
         link: usize,
         why: Verdict,
@@ -137,7 +169,7 @@ impl Machine {
         shared: &mut dyn Shared,
         actions: &mut Vec<Action>,
     ) {
-        let pass = shared.attempt_starts(link, now);
+        let pass = shared.attempt_starts(link);
         // Mostly the only one, and room for four would be a kilobyte.
         self.attempts.reserve_exact(1);
         self.attempts.push(Attempt {
@@ -146,6 +178,7 @@ impl Machine {
             started: Some(now),
             sent: None,
             pass: Some(pass),
+            counted_unknown: None,
             search: None,
             this_run: true,
         });
@@ -184,7 +217,9 @@ impl Machine {
     ) {
         let hint = Duration::from_millis(verdict.retry_after_ms.unwrap_or(0));
         let wait = backoff(self.tries(link).saturating_sub(1), &mut self.random).max(hint);
-        if self.fits(link, wait, now) && shared.withdraw_retry(link, now) {
+        let permit = if self.fits(link, wait, now) { shared.withdraw_retry(link, now) } else { None };
+        if let Some(permit) = permit {
+            self.retry = Some((link, permit));
             self.phase = Phase::Waiting { link };
             self.wake(now + wait, actions);
             return;

@@ -5,9 +5,10 @@
 #![allow(clippy::indexing_slicing, reason = "in a test, an index that is wrong should fail loudly")]
 
 use commentd_contract::{Outcome, VerdictKind};
-use commentd_delivery::breaker::Pass;
+use commentd_delivery::breaker::{Era, Pass};
 use commentd_delivery::lookup::{Finding, LookupAbility};
 use commentd_delivery::machine::Machine;
+use commentd_delivery::retry::RetryPermit;
 use commentd_delivery::step::{Action, Earlier, Event, Link, Plan, Shared};
 use commentd_delivery::{Moment, Verdict};
 use std::fmt::Write as _;
@@ -88,9 +89,9 @@ pub(crate) struct Purse {
     pub(crate) retries: u32,
     /// Links whose breaker is open.
     pub(crate) shut: Vec<usize>,
-    /// Attempts that have started and not ended.
+    /// Attempts that were sent and have not ended.
     pub(crate) under_way: i64,
-    /// What ended attempts said, in order; `-` for those that were never sent off.
+    /// What ended attempts said, in order, and `found` where one was found after it counted as a failure.
     pub(crate) said: Vec<String>,
 }
 
@@ -109,26 +110,26 @@ impl Shared for Purse {
         })
     }
 
-    fn attempt_starts(&mut self, link: usize, _now: Moment) -> Pass {
+    fn attempt_starts(&mut self, link: usize) -> Pass {
         assert!(!self.shut.contains(&link), "an attempt at a link that is shut");
-        self.under_way += 1;
         Pass::default()
     }
 
-    fn attempt_ends(
-        &mut self,
-        _link: usize,
-        _pass: Pass,
-        verdict: Option<&Verdict>,
-        _took: Duration,
-        _now: Moment,
-    ) {
-        self.under_way -= 1;
-        self.said.push(verdict.map_or("-".into(), |verdict| verdict.kind.to_string()));
+    fn attempt_is_sent(&mut self, _link: usize, _retry: Option<RetryPermit>, _now: Moment) {
+        self.under_way += 1;
     }
 
-    fn withdraw_retry(&mut self, _link: usize, _now: Moment) -> bool {
-        let granted = self.retries > 0;
+    fn attempt_ends(&mut self, _link: usize, _pass: Pass, verdict: &Verdict, _took: Duration, _now: Moment) {
+        self.under_way -= 1;
+        self.said.push(verdict.kind.to_string());
+    }
+
+    fn attempt_is_found(&mut self, _link: usize, _era: Era) {
+        self.said.push("found".into());
+    }
+
+    fn withdraw_retry(&mut self, _link: usize, _now: Moment) -> Option<RetryPermit> {
+        let granted = (self.retries > 0).then(RetryPermit::default);
         self.retries = self.retries.saturating_sub(1);
         granted
     }

@@ -34,6 +34,7 @@ pub(super) async fn records_come_back_whole(ledger: &dyn Ledger) {
         comment_id_is_ours: false,
         retry_after_ms: Some(1500),
         renewed: true,
+        uncounted: false,
         latency_ms: u64::MAX,
     };
     ledger.settle(settling(1, 1, full.clone())).await.unwrap();

@@ -17,6 +17,8 @@ const FAILURE_LASTS: Duration = Duration::from_secs(1);
 pub(super) struct NoToken {
     /// Whether the channel answered, and gave none; else it couldn't be asked.
     pub(super) refused: bool,
+    /// Whether another attempt has told this failure already: one failed call is one failure, however many waited.
+    pub(super) was_told: bool,
     /// Never holds a secret of the reply.
     pub(super) message: String,
 }
@@ -77,8 +79,15 @@ impl Credentials {
             _ => {
                 let renewal = tokio::spawn(self.tokens.clone().renewed(call.clone(), wire.clone()));
                 let renewed = renewal.await;
-                let broken = |_| NoToken { refused: false, message: "the token call broke off".into() };
-                renewed.map_err(broken)?.map(Some)
+                let broken = |_| NoToken {
+                    refused: false,
+                    was_told: false,
+                    message: "the token call broke off".into(),
+                };
+                match renewed.map_err(broken)? {
+                    Ok(token) => Ok(Some(token)),
+                    Err(none) => Err(self.tokens.tell(none)),
+                }
             }
         }
     }
@@ -130,6 +139,14 @@ impl Tokens {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A failure for one of those who waited for the call; from then on it has been told.
+    fn tell(&self, none: NoToken) -> NoToken {
+        match &mut self.state().failed {
+            Some((failed, _)) => NoToken { was_told: std::mem::replace(&mut failed.was_told, true), ..none },
+            None => none,
+        }
+    }
+
     /// A token that needs no renewal: the one that somebody else has just fetched, or a new one.
     async fn renewed(self: Arc<Self>, call: Box<TokenCall>, wire: Arc<Wire>) -> Result<Token, NoToken> {
         let _renewal = self.renewal.lock().await;
@@ -175,7 +192,7 @@ impl Tokens {
 
 async fn fetch(call: &TokenCall, wire: &Wire, forced: bool) -> Result<Token, NoToken> {
     let unix_ms = wire.clock.unix_ms();
-    let refused = |message: String| NoToken { refused: true, message };
+    let refused = |message: String| NoToken { refused: true, was_told: false, message };
     let request = call
         .render(forced, unix_ms)
         .map_err(|error| refused(format!("the token call can't be made: {}", error.0)))?;
@@ -183,15 +200,17 @@ async fn fetch(call: &TokenCall, wire: &Wire, forced: bool) -> Result<Token, NoT
     let like = format!("{} {}", request.method, request.path_and_query.split('?').next().unwrap_or_default());
     let id = DeliveryId::from_bytes([0; 16]);
     let part = Part { purpose: Purpose::Token, like, id, words: Vec::new(), token: Some(call) };
-    let reply = wire
-        .ask(&request, part)
-        .await
-        .map_err(|error| NoToken { refused: false, message: format!("the token call failed: {error}") })?;
+    let reply = wire.ask(&request, part).await.map_err(|error| NoToken {
+        refused: false,
+        was_told: false,
+        message: format!("the token call failed: {error}"),
+    })?;
     match call.read(&reply, unix_ms) {
         Ok(Some(token)) => Ok(token),
         // A server in trouble may give one later; one that answers says no.
         Ok(None) => Err(NoToken {
             refused: reply.status < 500 && reply.status != 429,
+            was_told: false,
             message: format!("the token call gave no token (HTTP {}): {}", reply.status, said(&reply.body)),
         }),
         Err(error) => {

@@ -37,6 +37,7 @@ use wire::Wire;
 
 pub use base::{BaseUrl, BaseUrlError};
 pub use cassette::{Player, Recorder, Tape};
+pub use turns::Turn;
 
 /// Less time than this isn't worth an attempt.
 const MIN_USEFUL: Duration = Duration::from_millis(50);
@@ -74,7 +75,7 @@ pub struct NativeHttp {
     /// Who we are for lookups.
     readers: Credentials,
     destination: Arc<Destination>,
-    turns: Turns,
+    turns: Arc<Turns>,
     condition: Kept,
 }
 
@@ -102,7 +103,7 @@ impl NativeHttp {
         let senders = Credentials::new(channel.auth().clone());
         let readers = channel.lookup_auth().map(|auth| Credentials::new(auth.clone()));
         let readers = readers.unwrap_or_else(|| senders.clone());
-        let turns = Turns::new(channel.paces());
+        let turns = Arc::new(Turns::new(channel.paces()));
         let wire = Arc::new(Wire::new(base, timeout, clock)?);
         Ok(Self { channel, wire, senders, readers, destination, turns, condition })
     }
@@ -270,15 +271,8 @@ impl NativeHttp {
             Ok(token) => token,
             Err(none) => return (self.without_token(&none), None),
         };
-        let now = self.now();
-        let turn = match self.turns.reserve(Some(&job.comment.addressing.sns_id), now, job.deadline) {
-            Ok(turn) => turn,
-            Err(late) => return (self.too_late(&late), None),
-        };
-        turn.wait(now).await;
-        turn.count();
         if self.wire.clock.unix_ms() != scope.unix_ms() {
-            // It has waited, and the times in it must be those of its sending.
+            // It has waited for a token, and the times in it must be those of its sending.
             scope = self.scope(job);
             request = match self.prepare(job, &scope) {
                 Ok(request) => request,
@@ -356,7 +350,7 @@ impl NativeHttp {
     fn too_late(&self, late: &TooLate) -> Verdict {
         let wait_ms = whole_ms(late.wait).saturating_add(1);
         let message = format!(
-            "channel {} takes {}, and the next turn is in {wait_ms} ms, after the deadline",
+            "channel {} takes {}, and the next turn is in {wait_ms} ms, too late for the deadline",
             self.channel.name(),
             late.pace
         );
@@ -375,7 +369,8 @@ impl NativeHttp {
         if none.refused {
             return Verdict::new(VerdictKind::Denied, message).with_code(Code::UpstreamUnauthorized);
         }
-        Verdict::new(VerdictKind::NotSent, message)
+        let verdict = Verdict::new(VerdictKind::NotSent, message);
+        if none.was_told { verdict.uncounted() } else { verdict }
     }
 
     /// What the reply means, in words that repeat no secret.
@@ -408,6 +403,9 @@ impl NativeHttp {
     /// What an attempt has shown. A refusal of our credentials that no renewal helps against is asked about again
     /// where the channel has a probe to ask with.
     fn learn(&self, verdict: &Verdict) {
+        if verdict.uncounted {
+            return;
+        }
         let is_down = matches!(verdict.kind, VerdictKind::NotSent | VerdictKind::Unknown);
         self.condition.set_health(if is_down { Known::No(verdict.message.clone()) } else { Known::Yes });
         if is_unauthorized(verdict) && !verdict.renewed && self.channel.has_probe() {
@@ -513,7 +511,7 @@ impl Provider for NativeHttp {
             min_useful: MIN_USEFUL,
             deduplicates_within: self.channel.deduplicates_within(),
             lookup: self.channel.lookup_ability(),
-            queues: self.lanes().is_some(),
+            queues: self.lanes().is_some() || !self.turns.are_free(),
         }
     }
 
@@ -549,6 +547,17 @@ impl Provider for NativeHttp {
 
     fn marker(&self, id: DeliveryId) -> String {
         self.channel.marker(id)
+    }
+
+    fn turn<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<Option<Turn>, Box<Verdict>>> {
+        Box::pin(async move {
+            let now = self.now();
+            let latest = Moment::at(job.deadline.since_start().saturating_sub(MIN_USEFUL));
+            let turn = self.turns.reserve(Some(&job.comment.addressing.sns_id), now, latest);
+            let turn = turn.map_err(|late| Box::new(self.too_late(&late)))?;
+            turn.wait(now).await;
+            Ok(Some(turn))
+        })
     }
 
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {

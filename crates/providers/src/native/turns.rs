@@ -6,26 +6,29 @@
 use crate::manifest::Pace;
 use commentd_delivery::Moment;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Targets that are counted apart; further ones share a count, which is slower and never too fast.
 const MOST_TARGETS: usize = 4096;
 
 /// The turns of one channel.
+#[derive(Debug)]
 pub(super) struct Turns {
     rules: Vec<Rule>,
 }
 
+#[derive(Debug)]
 struct Rule {
     pace: Pace,
     /// The starts of the last requests, oldest first, by target; a rule for all has one entry under no name.
     starts: Mutex<BTreeMap<Option<String>, VecDeque<Moment>>>,
 }
 
-/// A turn that was given. It counts, unless it is dropped before it was used.
-pub(super) struct Turn<'a> {
-    turns: &'a Turns,
+/// A turn within a channel's pace. It counts while it lives and once it was used; dropped unused, it is given back.
+#[derive(Debug)]
+pub struct Turn {
+    turns: Arc<Turns>,
     target: Option<String>,
     /// When it begins.
     start: Moment,
@@ -50,13 +53,15 @@ impl Turns {
     /// The next turn, if it begins by `latest`. `target` is none for a request that isn't a comment on one: then
     /// only the rules for all count.
     pub(super) fn reserve(
-        &self,
+        self: &Arc<Self>,
         target: Option<&str>,
         now: Moment,
         latest: Moment,
-    ) -> Result<Turn<'_>, TooLate> {
+    ) -> Result<Turn, TooLate> {
+        let turn =
+            |start| Turn { turns: Arc::clone(self), target: target.map(str::to_owned), start, used: false };
         if self.rules.is_empty() {
-            return Ok(Turn { turns: self, target: None, start: now, used: false });
+            return Ok(turn(now));
         }
         // One after the other in the order of the rules, so that two callers never wait for each other.
         let mut counted: Vec<(&Rule, Option<String>, MutexGuard<'_, _>)> =
@@ -85,7 +90,12 @@ impl Turns {
             }
         }
         drop(counted);
-        Ok(Turn { turns: self, target: target.map(str::to_owned), start, used: false })
+        Ok(turn(start))
+    }
+
+    /// Whether there is no pace to keep.
+    pub(super) fn are_free(&self) -> bool {
+        self.rules.is_empty()
     }
 }
 
@@ -115,7 +125,7 @@ impl Rule {
     }
 }
 
-impl Turn<'_> {
+impl Turn {
     /// Waits until it begins, from when it was reserved.
     pub(super) async fn wait(&self, now: Moment) {
         let wait = self.start - now;
@@ -125,12 +135,12 @@ impl Turn<'_> {
     }
 
     /// The request goes out: the turn counts.
-    pub(super) fn count(mut self) {
+    pub fn count(mut self) {
         self.used = true;
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         if self.used {
             return;
@@ -154,7 +164,11 @@ mod tests {
         Moment::at(Duration::from_millis(ms))
     }
 
-    fn start(turns: &Turns, target: Option<&str>, now: u64, latest: u64) -> Result<u64, u64> {
+    fn turns_of(paces: &[Pace]) -> Arc<Turns> {
+        Arc::new(Turns::new(paces))
+    }
+
+    fn start(turns: &Arc<Turns>, target: Option<&str>, now: u64, latest: u64) -> Result<u64, u64> {
         let ms = |duration: Duration| commentd_delivery::time::whole_ms(duration);
         match turns.reserve(target, at(now), at(latest)) {
             Ok(turn) => {
@@ -168,7 +182,7 @@ mod tests {
 
     #[test]
     fn no_window_ever_has_more_than_the_pace() {
-        let turns = Turns::new(&[Pace::parse("2 per 60s by target").unwrap()]);
+        let turns = turns_of(&[Pace::parse("2 per 60s by target").unwrap()]);
         assert_eq!(start(&turns, Some("a"), 1000, 2000), Ok(1000));
         assert_eq!(start(&turns, Some("a"), 40_000, 41_000), Ok(40_000));
         assert_eq!(start(&turns, Some("a"), 41_000, 42_000), Err(20_000));
@@ -180,7 +194,7 @@ mod tests {
     #[test]
     fn rules_go_together_and_reads_count_only_for_all() {
         let paces = ["1 per 10s by target", "3 per 60s"].map(|pace| Pace::parse(pace).unwrap());
-        let turns = Turns::new(&paces);
+        let turns = turns_of(&paces);
         assert_eq!(start(&turns, Some("a"), 0, 0), Ok(0));
         assert_eq!(start(&turns, None, 0, 0), Ok(0), "a read");
         assert_eq!(start(&turns, Some("a"), 0, 0), Err(10_000));
@@ -191,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_turn_that_was_not_used_is_given_back() {
-        let turns = Turns::new(&[Pace::parse("1 per 60s by target").unwrap()]);
+        let turns = turns_of(&[Pace::parse("1 per 60s by target").unwrap()]);
         drop(turns.reserve(Some("a"), at(0), at(0)));
         assert_eq!(start(&turns, Some("a"), 1, 1), Ok(1));
         assert_eq!(start(&turns, Some("a"), 1, 1), Err(60_000));
@@ -202,7 +216,7 @@ mod tests {
 
     #[test]
     fn however_many_targets_there_are_memory_is_bounded() {
-        let turns = Turns::new(&[Pace::parse("1 per 1s by target").unwrap()]);
+        let turns = turns_of(&[Pace::parse("1 per 1s by target").unwrap()]);
         for number in 0..MOST_TARGETS {
             assert_eq!(start(&turns, Some(&number.to_string()), 0, 0), Ok(0));
         }

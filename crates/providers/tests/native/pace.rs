@@ -2,9 +2,10 @@ use crate::stand_in::{Answers, serve};
 use crate::support::{attempt, job, provider};
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::time::whole_ms;
-use commentd_delivery::{Clock, Moment};
-use commentd_providers::Pending;
+use commentd_delivery::{Clock, Moment, Verdict};
+use commentd_providers::native::NativeHttp;
 use commentd_providers::native::dial::{Dial, Stream};
+use commentd_providers::{Job, Pending, Provider};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,6 +39,18 @@ impl Dial for InMemory {
     }
 }
 
+/// As the dispatcher does: first its turn, then the attempt.
+async fn paced(provider: &NativeHttp, job: &Job) -> Verdict {
+    match provider.turn(job).await {
+        Err(too_late) => *too_late,
+        Ok(turn) => {
+            let verdict = attempt(provider, job).await;
+            turn.unwrap().count();
+            verdict
+        }
+    }
+}
+
 #[allow(clippy::disallowed_methods, reason = "this is the test's clock")]
 pub fn paused_clock() -> PausedClock {
     PausedClock(Instant::now())
@@ -49,10 +62,10 @@ async fn what_has_no_turn_before_its_deadline_is_not_sent_and_told_when_to_come_
     let limits = "[limits]\npace = [\"2 per 60s by target\"]";
     let provider = provider(limits, "http://in.memory", ["", ""], &clock).dialing(Arc::new(InMemory));
     for number in 1..=2 {
-        assert_eq!(attempt(&provider, &job(number, 1, &clock)).await.kind, VerdictKind::Delivered);
+        assert_eq!(paced(&provider, &job(number, 1, &clock)).await.kind, VerdictKind::Delivered);
     }
     tokio::time::advance(Duration::from_secs(10)).await;
-    let late = attempt(&provider, &job(3, 1, &clock)).await;
+    let late = paced(&provider, &job(3, 1, &clock)).await;
     assert_eq!((late.kind, late.code), (VerdictKind::NotSent, Code::DeadlineExceeded), "{late:?}");
     assert_eq!(late.retry_after_ms, Some(60_001 - whole_ms(clock.now().since_start())));
     assert!(late.message.contains("2 per 60s by target"), "{late:?}");
@@ -60,11 +73,11 @@ async fn what_has_no_turn_before_its_deadline_is_not_sent_and_told_when_to_come_
     let mut comment = (*elsewhere.comment).clone();
     Arc::make_mut(&mut comment.addressing).sns_id = "another target".into();
     elsewhere.comment = Arc::new(comment);
-    assert_eq!(attempt(&provider, &elsewhere).await.kind, VerdictKind::Delivered);
+    assert_eq!(paced(&provider, &elsewhere).await.kind, VerdictKind::Delivered);
     // Half a second before its turn there is time enough to wait for it.
     let turn = Moment::at(Duration::from_secs(60));
     tokio::time::advance(turn - clock.now() - Duration::from_millis(500)).await;
-    assert_eq!(attempt(&provider, &job(3, 1, &clock)).await.kind, VerdictKind::Delivered);
+    assert_eq!(paced(&provider, &job(3, 1, &clock)).await.kind, VerdictKind::Delivered);
     assert_eq!(clock.now(), turn);
 }
 
@@ -91,7 +104,7 @@ path = "/list"
         provider.read_back("t").await.unwrap();
     }
     assert_eq!(clock.now(), Moment::at(Duration::from_secs(10)), "the fourth waited for its turn");
-    assert_eq!(attempt(&provider, &job(1, 1, &clock)).await.kind, VerdictKind::Delivered);
-    assert_eq!(attempt(&provider, &job(2, 1, &clock)).await.kind, VerdictKind::Delivered);
-    assert_eq!(attempt(&provider, &job(3, 1, &clock)).await.kind, VerdictKind::NotSent);
+    assert_eq!(paced(&provider, &job(1, 1, &clock)).await.kind, VerdictKind::Delivered);
+    assert_eq!(paced(&provider, &job(2, 1, &clock)).await.kind, VerdictKind::Delivered);
+    assert_eq!(paced(&provider, &job(3, 1, &clock)).await.kind, VerdictKind::NotSent);
 }

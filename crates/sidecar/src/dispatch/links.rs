@@ -2,14 +2,14 @@
 
 use commentd_contract::provider::{BreakerState, BreakerView, ProviderLimits, ProviderView};
 use commentd_contract::{Code, VerdictKind};
-use commentd_delivery::breaker::{Breaker, Pass, Standing};
+use commentd_delivery::breaker::{Breaker, Era, Pass, Standing};
 use commentd_delivery::record::Destination;
-use commentd_delivery::retry::RetryBudget;
+use commentd_delivery::retry::{RetryBudget, RetryPermit};
 use commentd_delivery::step::Shared;
 use commentd_delivery::time::whole_ms;
-use commentd_delivery::{Moment, Verdict};
-use commentd_providers::Provider;
+use commentd_delivery::{Gate, Moment, Verdict};
 use commentd_providers::condition::Condition;
+use commentd_providers::{Provider, Turn};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -73,6 +73,11 @@ impl Links {
         links.map(|(link, ((provider, lanes), standing))| view(link, &**provider, lanes, standing)).collect()
     }
 
+    /// Whether a link's breaker lets one delivery at a time try.
+    pub(super) fn is_half_open(&self, link: usize, now: Moment) -> bool {
+        self.gauges().get(link).is_some_and(|gauge| gauge.breaker.standing(now) == Standing::HalfOpen)
+    }
+
     /// Whether a link's breaker asks for a probe; [`Links::probed`] must follow.
     pub(super) fn wants_probe(&self, link: usize, now: Moment) -> bool {
         self.gauges().get_mut(link).is_some_and(|gauge| gauge.breaker.wants_probe(now))
@@ -102,6 +107,7 @@ fn view(link: usize, provider: &dyn Provider, lanes: &Lanes, standing: Standing)
         health_reason: health.why_not().unwrap_or_default().to_owned(),
         able: capability.answer(),
         capability_reason: capability.why_not().unwrap_or_default().to_owned(),
+        capture_age_ms: provider.capture_age().map(whole_ms),
         breaker: BreakerView { state, retry_after_ms: wait.map(whole_ms) },
         limits: ProviderLimits {
             lanes: provider.lanes().map(count),
@@ -152,20 +158,19 @@ impl Shared for View<'_> {
         })
     }
 
-    fn attempt_starts(&mut self, link: usize, now: Moment) -> Pass {
-        let Some(gauge) = self.gauge(link) else { return Pass::default() };
-        gauge.budget.deposit(now);
-        gauge.breaker.start(now)
+    fn attempt_starts(&mut self, link: usize) -> Pass {
+        self.gauge(link).map_or_else(Pass::default, |gauge| gauge.breaker.start())
     }
 
-    fn attempt_ends(
-        &mut self,
-        link: usize,
-        pass: Pass,
-        verdict: Option<&Verdict>,
-        took: Duration,
-        now: Moment,
-    ) {
+    fn attempt_is_sent(&mut self, link: usize, retry: Option<RetryPermit>, now: Moment) {
+        let Some(gauge) = self.gauge(link) else { return };
+        gauge.budget.deposit(now);
+        if let Some(permit) = retry {
+            gauge.budget.spend(permit, now);
+        }
+    }
+
+    fn attempt_ends(&mut self, link: usize, pass: Pass, verdict: &Verdict, took: Duration, now: Moment) {
         let Some(gauge) = self.gauge(link) else { return };
         let was_open = gauge.breaker.standing(now) != Standing::Closed;
         gauge.breaker.end(pass, verdict, took, now);
@@ -173,16 +178,21 @@ impl Shared for View<'_> {
         let name = self.links.get(link).map_or("", |provider| provider.name().as_str());
         match (was_open, is_open) {
             (false, true) => {
-                let why = verdict.map_or("", |verdict| verdict.message.as_str());
-                tracing::warn!(provider = name, last = why, "the breaker opens after failures");
+                tracing::warn!(provider = name, last = verdict.message, "the breaker opens after failures");
             }
             (true, false) => tracing::info!(provider = name, "the breaker closes: it delivers again"),
             _ => {}
         }
     }
 
-    fn withdraw_retry(&mut self, link: usize, now: Moment) -> bool {
-        self.gauge(link).is_some_and(|gauge| gauge.budget.withdraw(now))
+    fn attempt_is_found(&mut self, link: usize, era: Era) {
+        if let Some(gauge) = self.gauge(link) {
+            gauge.breaker.found(era);
+        }
+    }
+
+    fn withdraw_retry(&mut self, link: usize, now: Moment) -> Option<RetryPermit> {
+        self.gauge(link)?.budget.withdraw(now)
     }
 }
 
@@ -195,15 +205,34 @@ pub(super) struct Lanes {
     waiting: AtomicUsize,
 }
 
-/// A lane; free again when it is dropped.
+/// A lane, and the turn within the channel's pace that goes with it; free again when it is dropped.
 #[derive(Debug)]
 pub(super) struct Lane {
     lanes: Arc<Lanes>,
     _permit: Option<OwnedSemaphorePermit>,
+    turn: Option<Turn>,
+    gate: Option<Arc<Gate>>,
+}
+
+impl Lane {
+    /// The same lane with a turn.
+    pub(super) fn with(mut self, turn: Option<Turn>) -> Self {
+        self.turn = turn;
+        self
+    }
+
+    /// The turn counts if this gate is passed; else it is given back.
+    pub(super) fn through(&mut self, gate: &Arc<Gate>) {
+        self.gate = Some(Arc::clone(gate));
+    }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
+        let was_sent = self.gate.as_ref().is_some_and(|gate| gate.is_passed());
+        if let Some(turn) = self.turn.take_if(|_| was_sent) {
+            turn.count();
+        }
         self.lanes.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -238,7 +267,7 @@ impl Lanes {
             }
         };
         self.in_use.fetch_add(1, Ordering::Relaxed);
-        Lane { lanes: self, _permit: permit }
+        Lane { lanes: self, _permit: permit, turn: None, gate: None }
     }
 
     /// How many are in use.

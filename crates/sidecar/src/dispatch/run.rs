@@ -203,9 +203,6 @@ impl Run {
     /// Goes on with a delivery that the ledger knows.
     fn adopt(&mut self, record: &DeliveryRecord, has_caller: bool) {
         let has_caller = has_caller && (!self.caller_is_gone || is_off(Rule::NothingIsSentForNobody));
-        let now = self.inner.clock.now();
-        let machine = &mut self.machine;
-        self.inner.links.decide(|shared| machine.abandon(now, shared));
         self.lane = None;
         self.unread = None;
         self.skipped.clear();
@@ -226,12 +223,15 @@ impl Run {
         self.events.push_back(Event::Start);
     }
 
-    /// Whether the first link can't be tried at once.
+    /// Whether the first link can't be tried at once, or only by one delivery, which should be one that will be sent.
     fn would_wait(&self) -> bool {
         let Some(rules) = self.inner.links.get(0).map(|provider| provider.link()) else { return true };
         let now = self.inner.clock.now();
         let is_shut = || self.inner.links.decide(|shared| shared.obstacle(0, now).is_some());
-        rules.queues || self.deadline.since(now) < rules.min_useful || is_shut()
+        rules.queues
+            || self.deadline.since(now) < rules.min_useful
+            || self.inner.links.is_half_open(0, now)
+            || is_shut()
     }
 
     async fn go(&mut self) -> Ending {
@@ -503,8 +503,16 @@ impl Run {
     }
 
     fn queue(&mut self, link: usize) {
+        let Some(provider) = self.inner.links.get(link).cloned() else { return };
         let Some(lanes) = self.inner.links.lanes(link).cloned() else { return };
-        self.under_way.queue = Some(Box::pin(async move { Back::Lane(link, lanes.enter().await) }));
+        let job = self.job(self.attempts.len());
+        self.under_way.queue = Some(Box::pin(async move {
+            let lane = lanes.enter().await;
+            match provider.turn(&job).await {
+                Ok(turn) => Back::Lane(link, lane.with(turn)),
+                Err(verdict) => Back::Event(Event::NoTurn { link, verdict: *verdict }),
+            }
+        }));
     }
 
     fn send(&mut self, attempt: usize, link: usize) {
@@ -517,10 +525,11 @@ impl Run {
         self.gate = Some(Arc::clone(&gate));
         self.under_way.attempt = Some(Box::pin(async move {
             // Where there are lanes, the delivery has queued for this one already; it is free when this ends.
-            let _lane = match lane {
+            let mut lane = match lane {
                 Some(lane) => lane,
                 None => lanes.enter().await,
             };
+            lane.through(&gate);
             let trying = AssertUnwindSafe(provider.attempt(&job, &gate)).catch_unwind();
             let verdict = trying.await.unwrap_or_else(|_| broken(&gate));
             fence::pass(Fence::AfterEffect);

@@ -37,6 +37,8 @@ pub(crate) enum Does {
     Lose,
     /// Stores it, and says so once it is told to go on.
     Wait,
+    /// Takes no connection.
+    Fail,
 }
 
 /// A channel that carries markers.
@@ -145,6 +147,9 @@ impl Provider for Channel {
 
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
         Box::pin(async move {
+            if *self.does.lock().unwrap() == Does::Fail {
+                return Verdict::new(VerdictKind::NotSent, "no connection");
+            }
             if !gate.pass() {
                 return Verdict::new(VerdictKind::NotSent, "cancelled");
             }
@@ -161,7 +166,9 @@ impl Provider for Channel {
             }
             match does {
                 Does::Deliver | Does::Wait => stored_as(&format!("c-{}", job.id)),
-                Does::StoreSilently | Does::Lose => Verdict::new(VerdictKind::Unknown, "no reply"),
+                Does::StoreSilently | Does::Lose | Does::Fail => {
+                    Verdict::new(VerdictKind::Unknown, "no reply")
+                }
             }
         })
     }

@@ -36,11 +36,18 @@ impl World {
             Action::Queue { link } => {
                 self.count("queues joined");
                 let wait = self.dice.pick_ms(&[0, 1, 40, 800, 6_000]);
-                self.later(wait, Coming::Tell(Event::LaneFree { link }));
+                let comes = if self.dice.chance(5) {
+                    Event::NoTurn { link, verdict: super::verdict(VerdictKind::NotSent) }
+                } else {
+                    Event::LaneFree { link }
+                };
+                self.later(wait, Coming::Tell(comes));
             }
             Action::Leave => {
                 self.lane = None;
-                self.coming.retain(|(_, coming)| !matches!(coming, Coming::Tell(Event::LaneFree { .. })));
+                self.coming.retain(|(_, coming)| {
+                    !matches!(coming, Coming::Tell(Event::LaneFree { .. } | Event::NoTurn { .. }))
+                });
             }
             Action::Skip { link, .. } => {
                 self.channel_of(link)?;

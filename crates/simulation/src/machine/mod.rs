@@ -14,7 +14,8 @@ pub mod history;
 mod promise;
 
 use commentd_contract::VerdictKind;
-use commentd_delivery::breaker::Pass;
+use commentd_delivery::breaker::{Era, Pass};
+use commentd_delivery::retry::RetryPermit;
 use commentd_delivery::step::Shared;
 use commentd_delivery::{Moment, Verdict};
 use std::time::Duration;
@@ -36,7 +37,7 @@ struct Purse {
     retries: u32,
     /// Links whose breaker is open.
     shut: Vec<usize>,
-    /// Attempts that have started and not ended.
+    /// Attempts that were sent and have not ended.
     under_way: i64,
 }
 
@@ -55,25 +56,23 @@ impl Shared for Purse {
         })
     }
 
-    fn attempt_starts(&mut self, link: usize, _now: Moment) -> Pass {
+    fn attempt_starts(&mut self, link: usize) -> Pass {
         assert!(!self.shut.contains(&link), "an attempt at a link that is shut");
-        self.under_way += 1;
         Pass::default()
     }
 
-    fn attempt_ends(
-        &mut self,
-        _link: usize,
-        _pass: Pass,
-        _verdict: Option<&Verdict>,
-        _took: Duration,
-        _now: Moment,
-    ) {
+    fn attempt_is_sent(&mut self, _link: usize, _retry: Option<RetryPermit>, _now: Moment) {
+        self.under_way += 1;
+    }
+
+    fn attempt_ends(&mut self, _link: usize, _pass: Pass, _verdict: &Verdict, _took: Duration, _now: Moment) {
         self.under_way -= 1;
     }
 
-    fn withdraw_retry(&mut self, _link: usize, _now: Moment) -> bool {
-        let granted = self.retries > 0;
+    fn attempt_is_found(&mut self, _link: usize, _era: Era) {}
+
+    fn withdraw_retry(&mut self, _link: usize, _now: Moment) -> Option<RetryPermit> {
+        let granted = (self.retries > 0).then(RetryPermit::default);
         self.retries = self.retries.saturating_sub(1);
         granted
     }
