@@ -1,5 +1,6 @@
-"""Tests of the worker as a process, with a stub in the place of the automation layer: python3 -m unittest"""
+"""Tests of the worker as a process, with stand-ins for the automation layer: python3 -m unittest"""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -13,12 +14,14 @@ import unittest
 PATIENCE_S = 60
 WORKER = pathlib.Path(__file__).with_name("commentd_worker.py")
 
-# Takes down each call before it does anything else, as the truth that the tests compare with.
+# An older fork, which has only the function that comments in one go. Takes down each call before it does anything
+# else, as the truth that the tests compare with, and leaves a cache where it runs.
 STUB = """
 import os, sys
 print("a library prints while it is loaded")
 
-def comment_friend_moment(friend, comment_text, **options):
+def comment_friend_moment(friend, comment_text, is_maximize=None, close_weixin=None, **options):
+    os.makedirs("rush_moments_cache", exist_ok=True)
     with open(os.environ["CALLS"], "a", encoding="utf-8") as calls:
         calls.write(f"{friend}: {comment_text}\\n")
     print("a library prints")
@@ -33,24 +36,66 @@ def comment_friend_moment(friend, comment_text, **options):
 """
 
 
+# The fork that reads a post and asks a callback for the comment before it types. A friend's post is a text; its
+# fingerprint is told at the end. Takes down what it sends.
+FORK = """
+import hashlib, os
+
+POSTS = {"Ann": "lovely day", "Bob": "first", "Eve": ""}
+READS = 0
+
+def fetch_and_comment_friend_moment(friend, ai_callback, target_folder=None, is_maximize=None, close_weixin=None,
+                                    include_keywords=None, exclude_keywords=None, last_fingerprint=None):
+    global READS
+    os.makedirs("rush_moments_cache", exist_ok=True)
+    READS += 1
+    if friend not in POSTS:
+        return {"comment_posted": False}
+    if friend == "Eve":
+        raise RuntimeError("no such window")
+    post = "second" if friend == "Bob" and READS > 1 else POSTS[friend]
+    found = {"fingerprint": hashlib.sha256(post.encode()).hexdigest(), "comment_posted": False}
+    text = ai_callback(post, [])
+    if text is None:
+        return found
+    with open(os.environ["CALLS"], "a", encoding="utf-8") as calls:
+        calls.write(f"{friend}: {text} close={close_weixin}\\n")
+    if text == "raise":
+        raise RuntimeError("no such window")
+    return {**found, "comment_posted": text != "false"}
+"""
+
+
+def hash_of(post):
+    """As the bot passes it."""
+    return hashlib.sha256(post.encode()).hexdigest()[:16]
+
+
 class Running:
     """A worker, and the lines to and from it."""
 
-    def __init__(self, test, stub=STUB, args=("--newest-post",)):
+    def __init__(self, test, stub=STUB, args=("--newest-post",), finds=True):
         folder = tempfile.TemporaryDirectory()
         test.addCleanup(folder.cleanup)
-        root = pathlib.Path(folder.name)
+        root = pathlib.Path(folder.name).resolve()
+        self.root = root
+        self.directory = root / "working"
+        self.directory.mkdir()
         (root / "pyweixin").mkdir()
         (root / "pyweixin" / "__init__.py").touch()
         (root / "pyweixin" / "moments_ext.py").write_text(stub, encoding="utf-8")
         self.calls_path = root / "calls"
-        environment = {**os.environ, "PYTHONPATH": str(root), "CALLS": str(self.calls_path)}
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "CALLS": str(self.calls_path)}
+        environment.pop("PYTHONPATH", None)
+        # As the page says: the package's folder is named, wherever the worker is started.
+        args = [*args, "--pywechat", ".." if finds is True else finds] if finds else args
         self.process = subprocess.Popen(
             [sys.executable, str(WORKER), *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
+            cwd=self.directory,
         )
         test.addCleanup(self.stop)
 
@@ -85,7 +130,7 @@ class Running:
 
 def comment(name, content="hi", **fields):
     request = {"id": name, "cmd": "comment", "author": "Ann", "sns_id": "", "content": content, "reply_to": ""}
-    return {**request, "not_after_ms": 60_000, **fields}
+    return {**request, "content_hash": "", "not_after_ms": 60_000, **fields}
 
 
 class Protocol(unittest.TestCase):
@@ -203,9 +248,19 @@ class Capability(unittest.TestCase):
             self.assertIn("--newest-post", message)
         self.assertEqual(worker.calls(), [])
 
+    def test_a_package_that_is_not_found_is_told_with_what_to_do(self):
+        code, message = self.denied(Running(self, finds=None), {"id": "p", "cmd": "ping"})
+        self.assertEqual(code, 65)
+        self.assertIn("--pywechat DIR", message)
+
+    def test_the_folder_of_the_package_itself_serves_too(self):
+        worker = Running(self, finds="../pyweixin")
+        worker.say({"id": "p", "cmd": "ping"})
+        self.assertEqual(worker.hear(), {"id": "p", "ok": True})
+
     def test_a_library_without_the_function_or_that_fails_to_load_is_told(self):
         for stub, says in [
-            ("", "has no comment_friend_moment"),
+            ("", "has neither fetch_and_comment_friend_moment nor comment_friend_moment"),
             ("raise OSError('no UI')", "OSError: no UI"),
             ("raise SystemExit(3)", "SystemExit: 3"),
         ]:
@@ -215,6 +270,83 @@ class Capability(unittest.TestCase):
                     code, message = self.denied(worker, request)
                     self.assertEqual(code, 65)
                     self.assertIn(says, message)
+
+
+class Callback(unittest.TestCase):
+    """With the fork whose callback is the gate."""
+
+    def started(self, request, args=()):
+        worker = Running(self, FORK, args)
+        worker.say(request)
+        return worker
+
+    def ended(self, request, args=()):
+        worker = self.started(request, args)
+        reply = worker.hear()
+        self.assertEqual((worker.end()[0], worker.calls()), ([], []))
+        return reply.get("error_code"), reply.get("error_message", "")
+
+    def test_nothing_is_sent_before_go_and_one_comment_after_it(self):
+        for content, ok in [("hi", True), ("raise", False), ("false", False)]:
+            with self.subTest(content):
+                worker = self.started(comment("1", content, content_hash=hash_of("lovely day")))
+                self.assertEqual(worker.hear(), {"id": "1", "event": "ready"})
+                self.assertEqual(worker.calls(), [])
+                worker.say({"go": "1"})
+                reply = worker.hear()
+                self.assertEqual((reply["ok"], reply.get("error_code")), (ok, None if ok else 56))
+                self.assertEqual((worker.end()[0], worker.calls()), ([], [f"Ann: {content} close=None"]))
+
+    def test_without_go_the_callback_sends_nothing(self):
+        for line in [{"go": "2"}, {"id": "p", "cmd": "ping"}]:
+            worker = self.started(comment("1", content_hash=hash_of("lovely day")))
+            worker.hear()
+            worker.say(line)
+            self.assertEqual(worker.hear()["error_code"], 62)
+            worker.end()
+            self.assertEqual(worker.calls(), [])
+        worker = self.started(comment("1", content_hash=hash_of("lovely day"), not_after_ms=20))
+        worker.hear()
+        self.assertEqual(worker.hear()["error_code"], 62)
+        worker.end()
+        self.assertEqual(worker.calls(), [])
+
+    def test_a_failure_before_the_go_is_none_after_it(self):
+        code, message = self.ended(comment("1", author="Nobody"), ("--newest-post",))
+        self.assertEqual(code, 20)
+        self.assertIn("no such friend", message)
+        self.assertEqual(self.ended(comment("1", author="Nobody", content_hash=hash_of("lovely day")))[0], 20)
+        code, message = self.ended(comment("1", author="Eve"), ("--newest-post",))
+        self.assertEqual((code, message), (65, "RuntimeError: no such window"))
+
+    def test_the_hash_picks_the_post(self):
+        code, message = self.ended(comment("1", content_hash=hash_of("another day")))
+        self.assertEqual(code, 20)
+        self.assertIn("content_hash", message)
+        self.assertEqual(self.ended(comment("1", content_hash="abc"))[0], 10)
+        # Bob posts something else between the two times that his newest post is read.
+        self.assertEqual(self.ended(comment("1", author="Bob", content_hash=hash_of("first")))[0], 20)
+        code, message = self.ended(comment("1"))
+        self.assertEqual(code, 65)
+        self.assertIn("--newest-post", message)
+
+    def test_a_hash_needs_the_callback(self):
+        worker = Running(self)
+        worker.say(comment("1", content_hash=hash_of("lovely day")))
+        self.assertEqual(worker.hear()["error_code"], 65)
+        worker.end()
+        self.assertEqual(worker.calls(), [])
+
+    def test_nothing_is_left_in_the_working_directory(self):
+        for stub in (STUB, FORK):
+            worker = Running(self, stub, ("--newest-post", "--keep-window"))
+            worker.say(comment("1"))
+            worker.hear()
+            worker.say({"go": "1"})
+            self.assertEqual(worker.hear(), {"id": "1", "ok": True})
+            worker.end()
+            self.assertEqual(list(worker.directory.iterdir()), [])
+        self.assertEqual(worker.calls(), ["Ann: hi close=False"])
 
 
 if __name__ == "__main__":
