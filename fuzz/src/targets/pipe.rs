@@ -6,7 +6,7 @@
 use commentd_contract::{Addressing, Code, VerdictKind};
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
-use commentd_providers::hook_pipe::{HookOptions, HookPipe};
+use commentd_providers::hook_pipe::{ExecutionMode, HookOptions, HookPipe};
 use commentd_providers::{Job, Provider};
 use serde::Deserialize;
 use serde_json::Value;
@@ -123,7 +123,7 @@ async fn attempt_over(path: &Path, sent: &[u8], asks: bool, gate: &Gate) -> io::
     let options = HookOptions {
         pipe_name: path.to_string_lossy().into_owned(),
         timeout_ms: TIMEOUT_MS,
-        execution_mode: "capture_thread".into(),
+        execution_mode: ExecutionMode::Auto,
         wait_timeout_ms: 1000,
         arg1_mode: "template".into(),
         tls_copy: false,

@@ -22,9 +22,22 @@ struct Rig {
     channel: Arc<Mutex<Vec<String>>>,
     pipe: PipeServer,
     sidecar: Served,
+    start: Start,
     /// Whatever is the channel, where the test doesn't hold it.
     _server: Option<Server>,
     directory: TempDir,
+}
+
+/// A channel's kind, its URL, and more arguments.
+type Start = (String, String, Vec<String>);
+
+fn serve((kind, url, args): &Start, directory: &TempDir) -> Served {
+    let socket = directory.path().join("hook.sock");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/chain/worker.py");
+    let worker = format!("python3 '{script}' '{}'", directory.path().join("ui.txt").display());
+    let mut all = vec!["--real-pipe-name", socket.to_str().unwrap(), "--real-ui-command", &worker];
+    all.extend(args.iter().map(String::as_str));
+    Sidecar::for_channel(kind, url, directory.path(), &all)
 }
 
 /// What a channel does, by the comment's text.
@@ -101,14 +114,16 @@ impl Rig {
     /// Before whatever is at this URL, a channel of this kind that keeps this record.
     fn over(kind: &str, url: &str, channel: Arc<Mutex<Vec<String>>>, args: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("hook.sock");
-        let pipe = PipeServer::start(&socket);
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/chain/worker.py");
-        let worker = format!("python3 '{script}' '{}'", directory.path().join("ui.txt").display());
-        let mut all = vec!["--real-pipe-name", socket.to_str().unwrap(), "--real-ui-command", &worker];
-        all.extend(args);
-        let sidecar = Sidecar::for_channel(kind, url, directory.path(), &all);
-        Self { channel, pipe, sidecar, _server: None, directory }
+        let pipe = PipeServer::start(&directory.path().join("hook.sock"));
+        let start = (kind.to_owned(), url.to_owned(), args.iter().map(|arg| (*arg).to_owned()).collect());
+        let sidecar = serve(&start, &directory);
+        Self { channel, pipe, sidecar, start, _server: None, directory }
+    }
+
+    /// The same after `kill -9` and a new start.
+    fn killed_and_started_anew(self) -> Self {
+        self.sidecar.kill();
+        Self { sidecar: serve(&self.start, &self.directory), ..self }
     }
 
     fn client(&self) -> Client {
@@ -175,6 +190,12 @@ const ROWS: &[Row] = &[
     ),
     (
         "native=code 54; hook=isn't captured; ui=ok;",
+        "native_http denied, real_hook denied, real_ui delivered",
+        "delivered",
+        1,
+    ),
+    (
+        "native=code 54; hook=wasn't run; ui=ok;",
         "native_http denied, real_hook denied, real_ui delivered",
         "delivered",
         1,
@@ -348,6 +369,54 @@ fn a_hook_that_its_status_calls_not_able_is_passed_over_with_the_reason() {
     }
     rig.is_well();
     posts(None, "native_http denied, real_hook delivered");
+}
+
+#[test]
+fn an_old_capture_is_seen_and_passed_over_by_the_pipes_thread() {
+    let rig = Rig::start(LATE);
+    for (number, (age_ms, mode)) in
+        [(Some(20_000), "pipe_thread"), (Some(100), "capture_thread"), (None, "capture_thread")]
+            .iter()
+            .enumerate()
+    {
+        rig.pipe.seen.lock().unwrap().capture_age_ms = *age_ms;
+        // What the hook says is asked for anew on a new connection, and the pipe is left after a second.
+        assert_eq!(ask_status(&rig.socket())["ok"], true);
+        let content = format!("native=code 54; hook=ok; ui=ok; #{number}");
+        let told = rig.client().comment(&json!({"content": content, "sns_id": "t"})).json();
+        assert_eq!(at(&told, "data.provider"), "real_hook", "{told:#}");
+        assert_eq!(rig.pipe.seen.lock().unwrap().modes.last().unwrap(), mode);
+        let providers = rig.client().get("/api/providers").json();
+        let shown = at(&providers, "data.providers.1.capture_age_ms").as_u64();
+        assert_eq!(shown.is_some(), age_ms.is_some(), "{providers:#}");
+        assert!(shown.is_none_or(|shown| Some(shown) >= *age_ms), "{providers:#}");
+    }
+}
+
+#[test]
+fn a_new_process_ends_the_worker_that_a_killed_one_left() {
+    let rig = Rig::start(LATE);
+    rig.is_well();
+    let path = rig.directory.path().join("held.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let does = format!("native=code 54; hook=code 20; ui=hangs with a child; at={};", path.display());
+    let client = rig.client();
+    let comment = json!({"content": does, "sns_id": "t", "deadline_ms": 100_000});
+    let asking = std::thread::spawn(move || client.comment(&comment));
+    let (mut held, _) = listener.accept().unwrap();
+    held.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut mark = [0];
+    held.read_exact(&mut mark).unwrap();
+    // Its whole group hangs now, and doesn't see that nobody is there any more.
+    let rig = rig.killed_and_started_anew();
+    let mut read = Vec::new();
+    held.read_to_end(&mut read).expect("the worker and its child outlived the next process");
+    // Its connection broke, which its thread takes ill.
+    let _ = asking.join();
+    rig.is_well();
+    let text = "native=code 54; hook=code 20; ui=ok; the next worker";
+    let told = rig.client().comment(&json!({"content": text, "sns_id": "t"})).json();
+    assert_eq!((at(&told, "data.provider"), rig.posted(text)), (&json!("real_ui"), 1), "{told:#}");
 }
 
 #[test]

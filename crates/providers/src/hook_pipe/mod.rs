@@ -16,10 +16,10 @@ use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
 use commentd_delivery::time::whole_ms;
-use commentd_delivery::{Clock, Gate, Verdict};
+use commentd_delivery::{Clock, Gate, Moment, Verdict};
 use pipe::{Lost, NoPipe, Pipe};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use wire::{MAX_REQUEST_BYTES, Question, Reply};
@@ -34,6 +34,33 @@ const MIN_USEFUL: Duration = Duration::from_millis(100);
 /// Attempts in one run of a delivery.
 const MAX_ATTEMPTS: u32 = 3;
 
+/// A hook that saw the client comment longer ago than this may not get hold of the thread that did.
+const MAX_CAPTURE_AGE: Duration = Duration::from_secs(10);
+/// A hook whose capture was that old is asked again after this, because the client may have commented since.
+const ASK_AGE_AFTER: Duration = Duration::from_secs(1);
+
+/// The thread of the client on which the hook makes its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecutionMode {
+    /// The one that was captured; the pipe's own where that was longer than ten seconds ago.
+    Auto,
+    /// The one that was captured.
+    CaptureThread,
+    /// The pipe's own.
+    PipeThread,
+}
+
+impl ExecutionMode {
+    /// The mode of this name; [`ExecutionMode::Auto`] if there is none.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "capture_thread" => Self::CaptureThread,
+            "pipe_thread" => Self::PipeThread,
+            _ => Self::Auto,
+        }
+    }
+}
+
 /// How the hook is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookOptions {
@@ -41,8 +68,8 @@ pub struct HookOptions {
     pub pipe_name: String,
     /// What one exchange with the pipe may take, in ms: to connect, to answer a question, to comment.
     pub timeout_ms: u64,
-    /// `capture_thread` or `pipe_thread`.
-    pub execution_mode: String,
+    /// On which thread it makes its call.
+    pub execution_mode: ExecutionMode,
     /// How long the hook itself waits for its call, in ms.
     pub wait_timeout_ms: u64,
     /// How the hook makes its call: `template`.
@@ -59,6 +86,8 @@ pub struct HookPipe {
     destination: Arc<Destination>,
     clock: Arc<dyn Clock>,
     slot: Arc<Mutex<Slot>>,
+    /// How old the hook's capture was, and when the hook said so.
+    capture: SyncMutex<Option<(Duration, Moment)>>,
     condition: Kept,
     probes: AtomicU64,
 }
@@ -87,6 +116,7 @@ impl HookPipe {
             destination,
             clock,
             slot: Arc::default(),
+            capture: SyncMutex::default(),
             condition: Kept::default(),
             probes: AtomicU64::new(0),
         }
@@ -104,10 +134,18 @@ impl HookPipe {
             return Ok(pipe);
         }
         let (pipe, status) = self.connect(task_id).await?;
+        self.take_in(&status)?;
+        Ok(pipe)
+    }
+
+    /// What the hook says of itself; else why it can't comment.
+    fn take_in(&self, status: &Reply) -> Result<(), Box<Verdict>> {
+        let age = status.capture_age_ms().map(|ms| (Duration::from_millis(ms), self.clock.now()));
+        *self.capture.lock().unwrap_or_else(PoisonError::into_inner) = age;
         match status.why_not_able() {
             None => {
                 self.condition.set(Condition::GOOD);
-                Ok(pipe)
+                Ok(())
             }
             Some((code, reason)) => {
                 self.condition.set(Condition { health: Known::Yes, capability: Known::No(reason.clone()) });
@@ -131,12 +169,40 @@ impl HookPipe {
                 NoPipe::Failed(reason) => self.not_sent(Code::PipeDisconnected, &reason),
             })
         })?;
+        let status = self.status(&mut pipe, task_id).await?;
+        Ok((pipe, status))
+    }
+
+    async fn status(&self, pipe: &mut Pipe, task_id: &str) -> Result<Reply, Box<Verdict>> {
         let task_id = format!("{task_id}-status");
-        let frame = Question::status(&task_id).frame();
-        match pipe.ask(frame, &task_id, self.timeout()).await {
-            Ok(status) => Ok((pipe, status)),
-            Err(lost) => Err(Box::new(self.lost_before_gate(&lost))),
+        let status = pipe.ask(Question::status(&task_id).frame(), &task_id, self.timeout()).await;
+        status.map_err(|lost| Box::new(self.lost_before_gate(&lost)))
+    }
+
+    fn capture(&self) -> Option<(Duration, Moment)> {
+        *self.capture.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The execution mode, as far as is known by now.
+    fn mode(&self) -> &'static str {
+        let is_old = || self.capture_age().is_some_and(|age| age > MAX_CAPTURE_AGE);
+        match self.options.execution_mode {
+            ExecutionMode::CaptureThread => "capture_thread",
+            ExecutionMode::PipeThread => "pipe_thread",
+            ExecutionMode::Auto if is_old() => "pipe_thread",
+            ExecutionMode::Auto => "capture_thread",
         }
+    }
+
+    /// Asks for the capture's age where it decides how to comment and may have changed.
+    async fn renew_age(&self, pipe: &mut Pipe, task_id: &str) -> Result<(), Box<Verdict>> {
+        let is_old_news = |(_, asked): (Duration, Moment)| self.clock.now().since(asked) >= ASK_AGE_AFTER;
+        let decides = self.options.execution_mode == ExecutionMode::Auto && self.mode() == "pipe_thread";
+        if !decides || !self.capture().is_some_and(is_old_news) {
+            return Ok(());
+        }
+        let status = self.status(pipe, task_id).await?;
+        self.take_in(&status)
     }
 
     fn not_sent(&self, code: Code, reason: &str) -> Verdict {
@@ -180,8 +246,8 @@ impl HookPipe {
 
     fn frame(&self, job: &Job, sns_id: &str, task_id: &str) -> Result<Bytes, Box<Verdict>> {
         let comment = &job.comment;
-        let request =
-            wire::comment(&self.options, task_id, sns_id, &comment.content, &comment.addressing.reply_to);
+        let reply_to = &comment.addressing.reply_to;
+        let request = wire::comment(&self.options, self.mode(), task_id, sns_id, &comment.content, reply_to);
         let frame = Bytes::from(request.to_string());
         if frame.len() <= MAX_REQUEST_BYTES {
             return Ok(frame);
@@ -199,6 +265,7 @@ impl HookPipe {
         self.frame(job, &job.comment.addressing.sns_id, &task_id)?;
         let mut slot = self.slot.lock().await;
         let mut pipe = self.pipe(&mut slot, &task_id).await?;
+        self.renew_age(&mut pipe, &task_id).await?;
         let target = self.target(job, &mut pipe, &task_id).await;
         let frame = target.and_then(|sns_id| self.frame(job, &sns_id, &task_id));
         let frame = match frame {
@@ -352,7 +419,19 @@ impl Provider for HookPipe {
             method: "PIPE".into(),
             url: self.options.pipe_name.clone(),
             headers: Vec::new(),
-            body: wire::comment(&self.options, &task_id, &to.sns_id, &comment.content, &to.reply_to),
+            body: wire::comment(
+                &self.options,
+                self.mode(),
+                &task_id,
+                &to.sns_id,
+                &comment.content,
+                &to.reply_to,
+            ),
         })
+    }
+
+    fn capture_age(&self) -> Option<Duration> {
+        let (age, asked) = self.capture()?;
+        Some(age.saturating_add(self.clock.now().since(asked)))
     }
 }

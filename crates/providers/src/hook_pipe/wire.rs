@@ -49,6 +49,7 @@ impl<'a> Question<'a> {
 /// above one lane they crash its host.
 pub(super) fn comment(
     options: &HookOptions,
+    execution_mode: &str,
     task_id: &str,
     sns_id: &str,
     content: &str,
@@ -63,7 +64,7 @@ pub(super) fn comment(
         "reply_to": reply_to,
         "allow_queue_fallback": false,
         "prefer_arg1_template": true,
-        "execution_mode": options.execution_mode,
+        "execution_mode": execution_mode,
         "wait_timeout_ms": options.wait_timeout_ms,
         "arg1_mode": options.arg1_mode,
         "tls_copy": options.tls_copy,
@@ -97,6 +98,11 @@ impl Reply {
             Some(Value::Number(number)) if number.is_u64() => number.to_string(),
             _ => String::new(),
         }
+    }
+
+    /// How long ago the hook saw the client comment, by its `status`, in ms.
+    pub(super) fn capture_age_ms(&self) -> Option<u64> {
+        self.data.get("capture_age_ms").and_then(Value::as_u64)
     }
 
     /// Why the hook can't comment, by its `status`; `None` if it can. `context_fresh` holds for two seconds only, so
@@ -179,9 +185,12 @@ mod tests {
             (false, 10, "", "refused"),
             (false, 20, "", "denied"),
             (false, 30, "timeout (job may still be running)", "unknown"),
-            (false, 30, "timeout; context not captured yet", "unknown"),
-            (false, 30, "Context not captured yet", "denied"),
-            (false, 30, "template not ready", "denied"),
+            (false, 30, "timeout; runtime context not captured yet", "unknown"),
+            (false, 30, "Runtime context not captured yet", "denied"),
+            (false, 30, "request template not ready", "denied"),
+            (false, 30, "capture-thread execution timeout", "denied"),
+            (false, 30, "capture-thread execution timeout (job may still be running)", "unknown"),
+            (false, 30, "pipe-thread execution timeout", "unknown"),
             (false, 31, "", "denied"),
             (false, 40, "", "denied"),
             (false, 50, "", "denied"),

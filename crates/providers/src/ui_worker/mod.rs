@@ -3,7 +3,7 @@
 //! One JSON object a line, one comment at a time:
 //!
 //! ```text
-//! commentd ▶ {"id","cmd":"comment","author","sns_id","content","reply_to","not_after_ms"}
+//! commentd ▶ {"id","cmd":"comment","author","sns_id","content","reply_to","content_hash","not_after_ms"}
 //! worker   ▶ {"id","event":"ready"}                     everything is prepared but the irreversible click
 //! commentd ▶ {"go":id}                                  the gate
 //! worker   ▶ {"id","ok":true}                           or "ok":false,"error_code","error_message", at any time
@@ -13,8 +13,11 @@
 //!
 //! `not_after_ms` counts from the line's arrival: after it, a worker that has no `go` gives up by itself. While it
 //! waits for `go`, any other line means no. A worker that dies is started again, with a growing wait; one that hangs
-//! is ended with its whole process group, and replaced.
+//! is ended with its whole process group, and replaced. What a process that was killed has left at work, the next one
+//! ends before it starts a worker of its own: two of them on one screen would click into each other's windows.
 
+mod command;
+mod predecessor;
 mod worker;
 
 use crate::condition::{Condition, Kept, Known};
@@ -27,6 +30,7 @@ use commentd_delivery::time::whole_ms;
 use commentd_delivery::verdict::of_code;
 use commentd_delivery::{Clock, Gate, Moment, Verdict};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -50,12 +54,12 @@ pub struct UiOptions {
     pub command: Vec<String>,
     /// How long it may take to be ready, and again from `go` to its result, in ms.
     pub timeout_ms: u64,
+    /// The file that says which worker runs, so that the next process can end what this one leaves. Of the processes
+    /// that use it, only one may run. `None` where nobody comes after us.
+    pub mark: Option<PathBuf>,
 }
 
-/// A command line in words, split as a shell would, without any of its substitutions; `None` if a quote isn't closed.
-pub fn split_command(text: &str) -> Option<Vec<String>> {
-    shlex::split(text).filter(|words| !words.is_empty())
-}
+pub use command::split as split_command;
 
 /// The provider.
 pub struct UiWorker {
@@ -72,6 +76,8 @@ struct Seat {
     worker: Option<Worker>,
     /// Deaths since it last did something useful.
     deaths: u32,
+    /// Whether what an earlier process left was looked for.
+    is_cleared: bool,
     /// No new one is started before this.
     not_before: Moment,
     pings: u64,
@@ -118,8 +124,17 @@ impl UiWorker {
             if !wait.is_zero() {
                 return Err(format!("the worker ended; it is started again in {} ms", wait.as_millis()));
             }
+            if let Some(mark) = self.options.mark.as_deref().filter(|_| !seat.is_cleared) {
+                predecessor::end(mark).await?;
+                seat.is_cleared = true;
+            }
             match Worker::start(&self.options.command) {
-                Ok(worker) => seat.worker = Some(worker),
+                Ok(worker) => {
+                    if let (Some(mark), Some(id)) = (&self.options.mark, worker.id()) {
+                        predecessor::leave_mark(mark, id);
+                    }
+                    seat.worker = Some(worker);
+                }
                 Err(error) => {
                     let program = self.options.command.first().map_or("", String::as_str);
                     let reason = format!("the worker {program} can't be started: {error}");
@@ -241,6 +256,7 @@ fn request(job: &Job, id: &str, not_after_ms: u64) -> Value {
         "sns_id": to.sns_id,
         "content": job.comment.content,
         "reply_to": to.reply_to,
+        "content_hash": to.content_hash,
         "not_after_ms": not_after_ms,
     })
 }

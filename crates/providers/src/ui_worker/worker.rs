@@ -16,6 +16,9 @@ const MAX_LINE_BYTES: usize = 1 << 20;
 /// Lines about other requests that are read past before the worker counts as broken.
 const MOST_STRAY_LINES: u32 = 64;
 
+/// How long after its last word a worker may take to have ended.
+const EXIT_PATIENCE: Duration = Duration::from_millis(200);
+
 /// What a line of the worker says.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub(super) struct Line {
@@ -62,7 +65,7 @@ pub(super) enum Stage {
     Bound,
 }
 
-/// A worker. Dropping it ends its whole process group (on Windows: its job).
+/// A worker. Dropping it ends its whole process group (on Windows: its job, which also ends with this process).
 pub(super) struct Worker {
     child: Option<Box<dyn ChildWrapper>>,
     stdin: ChildStdin,
@@ -83,6 +86,7 @@ impl Worker {
         wrapped.wrap(process_wrap::tokio::ProcessGroup::leader());
         #[cfg(windows)]
         wrapped.wrap(process_wrap::tokio::JobObject);
+        wrapped.wrap(process_wrap::tokio::KillOnDrop);
         let mut child = wrapped.spawn()?;
         let (stdin, stdout) = (child.stdin().take(), child.stdout().take());
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
@@ -90,6 +94,20 @@ impl Worker {
         };
         let lines = FramedRead::new(stdout, LinesCodec::new_with_max_length(MAX_LINE_BYTES));
         Ok(Self { child: Some(child), stdin, lines, stage: Stage::Idle })
+    }
+
+    /// Its process id, while it runs.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.as_ref()?.id()
+    }
+
+    /// How it has ended, if that is known soon.
+    async fn status(&mut self) -> String {
+        let Some(child) = self.child.as_mut() else { return String::new() };
+        match tokio::time::timeout(EXIT_PATIENCE, child.wait()).await {
+            Ok(Ok(status)) => format!(" ({status})"),
+            Ok(Err(_)) | Err(_) => String::new(),
+        }
     }
 
     /// Writes a line, and leaves the worker at that stage.
@@ -123,7 +141,13 @@ impl Worker {
             let text = match self.lines.next().await {
                 Some(Ok(text)) => text,
                 Some(Err(error)) => return Err(Lost::Broken(error.to_string())),
-                None => return Err(Lost::Broken("it ended".into())),
+                None => {
+                    let status = self.status().await;
+                    return Err(Lost::Broken(format!(
+                        "it ended{status}; what it wrote to stderr stands in the log, or run the command of \
+                         --real-ui-command by hand"
+                    )));
+                }
             };
             let line: Line = serde_json::from_str(&text)
                 .map_err(|error| Lost::Broken(format!("it wrote no line of the protocol: {error}")))?;

@@ -173,12 +173,13 @@ impl Written {
         let has = |provider| chain.contains(&provider);
         let channel = if has(ProviderName::NativeHttp) { channel::choose(&mut values) } else { None };
         let hook = if has(ProviderName::RealHook) { net::hook(&mut values) } else { None };
-        let ui = if has(ProviderName::RealUi) { net::ui(&mut values) } else { None };
+        let ledger = ledger(&mut values, primary, &exchange);
+        let ui = if has(ProviderName::RealUi) { net::ui(&mut values, &ledger) } else { None };
         let listen = access::listen(&mut values);
         let config = ServeConfig {
             callers: access::callers(&mut values, &listen),
             allowed_hosts: access::allowed_hosts(&mut values),
-            ledger: ledger(&mut values, primary, &exchange),
+            ledger,
             mock: mock(&values),
             limits: Limits {
                 max_batch_concurrency: values.count("max-batch-concurrency"),

@@ -1,8 +1,9 @@
 //! The net below the main path: how hook and UI worker are reached.
 
+use super::checked::LedgerChoice;
 use super::values::Values;
 use commentd_contract::ProviderName;
-use commentd_providers::hook_pipe::{HookOptions, WINDOWS_PIPE};
+use commentd_providers::hook_pipe::{ExecutionMode, HookOptions, WINDOWS_PIPE};
 use commentd_providers::ui_worker::{UiOptions, split_command};
 
 /// Whether there is a hook to fall back to without its being named: on Windows the pipe has a usual name.
@@ -36,7 +37,7 @@ pub(super) fn hook(values: &mut Values<'_>) -> Option<HookOptions> {
     Some(HookOptions {
         pipe_name,
         timeout_ms,
-        execution_mode: values.word("real-execution-mode").to_owned(),
+        execution_mode: ExecutionMode::named(values.word("real-execution-mode")),
         wait_timeout_ms,
         arg1_mode: values.text("real-arg1-mode").to_owned(),
         tls_copy: values.switch("real-tls-copy"),
@@ -44,16 +45,27 @@ pub(super) fn hook(values: &mut Values<'_>) -> Option<HookOptions> {
     })
 }
 
-/// How the UI worker is run.
-pub(super) fn ui(values: &mut Values<'_>) -> Option<UiOptions> {
+/// What is added to the ledger's name for the file that says which UI worker runs.
+const WORKER_MARK: &str = ".ui-worker";
+
+/// How the UI worker is run. Beside a ledger, which only one process has at a time, it leaves its mark for the next.
+pub(super) fn ui(values: &mut Values<'_>, ledger: &LedgerChoice) -> Option<UiOptions> {
     let text = values.text("real-ui-command");
     if text.is_empty() {
         values.missing("real-ui-command", "real_ui needs the command of its worker");
         return None;
     }
     let Some(command) = split_command(text) else {
-        values.error("real-ui-command", "can't be split into words as a shell would: a quote isn't closed");
+        values.error("real-ui-command", "can't be split into words: it has none, or a quote isn't closed");
         return None;
     };
-    Some(UiOptions { command, timeout_ms: values.integer("ui-worker-timeout-ms") })
+    let mark = match ledger {
+        LedgerChoice::File { path, .. } => {
+            let mut name = path.as_os_str().to_owned();
+            name.push(WORKER_MARK);
+            Some(name.into())
+        }
+        LedgerChoice::Memory => None,
+    };
+    Some(UiOptions { command, timeout_ms: values.integer("ui-worker-timeout-ms"), mark })
 }

@@ -258,8 +258,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new(
         Net,
         "real-execution-mode",
-        OneOf(&["capture_thread", "pipe_thread"]),
-        "The thread on which the hook makes its call",
+        OneOf(&["auto", "capture_thread", "pipe_thread"]),
+        "The thread on which the hook makes its call; auto: the captured one, the pipe's once that is 10 s old",
     )
     .only_with(ProviderName::RealHook),
     Setting::new(
@@ -284,7 +284,8 @@ pub const SETTINGS: &[Setting] = &[
         Net,
         "real-ui-command",
         Text,
-        "The UI worker's command, split as a shell would; with one, real_ui joins the chain",
+        "The UI worker's command, split as a shell would, on Windows as programs there do; with one, real_ui joins \
+         the chain",
     )
     .only_with(ProviderName::RealUi),
     Setting::new(

@@ -21,6 +21,10 @@ pub struct Seen {
     pub left: usize,
     /// What `status` calls false.
     pub lacks: Option<&'static str>,
+    /// How old `status` calls the capture, in ms; nothing is said of it if none.
+    pub capture_age_ms: Option<u64>,
+    /// The execution modes that comments asked for.
+    pub modes: Vec<String>,
     last_task: String,
 }
 
@@ -94,13 +98,19 @@ fn serve(stream: &mut UnixStream, seen: &Mutex<Seen>, free: &Latch) {
             "data": {"hook_installed": true, "state_captured": true, "context_fresh": false}});
         if request["cmd"] != "comment" {
             let mut status = yes;
-            if let Some(name) = seen.lock().unwrap().lacks {
+            let seen = seen.lock().unwrap();
+            if let Some(name) = seen.lacks {
                 status["data"][name] = json!(false);
             }
+            if let Some(age) = seen.capture_age_ms {
+                status["data"]["capture_age_ms"] = json!(age);
+            }
+            drop(seen);
             say(stream, &status);
             continue;
         }
-        assert!(request["allow_queue_fallback"] == false && request["execution_mode"] == "capture_thread");
+        assert!(request["allow_queue_fallback"] == false);
+        seen.lock().unwrap().modes.push(request["execution_mode"].as_str().unwrap().to_owned());
         let content = request["content"].as_str().unwrap();
         let does = content.split("hook=").nth(1).unwrap().split(';').next().unwrap();
         let previous = std::mem::replace(&mut seen.lock().unwrap().last_task, task_id.clone());
@@ -111,7 +121,11 @@ fn serve(stream: &mut UnixStream, seen: &Mutex<Seen>, free: &Latch) {
         }
         match does {
             "isn't captured" => {
-                say(stream, &no(30, "context not captured yet"));
+                say(stream, &no(30, "runtime context not captured yet"));
+                continue;
+            }
+            "wasn't run" => {
+                say(stream, &no(30, "capture-thread execution timeout"));
                 continue;
             }
             "dies" => return,
@@ -140,7 +154,9 @@ fn serve(stream: &mut UnixStream, seen: &Mutex<Seen>, free: &Latch) {
                 let _ = stream.write_all(&frame[..frame.len() / 2]);
                 return;
             }
-            "may still run" => say(stream, &no(30, "timeout (job may still be running)")),
+            "may still run" => {
+                say(stream, &no(30, "capture-thread execution timeout (job may still be running)"));
+            }
             "hangs" => {
                 let _ = hear(stream);
                 return;

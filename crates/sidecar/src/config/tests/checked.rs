@@ -1,6 +1,7 @@
 use super::super::checked::{Exchange, LedgerChoice, LogFormat, UnknownAs};
 use super::{Layers, URL, flags};
 use commentd_contract::ProviderName;
+use commentd_providers::hook_pipe::ExecutionMode;
 use commentd_providers::mock::MockOptions;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ fn the_chain_is_what_is_configured_in_its_order() {
     assert_eq!(config.ui.unwrap().command, ["python3", "a worker.py"]);
     let hook = config.hook.unwrap();
     assert_eq!((hook.timeout_ms, hook.wait_timeout_ms, hook.latest_sns_id), (2000, 1200, false));
-    assert_eq!((hook.execution_mode.as_str(), hook.arg1_mode.as_str()), ("capture_thread", "template"));
+    assert_eq!((hook.execution_mode, hook.arg1_mode.as_str()), (ExecutionMode::Auto, "template"));
     for (given, says) in [
         (("fallback", "real_ui"), "--real-ui-command is missing"),
         (("real-ui-command", "python3 'a"), "a quote isn't closed"),
