@@ -13,6 +13,7 @@
 //! open breaker lasts as long as its pass: whoever drops the pass unused (a replay, a key that another comment has, a
 //! claim that failed, a panic) lets the next delivery try.
 
+use crate::sabotage::{Rule, is_off};
 use crate::time::Moment;
 use crate::verdict::Verdict;
 use commentd_contract::{Code, VerdictKind};
@@ -178,6 +179,9 @@ impl Breaker {
         let mut pass = Pass::default();
         if matches!(self.state, State::Open { .. } | State::HalfOpen { .. }) {
             let trial = Arc::new(());
+            if is_off(Rule::TrialsAreGivenBack) {
+                std::mem::forget(Arc::clone(&trial));
+            }
             self.enter(State::HalfOpen { trial: Arc::downgrade(&trial) });
             pass._trial = Some(trial);
         }

@@ -53,11 +53,13 @@ pub enum Rule {
     SettlingsAreRetried,
     /// Nothing is said to be in flight that isn't.
     OnlyWhatIsInFlightIsSaidToBe,
+    /// What takes a half open breaker's trial gives it back, whatever happens.
+    TrialsAreGivenBack,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 18] = [
         Rule::UnknownForbidsRetry,
         Rule::UnknownForbidsFallback,
         Rule::PassedGateIsUnknown,
@@ -75,6 +77,7 @@ impl Rule {
         Rule::CertainIsReplayed,
         Rule::UnknownIsLookedUp,
         Rule::RepliesAreAskedFor,
+        Rule::TrialsAreGivenBack,
     ];
 
     /// Its name, in snake case.
@@ -100,6 +103,7 @@ impl Rule {
             Rule::NothingIsSentForNobody => "nothing_is_sent_for_nobody",
             Rule::SettlingsAreRetried => "settlings_are_retried",
             Rule::OnlyWhatIsInFlightIsSaidToBe => "only_what_is_in_flight_is_said_to_be",
+            Rule::TrialsAreGivenBack => "trials_are_given_back",
         }
     }
 }

@@ -31,6 +31,8 @@ pub enum Tier {
     Machine,
     /// The dispatcher, the provider and the HTTP client.
     Dispatcher,
+    /// The same in front of a channel that is kept to a pace, and comes back after it was down.
+    Paced,
 }
 
 impl Tier {
@@ -39,6 +41,7 @@ impl Tier {
         match self {
             Tier::Machine => "machine",
             Tier::Dispatcher => "dispatcher",
+            Tier::Paced => "paced",
         }
     }
 
@@ -50,6 +53,7 @@ impl Tier {
                 Story { broken: told.broken, trace: told.trace, counts: told.counts }
             }
             Tier::Dispatcher => dispatcher::play(seed, traced),
+            Tier::Paced => dispatcher::paced::play(seed, traced),
         }
     }
 }

@@ -34,6 +34,8 @@ enum TierName {
     Machine,
     /// The real dispatcher on a simulated clock, network and disk.
     Dispatcher,
+    /// The same in front of a channel that is kept to a pace, and comes back after it was down.
+    Paced,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     let tier = match args.tier {
         TierName::Machine => Tier::Machine,
         TierName::Dispatcher => Tier::Dispatcher,
+        TierName::Paced => Tier::Paced,
     };
     if args.trace {
         return trace(tier, args.seeds);

@@ -14,7 +14,7 @@ use commentd_delivery::keyed::{self, KeyRule};
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::machine::Machine;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, interrupted};
-use commentd_delivery::sabotage::{Rule, is_off};
+use commentd_delivery::sabotage::{Rule, is_off, is_on};
 use commentd_delivery::step::{Action, Answer, Earlier, Event, Plan};
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use commentd_ledger::{Find, Opened, Opening, Settling};
@@ -230,7 +230,7 @@ impl Run {
         let is_shut = || self.inner.links.decide(|shared| shared.obstacle(0, now).is_some());
         rules.queues
             || self.deadline.since(now) < rules.min_useful
-            || self.inner.links.is_half_open(0, now)
+            || (self.inner.links.is_half_open(0, now) && is_on(Rule::TrialsAreGivenBack))
             || is_shut()
     }
 

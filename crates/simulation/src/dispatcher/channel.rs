@@ -33,6 +33,8 @@ pub(super) struct Channels {
     known: Vec<Known>,
     /// Whole requests so far.
     pub(super) received: usize,
+    /// When whole requests arrived.
+    pub(super) arrivals: Vec<Moment>,
     /// What to do with every request, in a test that says so.
     pub(super) scripted: Option<Scripted>,
     /// Most replies are followed by another, some milliseconds later. Disk and clients are quick then, so that the next
@@ -108,6 +110,7 @@ impl Channels {
             told_ids: Vec::new(),
             known: Vec::new(),
             received: 0,
+            arrivals: Vec::new(),
             scripted: None,
             says_twice: dice.chance(30),
             greeting: Vec::new(),
@@ -136,6 +139,7 @@ impl Channels {
 pub(super) fn receive(world: &mut World, wire: usize, arrives: Moment, request: &Request) {
     let Some(host) = world.channels.wires.get(wire).map(|wire| wire.host) else { return };
     world.channels.received += 1;
+    world.channels.arrivals.push(arrives);
     if let Some(scripted) = world.channels.scripted.clone() {
         return recite(world, wire, arrives, &scripted);
     }

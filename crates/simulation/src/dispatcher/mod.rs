@@ -11,6 +11,7 @@ mod channel;
 mod client;
 mod disk;
 mod network;
+pub mod paced;
 mod world;
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ fn when_the_channel_hangs_what_is_in_doubt_stays_so_and_none_of_it_goes_to_the_h
 }
 
 #[test]
-fn when_a_channel_hangs_that_can_be_looked_up_what_is_in_doubt_is_settled_there_and_not_by_the_hook() {
+fn when_a_channel_hangs_that_can_be_looked_up_what_is_in_doubt_is_found_there_and_keeps_its_breaker_closed() {
     let directory = tempfile::tempdir().unwrap();
     let plan = directory.path().join("faults.toml");
     let requests: Vec<String> = (MIDDLE..=COMMENTS).map(|number| number.to_string()).collect();
@@ -172,9 +172,8 @@ fn when_a_channel_hangs_that_can_be_looked_up_what_is_in_doubt_is_settled_there_
         .extend(texts.iter().map(|comment| comment["text"].as_str().unwrap().to_owned()));
     let counts = judged(&rig, &comments, &told);
     println!("the board hung in the middle of {COMMENTS}: {counts:?}");
-    // The board answers those before the middle; it holds each later one far longer than anybody waits.
-    let native = |outcome: &str| counts.get(&format!("native_http {outcome}")).copied().unwrap_or(0);
-    assert!(native("delivered") >= MIDDLE, "a lookup settles what is in doubt: {counts:?}");
-    assert!(native("delivered") + native("unknown") >= MIDDLE - 1 + 7, "{counts:?}");
-    assert!(counts.get("real_hook delivered").is_some_and(|count| *count > 0), "{counts:?}");
+    // The board answers those before the middle; it holds the reply to each later one far longer than anybody waits. But
+    // it has stored them, so that a lookup finds each: it works, and there is no reason to go by the hook.
+    assert_eq!(counts, BTreeMap::from([("native_http delivered".to_owned(), COMMENTS)]));
+    assert_eq!(breaker(&rig, "native_http"), "closed");
 }

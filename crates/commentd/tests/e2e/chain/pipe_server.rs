@@ -155,7 +155,7 @@ fn serve(stream: &mut UnixStream, seen: &Mutex<Seen>, free: &Latch) {
                 return;
             }
             "may still run" => {
-                say(stream, &no(30, "capture-thread execution timeout (job may still be running)"));
+                say(stream, &no(30, "timeout (job may still be running)"));
             }
             "hangs" => {
                 let _ = hear(stream);
