@@ -4,6 +4,7 @@
 use super::{Attempt, Machine, Phase};
 use crate::answers::{no_lane_in_time, not_sent_in_time};
 use crate::lookup::Search;
+use crate::record::interrupted;
 use crate::retry::backoff;
 use crate::sabotage::{Rule, is_off};
 use crate::step::{Action, Link, Shared};
@@ -38,12 +39,20 @@ impl Machine {
                 }
                 continue;
             };
-            let Some(verdict) = attempt.verdict.as_ref().filter(|_| !waits) else { continue };
+            if attempt.pass.is_none() {
+                continue;
+            }
+            // An unknown that waited for its first look, and that the ledger couldn't record, is none any more.
+            let verdict = match attempt.verdict.clone() {
+                None if self.phase == Phase::Over => interrupted(),
+                Some(verdict) if !waits => verdict,
+                _ => continue,
+            };
             let Some(pass) = attempt.pass.take() else { continue };
             if verdict.kind == VerdictKind::Unknown {
                 attempt.counted_unknown = Some(pass.era());
             }
-            shared.attempt_ends(link, pass, verdict, now.since(sent), now);
+            shared.attempt_ends(link, pass, &verdict, now.since(sent), now);
         }
     }
 

@@ -66,7 +66,7 @@ async fn a_key_of_another_comment_gives_back_the_breakers_trial() {
         batch_len: 1,
         trace_id: "asked".into(),
         deadline: dispatcher.clock().now() + ms(1000),
-        room: dispatcher.admit(1, 10).unwrap(),
+        room: dispatcher.admit(1, dispatcher.hold(10).unwrap()).unwrap(),
     };
     assert!(matches!(dispatcher.deliver(reused).await, Delivered::KeyReused));
     assert_eq!(told(&ask(&dispatcher, 20, ms(1000)).await), (Outcome::Delivered, false));
@@ -156,12 +156,12 @@ async fn post(dispatcher: &Dispatcher, name: String, wait: Duration) -> (Arc<Tol
         key_is_made: true,
         comment: Comment {
             content: name,
-            addressing: Addressing { sns_id: "/".into(), ..Default::default() },
+            addressing: Addressing { sns_id: "/".into(), ..Default::default() }.into(),
         },
         batch_len: 1,
         trace_id: "t".into(),
         deadline: asked + ms(1000),
-        room: dispatcher.admit(1, 2).unwrap(),
+        room: dispatcher.admit(1, dispatcher.hold(2).unwrap()).unwrap(),
     };
     match dispatcher.deliver(order).await {
         Delivered::Told(told) => (told, dispatcher.clock().now() - asked),

@@ -1,8 +1,8 @@
-//! Histories of one process in front of one healthy channel that is kept to a pace, and that in some of them is down for
-//! a while. Own waiting is nobody's failure, the pace holds, and a breaker that has opened lets somebody try soon after,
+//! Histories of one process in front of one healthy channel that is mostly kept to a pace, and that in some of them is
+//! down for a while. Own waiting is nobody's failure, the pace holds, and a breaker that has opened lets somebody try soon after,
 //! however often known keys come again.
 
-use super::channel::HOSTS;
+use super::channel::{HOSTS, Scripted};
 use super::network::Network;
 use super::world::{Shared, World, lock};
 use super::{SeededIds, TIMEOUT};
@@ -26,9 +26,24 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-const GENERIC: &str = include_str!("../../../../channels/generic.toml");
-/// The channel that speaks the v1 contract.
-const HOST: usize = 1;
+/// A channel that takes whatever it gets.
+const MANIFEST: &str = r#"
+manifest = 1
+name = "paced"
+version = 1
+summary = "a channel that takes whatever it gets"
+target = "a thread"
+reply = "a comment's id"
+[send]
+method = "POST"
+path = "/send"
+[send.body]
+text = "content"
+[[verdict]]
+is = "delivered"
+when = "status == 200"
+"#;
+const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 /// Between a turn and the arrival of its request: the connection, and the way there.
 const LONGEST_WAY: Duration = Duration::from_millis(300);
 /// What is said early is said within this.
@@ -90,8 +105,10 @@ fn live(world: &Shared, seed: u64) -> Result<(), String> {
             let _ = world.is_born(None);
             // The only fault is the one below.
             world.calm = true;
+            world.channels.scripted =
+                Some(Scripted { words: REPLY.to_vec(), pause: Duration::ZERO, ends: None });
             let dice = &mut world.dice;
-            let pace = dice.pick(&["10 per 1s", "1 per 1s", "5 per 2s by target", "3 per 500ms"]);
+            let pace = dice.pick(&["", "10 per 1s", "1 per 1s", "5 per 2s by target", "3 per 500ms"]);
             let (takes, is_healthy) = (dice.pick_ms(&[0, 60, 120]), dice.chance(50));
             world.count(if is_healthy { "healthy all the time" } else { "down for a while" });
             world.note(|| format!("a channel with {pace}, {takes:?} to connect, healthy: {is_healthy}"));
@@ -119,11 +136,11 @@ fn dispatcher(
     pace: &str,
     takes: Duration,
 ) -> Result<Dispatcher, String> {
-    let limits = format!("\n[limits]\npace = [{pace:?}]\n\n[settings.comment_path]");
-    let paced = GENERIC.replacen("\n[settings.comment_path]", &limits, 1);
+    let limits = if pace.is_empty() { String::new() } else { format!("[limits]\npace = [{pace:?}]") };
+    let paced = format!("{MANIFEST}\n{limits}");
     let channel = Manifest::parse(&paced, "paced.toml").map_err(|error| error.to_string())?;
     let channel = channel.channel(&BTreeMap::new())?;
-    let base = BaseUrl::parse(&format!("http://{}", HOSTS[HOST])).map_err(|error| error.to_string())?;
+    let base = BaseUrl::parse(&format!("http://{}", HOSTS[0])).map_err(|error| error.to_string())?;
     let network = Network { world: Shared::clone(world) };
     let native = NativeHttp::new(channel, base, TIMEOUT, Arc::new(clock))?;
     let native = Arc::new(native.dialing(Arc::new(Slow { network, takes })));
@@ -135,6 +152,9 @@ fn dispatcher(
 
 /// Whether no window ever had more requests than the pace, as far as that shows at the channel.
 fn keeps(pace: &str, arrivals: &[Moment]) -> Result<(), String> {
+    if pace.is_empty() {
+        return Ok(());
+    }
     let Pace { requests, window, .. } = Pace::parse(pace)?;
     let requests = usize::try_from(requests).unwrap_or(usize::MAX);
     let mut arrivals = arrivals.to_vec();
@@ -223,14 +243,15 @@ impl Process {
             Post::Again => (0, "text 0".into()),
             Post::Reused => (0, "another text".into()),
         };
-        let room = self.dispatcher.admit(1, text.len()).ok_or("there is no room")?;
+        let held = self.dispatcher.hold(text.len()).ok_or("there is no room")?;
+        let room = self.dispatcher.admit(1, held).ok_or("there is no room")?;
         let asked = self.clock.now();
         let order = Order {
             key: KeyRef { caller: String::new(), key: format!("key {key}").into(), item: 0 },
             key_is_made: false,
             comment: Comment {
                 content: text,
-                addressing: Addressing { sns_id: "target".into(), ..Addressing::default() },
+                addressing: Addressing { sns_id: "target".into(), ..Addressing::default() }.into(),
             },
             batch_len: 1,
             trace_id: "trace".into(),
