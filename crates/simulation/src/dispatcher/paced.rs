@@ -106,7 +106,7 @@ fn live(world: &Shared, seed: u64) -> Result<(), String> {
             // The only fault is the one below.
             world.calm = true;
             world.channels.scripted =
-                Some(Scripted { words: REPLY.to_vec(), pause: Duration::ZERO, ends: None });
+                Some(Scripted { words: REPLY.to_vec(), pause: Duration::ZERO, again: None, ends: None });
             let dice = &mut world.dice;
             let pace = dice.pick(&["", "10 per 1s", "1 per 1s", "5 per 2s by target", "3 per 500ms"]);
             let (takes, is_healthy) = (dice.pick_ms(&[0, 60, 120]), dice.chance(50));
