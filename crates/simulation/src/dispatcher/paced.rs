@@ -221,7 +221,8 @@ impl Process {
                 self.post(Post::Reused, deadline),
                 self.post(Post::New(number), deadline),
             );
-            (known?, reused?);
+            known?;
+            reused?;
             number += 1;
             let after = self.clock.now() - began;
             match new? {
