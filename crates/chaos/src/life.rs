@@ -19,6 +19,10 @@ use tokio::task::JoinSet;
 
 /// Every so many lives there is one that lasts until what is uncertain is settled.
 const SETTLES_EVERY: u64 = 25;
+/// Every so many lives begin with a start on what is left of a log that was lost or damaged meanwhile.
+const LOSES_EVERY: u64 = 5;
+/// The first frame of a log, and the header before it.
+const LOG_BEGINS: usize = 32 + 24 + 4096;
 /// Between two rounds over what isn't certain yet; there is no event to wait for.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(100);
 /// The deadlines that clients ask for, in milliseconds: half of them shorter than the sidecar's patience with the
@@ -93,6 +97,9 @@ pub async fn live(world: &Arc<World>, life: u64, end: End) -> Result<&'static st
         new.into_iter().for_each(|ask| pending.add(ask));
         asks
     };
+    if life % LOSES_EVERY == LOSES_EVERY - 1 {
+        lose_log(world, &mut random).await?;
+    }
     let started =
         Sidecar::start(&world.options, &world.program, &world.url, fence.as_deref(), ledger_fault.as_deref());
     let mut sidecar = match started.await? {
@@ -149,6 +156,40 @@ pub async fn live(world: &Arc<World>, life: u64, end: End) -> Result<&'static st
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Deletes the log that the killed sidecar left, or flips a bit of it, starts a sidecar, which must refuse that, and
+/// puts the log back.
+///
+/// # Errors
+/// When the sidecar starts, as if nothing were lost.
+async fn lose_log(world: &World, random: &mut fastrand::Rng) -> Result<(), Failure> {
+    let path = world.options.state.join("ledger.db-wal");
+    let Ok(log) = std::fs::read(&path) else { return Ok(()) };
+    let place = random.usize(..LOG_BEGINS);
+    let how = match log.get(place) {
+        // It was emptied just before the end, so nothing is lost with it.
+        None => return Ok(()),
+        Some(_) if random.bool() => {
+            std::fs::remove_file(&path)?;
+            "deleted".to_owned()
+        }
+        Some(_) => {
+            let mut damaged = log.clone();
+            if let Some(byte) = damaged.get_mut(place) {
+                *byte ^= 1 << random.u8(..8);
+            }
+            std::fs::write(&path, damaged)?;
+            format!("damaged at byte {place}")
+        }
+    };
+    let started = Sidecar::start(&world.options, &world.program, &world.url, None, None).await?;
+    if let Started::Running(sidecar) = started {
+        sidecar.kill().await?;
+        return Err(Failure(format!("a sidecar starts though the ledger's log was {how}")));
+    }
+    std::fs::write(&path, log)?;
+    Ok(())
 }
 
 /// What `COMMENTD_LEDGER_FAULT` is in this life.

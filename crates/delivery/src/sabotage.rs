@@ -55,6 +55,12 @@ pub enum Rule {
     OnlyWhatIsInFlightIsSaidToBe,
     /// What takes a half open breaker's trial gives it back, whatever happens.
     TrialsAreGivenBack,
+    /// A ledger whose log is lost or damaged isn't opened.
+    LostLogsAreMissed,
+    /// Nothing is recorded in a file that has lost its name.
+    MovedLedgersRecordNothing,
+    /// Deliveries are kept by the time that processes run, and not by a wall clock.
+    OnlyRunningTimeCounts,
 }
 
 impl Rule {
@@ -102,6 +108,9 @@ impl Rule {
             Rule::RepliesAreAskedFor => "replies_are_asked_for",
             Rule::NothingIsSentForNobody => "nothing_is_sent_for_nobody",
             Rule::SettlingsAreRetried => "settlings_are_retried",
+            Rule::LostLogsAreMissed => "lost_logs_are_missed",
+            Rule::MovedLedgersRecordNothing => "moved_ledgers_record_nothing",
+            Rule::OnlyRunningTimeCounts => "only_running_time_counts",
             Rule::OnlyWhatIsInFlightIsSaidToBe => "only_what_is_in_flight_is_said_to_be",
             Rule::TrialsAreGivenBack => "trials_are_given_back",
         }

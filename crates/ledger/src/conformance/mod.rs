@@ -54,6 +54,7 @@ cases![
     settling::a_claim_outlives_forgetting,
     reading::records_come_back_whole,
     reading::large_and_odd_content_comes_back,
+    reading::what_items_share_comes_back_with_each,
     reading::absent_records_are_none,
     reading::lists_are_newest_first_and_filtered,
     reading::lists_follow_what_becomes_of_a_delivery,

@@ -1,7 +1,7 @@
 //! What was recorded is what is read.
 
 use super::sample::{attempt, id, opening, settling, verdict};
-use crate::{Filter, Find, Ledger, MAX_LISTED, Opening};
+use crate::{Filter, Find, Ledger, MAX_LISTED, Opened, Opening};
 use commentd_contract::limits::MAX_CONTENT_BYTES;
 use commentd_contract::{Code, Outcome, ProviderName, Var, VerdictKind};
 use commentd_delivery::record::{DeliveryRecord, KeyRef};
@@ -153,4 +153,38 @@ pub(super) async fn lists_show_one_caller_or_all(ledger: &dyn Ledger) {
     let key = Some(("tool".to_owned(), "key-2".to_owned()));
     assert_eq!(listed(ledger, Filter { key: key.clone(), ..of("tool") }).await, [2]);
     assert_eq!(listed(ledger, Filter { key, ..of("bot") }).await, [] as [u64; 0], "another's key");
+}
+
+/// Each item has what all share, for as long as it has its comment, whatever becomes of the others.
+pub(super) async fn what_items_share_comes_back_with_each(ledger: &dyn Ledger) {
+    let mut first = opening(0);
+    Arc::make_mut(&mut Arc::make_mut(&mut first.comment).addressing).author = "x".repeat(2000);
+    let shared = Arc::clone(&first.comment.addressing);
+    for n in 0..4_u32 {
+        let mut item = opening(n.into());
+        item.key = KeyRef { caller: "bot".into(), key: "batch".into(), item: n };
+        Arc::make_mut(&mut item.comment).addressing = Arc::clone(&shared);
+        assert_eq!(ledger.open(item).await, Ok(Opened::New));
+    }
+    let left = async |there: &[u64]| {
+        let listed = ledger.list(Filter { limit: 9, ..Filter::default() }).await.unwrap();
+        for n in there {
+            let found = listed.iter().find(|record| record.id == id(*n)).expect("it is listed");
+            let comment = found.comment.as_ref().expect("it has its comment");
+            assert_eq!((&comment.addressing, &*comment.content), (&shared, &*format!("comment {n}")));
+        }
+        listed.len()
+    };
+    assert_eq!(left(&[0, 1, 2, 3]).await, 4);
+    ledger.settle(settling(0, 1, verdict(VerdictKind::Delivered))).await.unwrap();
+    ledger.forget(id(0)).await.unwrap();
+    assert_eq!(left(&[1, 2, 3]).await, 4);
+    ledger.settle(settling(1, 1, verdict(VerdictKind::Delivered))).await.unwrap();
+    assert_eq!(ledger.sweep(0, 9).await, Ok(2));
+    assert_eq!(left(&[2, 3]).await, 2);
+    // And another that comes later.
+    let mut later = opening(7);
+    Arc::make_mut(&mut later.comment).addressing = Arc::clone(&shared);
+    assert_eq!(ledger.open(later).await, Ok(Opened::New));
+    assert_eq!(left(&[2, 3, 7]).await, 3);
 }

@@ -28,6 +28,13 @@ pub(super) struct Walked {
     behind: u64,
 }
 
+impl Walked {
+    /// How far the log is written.
+    pub(super) fn extent(self) -> Extent {
+        Extent { salts: self.salts.unwrap_or_default(), frames: self.frames }
+    }
+}
+
 /// What is lost of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {

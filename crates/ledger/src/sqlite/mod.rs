@@ -9,6 +9,7 @@
 //! - `answers`: how those who wait for the writer are told
 //! - `operations`: each operation as SQL
 //! - `statements`: what is written for every comment
+//! - `shared`: what the items of a batch share, written once
 //! - `rows`: records as they are read
 //! - `names`: finding a delivery by its id or key, at a cost that doesn't grow with the file
 //! - `unended`: what is open and stands in no index yet
@@ -23,6 +24,7 @@ mod planned;
 mod queue;
 mod rows;
 mod schema;
+mod shared;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -115,7 +117,10 @@ impl SqliteLedger {
         file::check_beside(&path)?;
         file::check_log(&path, &mut lock, options.accept_lost_log)?;
         let connection = schema::open(&path, stamp)?;
-        let log = writer::Log::new(&path, &connection)?;
+        let mut log = writer::Log::new(&path, &connection)?;
+        if let Err(error) = log.extent_at_start().and_then(|extent| lock.note_extent(extent)) {
+            tracing::debug!(%error, "how far the ledger's log is written can't be noted");
+        }
         let id = schema::id(&connection, &path)?;
         tune(&connection).map_err(|source| OpenError::store(&path, source))?;
         let queue = Arc::new(Queue::new(options.queue_limit));

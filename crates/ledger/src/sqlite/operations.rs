@@ -3,6 +3,7 @@
 
 use super::names::{self, Names};
 use super::rows::{self, Stored, column_ms, select_deliveries};
+use super::shared::Shared;
 use super::statements::{Statements, insert_attempt};
 use super::unended::Unended;
 use crate::age::Age;
@@ -11,7 +12,7 @@ use crate::{End, Filter, Find, LedgerError, MAX_LISTED, Opened, Opening, Settled
 use commentd_contract::Outcome;
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, interrupted, is_open};
-use rusqlite::{Connection, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
@@ -72,6 +73,7 @@ pub(super) struct Book<'c> {
     pub(super) recent: Recent,
     naming: names::Statements<'c>,
     statements: Statements<'c>,
+    shared: Shared,
     /// Deliveries with an open attempt, as the transaction has them; not all of them.
     under_way: HashMap<DeliveryId, Known>,
 }
@@ -88,7 +90,7 @@ const MOST_UNDER_WAY: usize = 8192;
 impl<'c> Book<'c> {
     pub(super) fn new(connection: &'c Connection, recent: Recent) -> Self {
         let (naming, statements) = (names::Statements::default(), Statements::default());
-        Self { connection, recent, naming, statements, under_way: HashMap::new() }
+        Self { connection, recent, naming, statements, shared: Shared::default(), under_way: HashMap::new() }
     }
 
     /// Moves so many names to their table, before a transaction is committed.
@@ -110,6 +112,7 @@ impl<'c> Book<'c> {
         self.recent.kept_age = Age::default();
         self.recent.names.undone();
         self.recent.unended.undone();
+        self.shared.forget();
         self.under_way.clear();
     }
 
@@ -147,7 +150,8 @@ pub(super) fn open(book: &mut Book<'_>, opening: Opening) -> Result<Opened, Faul
         }
     }
     let number = book.recent.names.next_number();
-    book.statements.insert_delivery(book.connection, number, &opening)?;
+    let shared = book.shared.number_of(book.connection, &opening.comment.addressing)?;
+    book.statements.insert_delivery(book.connection, number, &opening, shared)?;
     book.recent.names.add(number, &opening.id, &opening.key);
     book.recent.unended.add(number);
     book.keep(opening.id, number, vec![opening.intent]);
@@ -247,6 +251,8 @@ const UNKNOWN: &str = "SELECT id FROM ends JOIN deliveries ON number = delivery 
      WHERE outcome = 'unknown' ORDER BY delivery";
 const SWEEPABLE: &str = "SELECT delivery FROM ends \
      WHERE settled_ms IS NOT NULL AND outcome <> 'unknown' AND settled_age <= ?1 ORDER BY settled_age LIMIT ?2";
+const ADDRESSING: &str = "SELECT addressing FROM deliveries WHERE number = ?1";
+const DELETE: &str = "DELETE FROM deliveries WHERE number = ?1 RETURNING addressing";
 const NUMBER: &str = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?1";
 /// How much of its age a ledger may lose in a crash, in milliseconds: it then keeps what it has for longer.
 const AGE_KEPT_EVERY_MS: u64 = 600_000;
@@ -360,10 +366,12 @@ pub(super) fn recover(book: &mut Book<'_>, at_ms: u64) -> Result<Vec<DeliveryId>
 pub(super) fn forget(book: &mut Book<'_>, id: &DeliveryId) -> Result<(), Fault> {
     let Known { number, attempts } = book.known(id)?;
     rules::check_forget(is_open(&attempts))?;
+    let shared: Option<i64> =
+        book.connection.prepare_cached(ADDRESSING)?.query_row([number], |row| row.get(0))?;
     book.connection
-        .prepare_cached("UPDATE deliveries SET comment = NULL WHERE number = ?1")?
+        .prepare_cached("UPDATE deliveries SET comment = NULL, addressing = NULL WHERE number = ?1")?
         .execute([number])?;
-    Ok(())
+    shared.map_or(Ok(()), |shared| Ok(book.shared.release(book.connection, shared)?))
 }
 
 pub(super) fn age(book: &mut Book<'_>, passed_ms: u64, at_ms: u64) -> Result<(), Fault> {
@@ -402,12 +410,13 @@ pub(super) fn sweep(book: &mut Book<'_>, kept_ms: u64, most: u32) -> Result<u32,
             Err(fault) => return Err(fault),
         }
         book.recent.names.remove(connection, *number)?;
-        for sql in [
-            "DELETE FROM attempts WHERE delivery = ?1",
-            "DELETE FROM ends WHERE delivery = ?1",
-            "DELETE FROM deliveries WHERE number = ?1",
-        ] {
+        for sql in ["DELETE FROM attempts WHERE delivery = ?1", "DELETE FROM ends WHERE delivery = ?1"] {
             connection.prepare_cached(sql)?.execute([number])?;
+        }
+        let removed: Option<Option<i64>> =
+            connection.prepare_cached(DELETE)?.query_row([number], |row| row.get(0)).optional()?;
+        if let Some(shared) = removed.flatten() {
+            book.shared.release(connection, shared)?;
         }
     }
     if let Some(first) = numbers.iter().min() {

@@ -1,12 +1,12 @@
 //! Records to columns and back.
 
 use super::operations::Fault;
-use commentd_contract::ProviderName;
+use commentd_contract::{Addressing, ProviderName};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Destination, KeyRef};
-use commentd_delivery::{DeliveryId, Fingerprint};
+use commentd_delivery::{Comment, DeliveryId, Fingerprint};
 use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The columns of a delivery, in the order in which [`head`] reads them, and of its first attempt.
@@ -15,7 +15,8 @@ macro_rules! select_deliveries {
         concat!(
             "SELECT number, id, caller, key, item, fingerprint, trace_id, created_ms, settled_ms, ",
             "comment, 1, provider, channel, base_url, account, manifest_version, marker, created_ms, verdict, ",
-            "resolution FROM deliveries LEFT JOIN ends ON delivery = number ",
+            "resolution, addressing, text FROM deliveries LEFT JOIN ends ON delivery = number ",
+            "LEFT JOIN addressings ON shared = addressing ",
             $condition
         )
     };
@@ -24,6 +25,17 @@ pub(super) use select_deliveries;
 
 /// Where in them the first attempt begins.
 const FIRST_ATTEMPT: usize = 10;
+/// Where the number of a shared addressing stands, and its text.
+const SHARED: usize = 20;
+
+/// The shared addressing that was read last.
+type LastShared = Option<(i64, Arc<Addressing>)>;
+
+/// What a delivery has of a comment whose addressing is shared.
+#[derive(Serialize, Deserialize)]
+struct Content<T> {
+    content: T,
+}
 
 /// A delivery as the file has it.
 #[derive(Debug)]
@@ -40,24 +52,23 @@ pub(super) fn deliveries(
     parameters: &[&dyn ToSql],
 ) -> Result<Vec<Result<Stored, Fault>>, Fault> {
     let mut rows = statement.query(parameters)?;
-    let mut found = Vec::new();
+    let (mut found, mut shared) = (Vec::new(), None);
     while let Some(row) = rows.next()? {
-        found.push(stored(connection, row));
+        found.push(stored(connection, row, &mut shared));
     }
     Ok(found)
 }
 
-fn stored(connection: &Connection, row: &Row<'_>) -> Result<Stored, Fault> {
+fn stored(connection: &Connection, row: &Row<'_>, shared: &mut LastShared) -> Result<Stored, Fault> {
     let number = row.get(0)?;
-    let mut record = head(row)?;
+    let mut record = head(row, shared)?;
     record.attempts.push(attempt(row, FIRST_ATTEMPT)?);
     further_attempts(connection, number, &mut record.attempts)?;
     Ok(Stored { number, record })
 }
 
 /// All but the attempts.
-fn head(row: &Row<'_>) -> Result<DeliveryRecord, Fault> {
-    let comment: Option<String> = row.get(9)?;
+fn head(row: &Row<'_>, shared: &mut LastShared) -> Result<DeliveryRecord, Fault> {
     Ok(DeliveryRecord {
         id: DeliveryId::from_bytes(row.get(1)?),
         key: KeyRef { caller: row.get(2)?, key: row.get(3)?, item: row.get(4)? },
@@ -65,9 +76,31 @@ fn head(row: &Row<'_>) -> Result<DeliveryRecord, Fault> {
         trace_id: row.get(6)?,
         created_ms: record_ms(row.get(7)?),
         settled_ms: row.get::<_, Option<i64>>(8)?.map(record_ms),
-        comment: comment.as_deref().map(parsed).transpose()?.map(Arc::new),
+        comment: comment(row, shared)?.map(Arc::new),
         attempts: Vec::new(),
     })
+}
+
+fn comment(row: &Row<'_>, last: &mut LastShared) -> Result<Option<Comment>, Fault> {
+    let Some(text) = row.get::<_, Option<String>>(9)? else { return Ok(None) };
+    let Some(number) = row.get::<_, Option<i64>>(SHARED)? else { return parsed(&text).map(Some) };
+    let addressing = match last {
+        Some((known, addressing)) if *known == number => Arc::clone(addressing),
+        _ => {
+            let text: Option<String> = row.get(SHARED + 1)?;
+            let text = text.ok_or_else(|| Fault::Unreadable("a record lacks where it goes".into()))?;
+            let addressing: Arc<Addressing> = Arc::new(parsed(&text)?);
+            *last = Some((number, Arc::clone(&addressing)));
+            addressing
+        }
+    };
+    let Content { content } = parsed(&text)?;
+    Ok(Some(Comment { content, addressing }))
+}
+
+/// A comment as its delivery has it, whose addressing may stand apart.
+pub(super) fn comment_json(comment: &Comment, is_shared: bool) -> Result<String, Fault> {
+    if is_shared { json(&Content { content: &comment.content }) } else { json(comment) }
 }
 
 /// The attempts of the delivery with this number, in order; `None` if there is none, or with another id than this.

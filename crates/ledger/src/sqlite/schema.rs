@@ -197,12 +197,17 @@ CREATE TABLE name_runs (
 /// `in_use` stands in the file itself, and not only in its log, from a start until the ledger is closed, so that a log
 /// that is gone is missed. `aged_ms` is how long a process has run on the ledger in all, and `aged_at_ms` the wall time
 /// when that was written. A delivery is kept by the age at which it was settled, which no wall clock changes; those of
-/// an older file count as settled now.
+/// an older file count as settled now. What the items of a batch share stands once in `addressings`, for as long as one
+/// of them refers to it; `shared.rs` tells which.
 const VERSION_6: &str = "
 INSERT INTO meta VALUES ('in_use', '0'), ('aged_ms', '0'), ('aged_at_ms', '0');
 ALTER TABLE ends ADD COLUMN settled_age INTEGER NOT NULL DEFAULT 0;
 DROP INDEX ends_by_settling;
 CREATE INDEX ends_by_age ON ends (settled_age) WHERE settled_ms IS NOT NULL AND outcome <> 'unknown';
+
+CREATE TABLE addressings (shared INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+ALTER TABLE deliveries ADD COLUMN addressing INTEGER;
+CREATE INDEX deliveries_by_addressing ON deliveries (addressing) WHERE addressing IS NOT NULL;
 ";
 
 /// How long another program's lock on the database (a backup, say) is waited for.

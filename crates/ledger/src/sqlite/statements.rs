@@ -1,7 +1,7 @@
 //! What is written for every comment.
 
 use super::operations::Fault;
-use super::rows::{column_ms, json};
+use super::rows::{column_ms, comment_json, json};
 use crate::rules::Claim;
 use crate::{End, Opening};
 use commentd_contract::Outcome;
@@ -35,20 +35,22 @@ pub(super) struct Statements<'c> {
 }
 
 impl<'c> Statements<'c> {
-    /// Adds a delivery with its first attempt, which hasn't ended.
+    /// Adds a delivery with its first attempt, which hasn't ended. `shared` is the number of an addressing that stands
+    /// apart.
     pub(super) fn insert_delivery(
         &mut self,
         connection: &'c Connection,
         number: i64,
         opening: &Opening,
+        shared: Option<i64>,
     ) -> Result<(), Fault> {
-        let comment = json(&*opening.comment)?;
+        let comment = comment_json(&opening.comment, shared.is_some())?;
         let statement = self.insert_delivery.get(
             connection,
             "INSERT INTO deliveries \
              (number, id, caller, key, item, fingerprint, trace_id, created_ms, provider, channel, base_url, \
-             account, manifest_version, marker, comment) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+             account, manifest_version, marker, comment, addressing) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?;
         let to = &opening.intent.destination;
         statement.execute(params![
@@ -67,6 +69,7 @@ impl<'c> Statements<'c> {
             to.manifest_version,
             opening.intent.marker,
             comment,
+            shared,
         ])?;
         Ok(())
     }

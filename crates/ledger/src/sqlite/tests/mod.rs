@@ -7,6 +7,7 @@ mod lost;
 mod older;
 mod place;
 mod refusing;
+mod sabotaged;
 
 use super::queue::Operation;
 use super::{SqliteLedger, SqliteOptions};
@@ -23,6 +24,7 @@ use std::task::{Context, Wake, Waker};
 use tempfile::TempDir;
 
 fn folder() -> (TempDir, PathBuf) {
+    sabotaged::switch_off();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.db");
     (dir, path)
@@ -313,3 +315,32 @@ const _: () = {
     const fn is_shared<T: Send + Sync + 'static>() {}
     is_shared::<SqliteLedger>();
 };
+
+/// A request of some KiB made a ledger of some GiB: each item repeated what all share.
+#[tokio::test]
+async fn what_the_items_of_a_batch_share_is_written_once() {
+    let (_dir, path) = folder();
+    let ledger = open(&path);
+    let mut first = opening(0);
+    Arc::make_mut(&mut Arc::make_mut(&mut first.comment).addressing).author = "x".repeat(16 << 10);
+    let shared = Arc::clone(&first.comment.addressing);
+    let mut asked = Vec::new();
+    for n in 0..1000 {
+        let mut item = opening(n);
+        Arc::make_mut(&mut item.comment).addressing = Arc::clone(&shared);
+        asked.push((ledger.open(item), ledger.settle(settling(n, 1, verdict(VerdictKind::Delivered)))));
+    }
+    for (opened, settled) in asked {
+        assert_eq!(opened.await, Ok(Opened::New));
+        settled.await.unwrap();
+    }
+    let apart = "SELECT count(*) FROM addressings";
+    assert_eq!(count(&reader(&path), apart), 1);
+    drop(ledger);
+    let size = std::fs::metadata(&path).unwrap().len();
+    println!("{size} bytes");
+    let ledger = open(&path);
+    assert!(size < 2 << 20, "{size} bytes for 1000 comments that share 16 KiB");
+    while ledger.sweep(0, 100).await.unwrap() > 0 {}
+    assert_eq!(count(&reader(&path), apart), 0, "it goes with the last of them");
+}

@@ -1,0 +1,39 @@
+//! Each rule of the ledger's own that guards the promise is missed by a test when it is switched off.
+
+use commentd_delivery::sabotage::{self, Rule};
+use std::process::Command;
+
+const SWITCHED_OFF: &str = "COMMENTD_TEST_LEDGER_RULE";
+/// Each with a test that must fail without it.
+const RULES: [(Rule, &str); 3] = [
+    (Rule::LostLogsAreMissed, "sqlite::tests::lost::a_log_that_is_gone_after_a_crash_is_missed"),
+    (Rule::MovedLedgersRecordNothing, "sqlite::tests::place::a_deleted_ledger_records_nothing"),
+    (Rule::OnlyRunningTimeCounts, "sqlite::tests::it_conforms"),
+];
+
+/// Switches off what the test below asks for; the switches are the process's.
+pub(super) fn switch_off() {
+    if let Ok(name) = std::env::var(SWITCHED_OFF) {
+        let (rule, _) = RULES.iter().find(|(rule, _)| rule.as_str() == name).expect("one of these");
+        sabotage::switch_off(*rule);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn every_rule_that_is_switched_off_is_missed() {
+    for (rule, test) in RULES {
+        let run = |off: bool| {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", test]);
+            if off {
+                command.env(SWITCHED_OFF, rule.as_str());
+            }
+            let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+            assert!(said.contains("running 1 test"), "there is no test {test}");
+            said.contains("1 passed")
+        };
+        assert!(run(false), "{test} fails with every rule on");
+        assert!(!run(true), "nobody misses {rule:?}");
+    }
+}
