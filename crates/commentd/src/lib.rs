@@ -7,7 +7,14 @@ mod logging;
 mod signals;
 
 use cli::{Cli, Command};
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+/// What the end of a process leaves for the last lines of its log.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// The exit code of a command that could not do its work.
 pub const COULD_NOT_RUN: u8 = 2;
@@ -38,15 +45,48 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Deliveries(command) => in_runtime(commands::deliveries::run(*command)),
         Command::Demo(command) => in_runtime(commands::demo::run(command)),
     };
-    match ended {
-        Ok(code) => ExitCode::from(code),
+    let code = match ended {
+        Ok(code) => code,
         Err(Failure(message)) => {
             console::complain(&message);
-            ExitCode::from(COULD_NOT_RUN)
+            COULD_NOT_RUN
         }
-    }
+    };
+    console::flush(LAST_LINES);
+    ExitCode::from(code)
 }
 
 fn in_runtime(command: impl Future<Output = Ended>) -> Ended {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    check_threads(threads + 1)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let ended = runtime.block_on(command);
+    // A call of the system that hangs, on a disk that doesn't answer, must not keep the process.
+    runtime.shutdown_background();
+    ended
+}
+
+/// The system gives no thread.
+pub(crate) fn no_threads(error: &std::io::Error) -> Failure {
+    Failure(format!(
+        "the system gives no more threads ({error}), and commentd needs some; see ulimit -u, or the container's limit of \
+         processes"
+    ))
+}
+
+/// Whether there are as many threads as a runtime needs. It would panic for want of the first, and of the others leave
+/// what they should do undone.
+fn check_threads(count: usize) -> Result<(), Failure> {
+    let mut started = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (end, ends) = channel::<()>();
+        let thread =
+            thread::Builder::new().spawn(move || ends.recv().is_ok()).map_err(|error| no_threads(&error))?;
+        started.push((end, thread));
+    }
+    for (end, thread) in started {
+        drop(end);
+        let _ = thread.join();
+    }
+    Ok(())
 }

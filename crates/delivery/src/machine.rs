@@ -147,6 +147,7 @@ impl Machine {
         match (self.phase.clone(), event) {
             (Phase::New, Event::Start) => self.start(now, shared, actions),
             (_, Event::CallerGone) => self.caller_gone(now, actions),
+            (phase, Event::AnswerNow) => self.answer_now(&phase, now, shared, actions),
             (Phase::Queueing { link }, Event::LaneFree { link: free }) if link == free => {
                 self.lane_free(link, now, shared, actions);
             }
@@ -228,6 +229,18 @@ impl Machine {
             Phase::Waiting { .. } => self.look_or_rest(now, actions),
             Phase::New => self.finish(actions),
             _ => {}
+        }
+    }
+
+    fn answer_now(&mut self, phase: &Phase, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+        if self.answered || now >= self.plan.deadline {
+            return;
+        }
+        self.plan.deadline = now;
+        if matches!(phase, Phase::Settling { .. }) {
+            self.wake(now + self.plan.grace, actions);
+        } else {
+            self.woken(phase, now, shared, actions);
         }
     }
 

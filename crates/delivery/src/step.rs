@@ -108,6 +108,8 @@ pub enum Event {
     CallerGone,
     /// A lookup that began at the given moment came to this.
     Looked(Finding, Moment),
+    /// Whoever waits is to be answered now, with what is known: the deadline has come early.
+    AnswerNow,
     /// Somebody asks for this delivery while it is only being looked up: look now.
     LookNow,
 }

@@ -25,6 +25,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::SettlingFailed),
         4 => Just(Event::Woken),
         1 => Just(Event::CallerGone),
+        1 => Just(Event::AnswerNow),
         2 => Just(Event::LookNow),
         1 => verdicts().prop_flat_map(move |verdict| looked(Finding::Found(verdict))),
         2 => any::<bool>().prop_flat_map(move |complete| looked(Finding::NotFound { complete })),

@@ -1,11 +1,13 @@
 //! Connections, and the drain at the end. Listener and shutdown are handed in.
 
+pub(crate) mod presence;
 mod workers;
 
 use crate::dispatch::Dispatcher;
 use crate::http::Front;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use presence::{CallerStream, Presence};
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -20,8 +22,12 @@ pub(crate) use workers::Workers;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most connections at a time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
-/// The whole drain takes at most this.
+/// The whole drain takes at most this, closing the ledger included.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// Of the drain, at least this is left for closing the ledger.
+const CLOSING: Duration = Duration::from_secs(1);
+/// After this much of the drain, whoever still waits is told what is known by then.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, which is mostly a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -60,15 +66,41 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    let drain = async {
-        workers.hang_up().await;
-        dispatcher.drain().await;
+    drain(&dispatcher, &mut workers).await
+}
+
+/// Sees through what is in flight, and closes the ledger.
+pub(crate) async fn drain(dispatcher: &Dispatcher, workers: &mut Workers) -> Drained {
+    let (mut settled, mut closed) = (false, false);
+    let all = async {
+        let seeing_through = async {
+            tokio::select! {
+                () = workers.hang_up() => {}
+                () = answer_late(dispatcher) => {}
+            }
+            dispatcher.drain().await;
+        };
+        settled = tokio::time::timeout(DRAIN_LIMIT.saturating_sub(CLOSING), seeing_through).await.is_ok();
+        if let Err(error) = dispatcher.ledger().close().await {
+            tracing::error!(%error, "the ledger could not be closed cleanly");
+        }
+        closed = true;
     };
-    let drained = tokio::time::timeout(DRAIN_LIMIT, drain).await.is_ok();
-    if let Err(error) = dispatcher.ledger().close().await {
-        tracing::error!(%error, "the ledger could not be closed cleanly");
+    // Cut short, it says so by what is still false.
+    let _ = tokio::time::timeout(DRAIN_LIMIT, all).await;
+    if !closed {
+        tracing::error!("the ledger's disk doesn't answer, so it is left open; what it has recorded stays");
+        // Its last owner would wait for the disk.
+        std::mem::forget(Arc::clone(dispatcher.ledger()));
     }
-    if drained { Drained::Settled } else { Drained::CutShort }
+    if settled && closed { Drained::Settled } else { Drained::CutShort }
+}
+
+/// Has everybody answered when the time for it has come. Never ready: the answers end the connections.
+async fn answer_late(dispatcher: &Dispatcher) {
+    tokio::time::sleep(ANSWER_WITHIN).await;
+    dispatcher.answer_now();
+    std::future::pending().await
 }
 
 type Lane = tokio::sync::OwnedSemaphorePermit;
@@ -95,10 +127,12 @@ fn spawn(stream: TcpStream, front: Front, workers: &Workers, lane: Lane) -> io::
         let _here = worker.runtime.enter();
         TcpStream::from_std(stream)?
     };
+    let presence = Arc::<Presence>::default();
+    let front = front.for_connection(Arc::clone(&presence));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), front);
+        .serve_connection(TokioIo::new(CallerStream::new(stream, presence)), front);
     let connection = worker.connections.watch(connection);
     worker.runtime.spawn(async move {
         // A client that hangs up is no fault of ours; its deliveries know what to do.

@@ -203,8 +203,9 @@ mod tests {
 
     const TURN: Duration = Duration::from_millis(10);
 
-    /// Has so many deliveries that are due, and takes its time for a sweep.
+    /// Has so many deliveries that are due, takes its time for a sweep, and for its closing for ever if it is to.
     struct Due {
+        closes: bool,
         clock: SystemClock,
         left: Mutex<u32>,
         turns: Mutex<Vec<(Moment, Moment, u32)>>,
@@ -255,7 +256,7 @@ mod tests {
             self.rest.describe()
         }
         fn close(&self) -> Pending<'_, ()> {
-            self.rest.close()
+            if self.closes { self.rest.close() } else { Box::pin(std::future::pending()) }
         }
     }
 
@@ -265,7 +266,8 @@ mod tests {
     async fn a_long_sweep_leaves_the_ledger_to_deliveries_for_half_of_the_time() {
         let clock = SystemClock::start();
         let rest = MemoryLedger::new(Stamp::Rehearsal);
-        let ledger = Arc::new(Due { clock, left: Mutex::new(200), turns: Mutex::default(), rest });
+        let ledger =
+            Arc::new(Due { closes: true, clock, left: Mutex::new(200), turns: Mutex::default(), rest });
         let bounds = Bounds { in_flight: 1, lookups_per_second: 1 };
         let dispatcher = Dispatcher::new(
             Vec::new(),
@@ -284,5 +286,19 @@ mod tests {
         for pair in turns.windows(2) {
             assert!(pair[1].0 - pair[0].1 >= TURN, "it rests between two turns: {turns:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_never_answers_does_not_keep_the_drain_beyond_its_limit() {
+        let clock = SystemClock::start();
+        let rest = MemoryLedger::new(Stamp::Rehearsal);
+        let due = Due { closes: false, clock, left: Mutex::default(), turns: Mutex::default(), rest };
+        let bounds = Bounds { in_flight: 1, lookups_per_second: 1 };
+        let dispatcher =
+            Dispatcher::new(Vec::new(), Arc::new(due) as Arc<dyn Ledger>, clock, Arc::new(SystemIds), bounds);
+        let mut workers = Workers::start(false).unwrap();
+        let began = clock.now();
+        assert_eq!(server::drain(&dispatcher, &mut workers).await, Drained::CutShort);
+        assert!(clock.now() - began <= server::DRAIN_LIMIT);
     }
 }

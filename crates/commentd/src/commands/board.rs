@@ -1,6 +1,6 @@
 //! `commentd board`: the small comment service, for trying things out.
 
-use crate::{Ended, console, logging, signals};
+use crate::{Ended, console, logging, no_threads, signals};
 use commentd_board::{BoardOptions, FaultPlan};
 use std::path::PathBuf;
 use tokio::net::TcpListener;
@@ -42,6 +42,7 @@ pub struct BoardArgs {
 }
 
 pub(crate) async fn run(args: BoardArgs) -> Ended {
+    console::never_wait().map_err(|error| no_threads(&error))?;
     logging::start("warn", false);
     let mut faults = match &args.faults {
         None => FaultPlan::default(),

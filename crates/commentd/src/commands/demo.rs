@@ -1,7 +1,7 @@
 //! `commentd demo`: a board, a sidecar in front of it, five rounds of ten comments, read back and counted.
 
 use super::accept::BackReader;
-use crate::{Ended, Failure, console, logging, signals};
+use crate::{Ended, Failure, console, logging, no_threads, signals};
 use comfy_table::{CellAlignment, Table, presets};
 use commentd_acceptance::{AcceptArgs, AcceptOptions, Progress, Report, percentile_ms};
 use commentd_board::{Board, BoardOptions, FaultPlan};
@@ -127,6 +127,7 @@ impl Progress for Slowest {
 }
 
 pub(crate) async fn run(args: DemoArgs) -> Ended {
+    console::never_wait().map_err(|error| no_threads(&error))?;
     logging::start("warn", false);
     let board_listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let board_url = format!("http://{}", board_listener.local_addr()?);
@@ -226,6 +227,7 @@ async fn start_sidecar(
         unknown_is_success: false,
         require_key: false,
         dry_run: false,
+        lost_lines: console::lost_lines(),
         facts,
     };
     let parts = Parts {

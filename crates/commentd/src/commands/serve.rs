@@ -1,7 +1,7 @@
 //! `commentd serve`: the sidecar.
 
 use crate::cli::ServeArgs;
-use crate::{Ended, Failure, console, logging, signals};
+use crate::{Ended, Failure, console, logging, no_threads, signals};
 use commentd_contract::ProviderName;
 use commentd_delivery::time::whole_ms;
 use commentd_ledger::{Ledger, MemoryLedger, SqliteLedger, SqliteOptions, Stamp};
@@ -17,9 +17,11 @@ use commentd_sidecar::config::{
 use commentd_sidecar::http::{Facts, Surface};
 use commentd_sidecar::server::Drained;
 use commentd_sidecar::start::{OpenLedger, Parts, Sidecar};
+use std::pin::pin;
 use std::sync::Arc;
 
 pub(crate) async fn run(args: ServeArgs) -> Ended {
+    console::never_wait().map_err(|error| no_threads(&error))?;
     let config =
         args.flags.load().and_then(commentd_sidecar::config::Written::check).map_err(config_failure)?;
     logging::start(config.log.level.as_str(), config.log.format == LogFormat::Json);
@@ -29,8 +31,12 @@ pub(crate) async fn run(args: ServeArgs) -> Ended {
     let ledger = open_ledger(&config)?;
     let parts = parts(&config, ledger, SystemClock::start())?;
     let facts = parts.surface.facts.clone();
-    let stop = signals::stop_requested();
-    let sidecar = Sidecar::start(parts).await?;
+    let mut stop = pin!(signals::stop_requested());
+    let sidecar = tokio::select! {
+        biased;
+        () = &mut stop => return Ok(0),
+        started = Sidecar::start(parts) => started?,
+    };
     console::say(&start_line(&sidecar, &facts, &config));
     if sidecar.unknown() > 0 {
         tracing::warn!(
@@ -149,6 +155,7 @@ fn surface(config: &ServeConfig, ledger: &OpenLedger) -> Surface {
         unknown_is_success: config.unknown_as == UnknownAs::Success,
         require_key: config.require_key,
         dry_run: config.exchange == Exchange::DryRun,
+        lost_lines: console::lost_lines(),
         facts,
     }
 }

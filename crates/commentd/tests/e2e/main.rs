@@ -32,4 +32,5 @@ mod post;
 mod promise;
 #[cfg(unix)]
 mod real;
+mod service;
 mod support;

@@ -20,6 +20,8 @@ pub(super) enum Command {
     LookNow(Moment),
     /// Somebody asks for a delivery that is only being looked up, and may have it sent again.
     HandOver,
+    /// Whoever waits for it is to be answered now.
+    AnswerNow,
     /// A person has made certain what was unknown.
     Resolved,
 }
@@ -116,6 +118,12 @@ impl Flights {
     /// The flight under this key.
     pub(super) fn get(&self, key: &KeyRef) -> Option<Arc<Flight>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Tells all of them something.
+    pub(super) fn tell_all(&self, command: Command) {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.values().for_each(|flight| flight.commands.send(command));
     }
 
     /// How many there are.

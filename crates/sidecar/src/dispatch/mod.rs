@@ -99,6 +99,8 @@ struct Inner {
     /// Whether what an earlier process left open is still to be recorded. Until then nothing is opened, since that would
     /// be taken for it.
     is_unrecovered: AtomicBool,
+    /// Whoever waits is answered, and whoever comes doesn't wait.
+    answers_now: CancellationToken,
 }
 
 impl Inner {
@@ -161,6 +163,7 @@ impl Dispatcher {
                 tasks: TaskTracker::new(),
                 drain: CancellationToken::new(),
                 is_unrecovered: AtomicBool::new(false),
+                answers_now: CancellationToken::new(),
             }),
         }
     }
@@ -206,12 +209,19 @@ impl Dispatcher {
     /// Delivers one comment, and answers by the order's deadline (and the few milliseconds that a settling may
     /// take). Dropping it means that the caller is gone: what wasn't handed over yet never will be, what was is
     /// seen through and recorded.
-    pub async fn deliver(&self, order: Order) -> Delivered {
+    pub async fn deliver(&self, mut order: Order) -> Delivered {
+        if self.inner.answers_now.is_cancelled() {
+            order.deadline = order.deadline.min(self.inner.clock.now());
+        }
         let fingerprint = order.comment.fingerprint(order.batch_len);
         loop {
             match self.inner.flights.join(&order.key, fingerprint) {
                 Seat::Reused => return Delivered::KeyReused,
                 Seat::Pilot(flight) => {
+                    if self.inner.answers_now.is_cancelled() {
+                        // It may have come too late to be told with the others.
+                        flight.commands.send(Command::AnswerNow);
+                    }
                     let flying = run::fly(Arc::clone(&self.inner), Arc::clone(&flight), order);
                     return Aloft::new(flight, flying, &self.inner.tasks).await;
                 }
@@ -243,8 +253,15 @@ impl Dispatcher {
         let arrived =
             |progress: &Progress| progress.over || progress.answer.as_ref().is_some_and(Delivered::is_final);
         let deadline = self.inner.clock.instant(deadline);
-        let waited = tokio::time::timeout_at(deadline, flight.progress.wait_for(arrived)).await;
-        let progress = waited.unwrap_or_else(|_| flight.progress.borrow().clone());
+        let arrives = async {
+            tokio::select! {
+                biased;
+                progress = flight.progress.wait_for(arrived) => Some(progress),
+                () = self.inner.answers_now.cancelled() => None,
+            }
+        };
+        let waited = tokio::time::timeout_at(deadline, arrives).await.ok().flatten();
+        let progress = waited.unwrap_or_else(|| flight.progress.borrow().clone());
         match progress.answer {
             Some(answer) if progress.over && (progress.handed_over || answer.may_be_tried_afresh()) => None,
             Some(answer) if progress.over || progress.only_looking || answer.is_final() => {
@@ -300,6 +317,13 @@ impl Dispatcher {
     /// Deliveries in flight, those that are only looked up included.
     pub fn in_flight(&self) -> usize {
         self.inner.flights.len()
+    }
+
+    /// Answers everybody who waits with what is known, as if the deadline had come, and lets nobody wait from now on.
+    /// What was handed over runs on.
+    pub fn answer_now(&self) {
+        self.inner.answers_now.cancel();
+        self.inner.flights.tell_all(Command::AnswerNow);
     }
 
     /// Waits until every delivery in flight is settled; lookups in the background are left for the next start.

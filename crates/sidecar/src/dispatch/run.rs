@@ -266,6 +266,12 @@ impl Run {
                         self.caller_is_gone = true;
                         Back::Event(Event::CallerGone)
                     }
+                    Command::AnswerNow => {
+                        let now = self.inner.clock.now();
+                        self.deadline = self.deadline.min(now);
+                        self.read_by = self.read_by.min(now + GRACE);
+                        Back::Event(Event::AnswerNow)
+                    }
                     Command::LookNow(until) => {
                         self.awaited_until = self.awaited_until.max(until);
                         Back::Event(Event::LookNow)

@@ -4,8 +4,9 @@ use super::access::CallerName;
 use super::front::Answer;
 use super::{App, Refusal, Surface, json};
 use crate::dispatch::{Delivered, Dispatcher, HeldBytes, Order, Room, Told};
+use crate::server::presence::Presence;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode, Version};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use commentd_contract::limits::MAX_BODY_BYTES;
@@ -44,9 +45,14 @@ struct Receipt<'a> {
     batch_len: usize,
 }
 
-pub(super) async fn single(app: App, caller: CallerName, request: Request<Incoming>) -> Answer {
+pub(super) async fn single(
+    app: App,
+    caller: CallerName,
+    request: Request<Incoming>,
+    presence: &Presence,
+) -> Answer {
     let at = app.dispatcher.clock().now();
-    let read = read(&app.dispatcher, request).await;
+    let read = read(&app.dispatcher, request, presence).await;
     let (request, held) = match read.and_then(|read| parsed(read, CommentRequest::parse)) {
         Ok(read) => read,
         Err(refusal) => return Ok(refusal.respond(String::new(), since(&app, at))),
@@ -75,9 +81,14 @@ pub(super) async fn single(app: App, caller: CallerName, request: Request<Incomi
     in_a_row(json(StatusCode::OK, &reply)).await
 }
 
-pub(super) async fn batch(app: App, caller: CallerName, request: Request<Incoming>) -> Answer {
+pub(super) async fn batch(
+    app: App,
+    caller: CallerName,
+    request: Request<Incoming>,
+    presence: &Presence,
+) -> Answer {
     let at = app.dispatcher.clock().now();
-    let read = read(&app.dispatcher, request).await;
+    let read = read(&app.dispatcher, request, presence).await;
     let (request, held) = match read.and_then(|read| parsed(read, BatchRequest::parse)) {
         Ok(read) => read,
         Err(refusal) => return Ok(refusal.respond(String::new(), since(&app, at))),
@@ -174,6 +185,7 @@ fn parsed<T>(
 pub(super) async fn read<B>(
     dispatcher: &Dispatcher,
     request: Request<B>,
+    presence: &Presence,
 ) -> Result<(HeaderMap, Bytes, HeldBytes), Refusal>
 where
     B: Body<Data = Bytes>,
@@ -193,7 +205,13 @@ where
         () = step_aside() => tokio::time::timeout(BODY_TIMEOUT, &mut reading).await,
     };
     match read {
-        Ok(read) => read.map(|(body, held)| (head.headers, body, held)),
+        Ok(read) => {
+            let (body, held) = read?;
+            if head.version >= Version::HTTP_11 {
+                presence.request_is_whole();
+            }
+            Ok((head.headers, body, held))
+        }
         Err(_) => {
             Err(Refusal::Malformed(format!("the body didn't arrive within {} s", BODY_TIMEOUT.as_secs())))
         }

@@ -7,6 +7,7 @@ use super::access::CallerName;
 use super::{App, Refusal, comments, json};
 use crate::dispatch::deliveries::Refused;
 use crate::dispatch::shown;
+use crate::server::presence::Presence;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::StatusCode;
@@ -18,6 +19,7 @@ use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, DeliveryId, Moment};
 use commentd_ledger::{Filter, MAX_LISTED};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Deliveries that a list has if it isn't told how many.
 const LISTED: u32 = 100;
@@ -147,12 +149,13 @@ pub(super) async fn show(
 pub(super) async fn resolve(
     State(app): State<App>,
     Extension(caller): Extension<CallerName>,
+    Extension(presence): Extension<Arc<Presence>>,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
     let asked = Asked::new(app, caller);
     let resolving = async {
-        let (_, body, _held) = comments::read(&asked.app.dispatcher, request).await?;
+        let (_, body, _held) = comments::read(&asked.app.dispatcher, request, &presence).await?;
         let said = ResolveRequest::parse(&body).map_err(Refusal::Malformed)?;
         let record = asked.find(&id).await?;
         Ok(shown(&asked.app.dispatcher.resolve(record.id, &said).await?))

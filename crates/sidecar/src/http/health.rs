@@ -8,6 +8,7 @@ use axum::response::Response;
 use commentd_contract::{ProviderName, Reply};
 use commentd_ledger::Description;
 use serde::Serialize;
+use std::sync::atomic::Ordering;
 
 /// What `/health` tells.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +38,8 @@ pub(super) struct Health {
     #[serde(flatten)]
     facts: Facts,
     in_flight: usize,
+    /// Lines of the log that nobody took.
+    lost_log_lines: u64,
     /// Whose keys a request with these credentials would use: empty where anybody may call, absent where the
     /// credentials are unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,6 +51,7 @@ pub(super) async fn health(State(app): State<App>, Extension(caller): Extension<
     let health = Health {
         facts: app.surface.facts.clone(),
         in_flight: app.dispatcher.in_flight(),
+        lost_log_lines: app.surface.lost_lines.load(Ordering::Relaxed),
         caller: known.then_some(caller.0),
     };
     json(StatusCode::OK, &Reply::ok(String::new(), 0, health))

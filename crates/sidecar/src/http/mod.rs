@@ -20,6 +20,7 @@ use axum::routing::{get, post};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub use front::Front;
@@ -46,6 +47,8 @@ pub struct Surface {
     pub require_key: bool,
     /// Whether comments are rendered instead of sent.
     pub dry_run: bool,
+    /// Lines of the log that were lost by now.
+    pub lost_lines: Arc<AtomicU64>,
     /// What `/health` says.
     pub facts: Facts,
 }
@@ -75,7 +78,7 @@ pub fn front(dispatcher: Dispatcher, surface: Surface) -> Front {
         .fallback(refusal::not_served)
         .method_not_allowed_fallback(refusal::not_served)
         .with_state(Arc::clone(&app));
-    Front { app, others: TowerToHyperService::new(others) }
+    Front { app, others: TowerToHyperService::new(others), presence: Arc::default() }
 }
 
 /// A reply as JSON.

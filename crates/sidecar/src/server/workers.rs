@@ -6,6 +6,7 @@ use std::io;
 use std::mem;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
@@ -49,11 +50,13 @@ impl Workers {
         let guard = stop.clone().drop_guard();
         let mut threads = Vec::with_capacity(count);
         for number in 1..=count {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            threads.push(Worker { runtime: runtime.handle().clone(), connections: GracefulShutdown::new() });
             let stop = stop.clone();
             let name = format!("connections-{number}");
-            thread::Builder::new().name(name).spawn(move || runtime.block_on(keep_time_until(&stop)))?;
+            let (tell, told) = channel();
+            // The thread makes its runtime itself: if there is no thread, there is no runtime to end, which no task may.
+            thread::Builder::new().name(name).spawn(move || run(&stop, &tell))?;
+            let runtime = told.recv().map_err(io::Error::other)??;
+            threads.push(Worker { runtime, connections: GracefulShutdown::new() });
         }
         Ok(Self { threads, turn: AtomicUsize::new(0), _stop: guard })
     }
@@ -67,6 +70,17 @@ impl Workers {
     pub(super) async fn hang_up(&mut self) {
         let threads = self.threads.iter_mut();
         join_all(threads.map(|thread| mem::take(&mut thread.connections).shutdown())).await;
+    }
+}
+
+/// One of the threads: says what runtime it has, and runs it until the end.
+fn run(stop: &CancellationToken, tell: &Sender<io::Result<Handle>>) {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(tell.send(Err(error))),
+    };
+    if tell.send(Ok(runtime.handle().clone())).is_ok() {
+        runtime.block_on(keep_time_until(stop));
     }
 }
 
