@@ -4,8 +4,8 @@
 //! uses the connection. Dropping that value closes the socket, and with it ends the attempt; no task is left
 //! behind that could go on sending.
 
-use super::dial::{Dial, Stream};
-use super::tls::Tls;
+use super::dial::{Dial, Stream, is_own_shortage};
+use super::tls::{self, Tls};
 use super::watched::{Watch, Watched};
 use super::{Failure, Side};
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub(super) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     driver: Pin<Box<Driver>>,
     over: bool,
+    /// Why it is over, where that is known.
+    why_ended: Option<String>,
     watch: Arc<Watch>,
     /// A look beneath TLS tells nothing before the first reply: the tickets that a server sends unasked are there.
     is_opaque: bool,
@@ -41,21 +43,38 @@ impl Connection {
         port: u16,
         tls: Option<&Tls>,
     ) -> Result<Self, Failure> {
-        let refused = |what: &str, error: &dyn std::fmt::Display| Failure {
-            side: Side::BeforeGate,
-            message: format!("can't connect to {host}:{port}: {what}: {error}"),
+        let failed = |side: Side, why: &dyn std::fmt::Display| Failure {
+            side,
+            message: format!("can't connect to {host}:{port}: {why}"),
         };
-        let plain = dialer.dial(host, port).await.map_err(|error| refused("connect", &error))?;
+        let refused = |error: &dyn std::fmt::Display| failed(Side::BeforeGate, error);
+        let plain = dialer.dial(host, port).await.map_err(|error| {
+            if is_own_shortage(&error) {
+                let why = format!(
+                    "this machine or this process has no more sockets to give ({error}); raise its limit of open files \
+                     (ulimit -n), or lower --max-in-flight"
+                );
+                return failed(Side::OwnShortage, &why);
+            }
+            refused(&error)
+        })?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(crate::fence::watched(plain)),
-            Some(tls) => Box::new(tls.connect(host, plain).await.map_err(|error| refused("TLS", &error))?),
+            Some(tls) => {
+                Box::new(tls.connect(host, plain).await.map_err(|error| refused(&tls::words(&error)))?)
+            }
         };
         let (stream, watch) = Watched::new(stream);
-        let (sender, driver) = http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| refused("HTTP", &error))?;
-        Ok(Self { sender, driver: Box::pin(driver), over: false, watch, is_opaque: tls.is_some() })
+        let (sender, driver) =
+            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(|error| refused(&error))?;
+        Ok(Self {
+            sender,
+            driver: Box::pin(driver),
+            over: false,
+            why_ended: None,
+            watch,
+            is_opaque: tls.is_some(),
+        })
     }
 
     /// Polls `work` and the driver together until `work` is done.
@@ -79,10 +98,12 @@ impl Connection {
         }
         if let Poll::Ready(ended) = self.driver.as_mut().poll(cx) {
             self.over = true;
+            let Err(error) = ended else { return };
             // Nothing else than a message that nobody has asked for ends an idle connection without a cause beneath.
-            if ended.is_err_and(|error| error.source().is_none()) && !self.watch.is_asked() {
+            if error.source().is_none() && !self.watch.is_asked() {
                 self.watch.set_unasked();
             }
+            self.why_ended = Some(reason(&error));
         }
     }
 
@@ -103,6 +124,11 @@ impl Connection {
     pub(super) fn is_alive(&mut self) -> bool {
         self.poll_driver(&mut Context::from_waker(Waker::noop()));
         !self.over && !self.sender.is_closed() && !self.was_unasked()
+    }
+
+    /// Why the connection is over, in words for people; `None` if it isn't, or ended as connections do.
+    pub(super) fn why_ended(&self) -> Option<&str> {
+        self.why_ended.as_deref()
     }
 
     /// Whether it has brought bytes that nobody had asked for.
@@ -126,9 +152,12 @@ impl Connection {
                 Ok(response)
             }
             Err(mut error) => {
-                // hyper hands the request back only if it never took it from its queue: not a byte was written.
-                let side = if error.take_message().is_some() { Side::HandedBack } else { Side::AfterGate };
-                Err(Failure { side, message: format!("the connection failed: {}", chain(error.error())) })
+                // hyper hands the request back only if it never took it from its queue: not a byte was written. And a
+                // server that refuses our certificate has not finished the handshake, so that it has read nothing.
+                let is_unread = error.take_message().is_some()
+                    || (self.is_opaque && tls::refuses_certificate(error.error()));
+                let side = if is_unread { Side::HandedBack } else { Side::AfterGate };
+                Err(Failure { side, message: format!("the connection failed: {}", reason(error.error())) })
             }
         }
     }
@@ -144,13 +173,18 @@ impl Connection {
             message: if error.is::<LengthLimitError>() {
                 format!("the reply is longer than {limit} bytes")
             } else {
-                format!("the reply broke off: {}", chain(&*error))
+                format!("the reply broke off: {}", reason(&*error))
             },
         })
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// What an error says, with its causes; what TLS says, in words for people.
+fn reason(error: &(dyn Error + 'static)) -> String {
+    tls::cause(error).map_or_else(|| chain(error), tls::explain)
+}
+
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

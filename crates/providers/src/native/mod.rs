@@ -33,10 +33,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use turns::{TooLate, Turns};
-use wire::Wire;
+use wire::{Wire, within};
 
 pub use base::{BaseUrl, BaseUrlError};
 pub use cassette::{Player, Recorder, Tape};
+pub use tls::TlsFiles;
 pub use turns::Turn;
 
 /// Less time than this isn't worth an attempt.
@@ -55,6 +56,8 @@ enum Side {
     HandedBack,
     /// It was; what became of it isn't known.
     AfterGate,
+    /// It was not, because this process or this machine has run out of something: nobody's failure but ours.
+    OwnShortage,
     /// It was not: a replay has no such exchange, however often it is asked.
     OffCassette,
 }
@@ -90,6 +93,20 @@ impl NativeHttp {
         timeout: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, String> {
+        Self::with_tls(channel, base, timeout, clock, &TlsFiles::default())
+    }
+
+    /// The same with what TLS needs beside the system's roots. Reads files, blocking.
+    ///
+    /// # Errors
+    /// When the address needs TLS and there are no root certificates, or one of the files can't be used.
+    pub fn with_tls(
+        channel: Channel,
+        base: BaseUrl,
+        timeout: Duration,
+        clock: Arc<dyn Clock>,
+        files: &TlsFiles,
+    ) -> Result<Self, String> {
         let destination = Arc::new(Destination {
             provider: ProviderName::NativeHttp,
             channel: channel.name().to_owned(),
@@ -104,7 +121,7 @@ impl NativeHttp {
         let readers = channel.lookup_auth().map(|auth| Credentials::new(auth.clone()));
         let readers = readers.unwrap_or_else(|| senders.clone());
         let turns = Arc::new(Turns::new(channel.paces()));
-        let wire = Arc::new(Wire::new(base, timeout, clock)?);
+        let wire = Arc::new(Wire::new(base, timeout, clock, files)?);
         Ok(Self { channel, wire, senders, readers, destination, turns, condition })
     }
 
@@ -293,15 +310,15 @@ impl NativeHttp {
         // A retry never reuses a connection: whatever broke the first may have broken all of its age.
         // Pinned, so that it is waited for where it is: it is large.
         let exchange = pin!(self.wire.send(&request, outgoing, gate, job.attempt > 1, part));
-        match tokio::time::timeout(self.wire.timeout, exchange).await {
-            Ok(Ok(reply)) => {
+        match within(self.wire.timeout, exchange).await {
+            Some(Ok(reply)) => {
                 let mut verdict = self.judge(&reply, &scope);
                 verdict.renewed = is_unauthorized(&verdict)
                     && token.is_some_and(|token| self.senders.give_up(&token, self.now()));
                 (verdict, Some(reply))
             }
-            Ok(Err(failure)) => (self.failed(&failure), None),
-            Err(_) => (self.timed_out(gate), None),
+            Some(Err(failure)) => (self.failed(&failure), None),
+            None => (self.timed_out(gate), None),
         }
     }
 
@@ -309,6 +326,9 @@ impl NativeHttp {
         let message = self.redact(&failure.message);
         match failure.side {
             Side::BeforeGate | Side::HandedBack => Verdict::new(VerdictKind::NotSent, message),
+            Side::OwnShortage => {
+                Verdict::new(VerdictKind::NotSent, message).with_code(Code::Overloaded).uncounted()
+            }
             Side::OffCassette => {
                 Verdict::new(VerdictKind::Denied, message).with_code(Code::ProviderUnavailable)
             }

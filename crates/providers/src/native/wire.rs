@@ -5,7 +5,7 @@ use super::cassette::{Part, Recorder, Recording, Redact, Tape};
 use super::connection::Connection;
 use super::dial::{Dial, Tcp};
 use super::idle::{Idle, REST, Taken};
-use super::tls::Tls;
+use super::tls::{Tls, TlsFiles};
 use super::{Failure, Side};
 use crate::manifest::{HttpRequest, Reply};
 use bytes::Bytes;
@@ -13,7 +13,10 @@ use commentd_delivery::{Clock, Gate};
 use http::Uri;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use http_body_util::Full;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// A reply's body ends here, in bytes; a longer one is unreadable.
@@ -37,11 +40,17 @@ pub(super) struct Wire {
 
 impl Wire {
     /// # Errors
-    /// When the address can't be named in a request, or needs TLS and the system has no root certificates.
-    pub(super) fn new(base: BaseUrl, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    /// When the address can't be named in a request, or needs TLS and there are no root certificates, or one of the files
+    /// can't be used.
+    pub(super) fn new(
+        base: BaseUrl,
+        timeout: Duration,
+        clock: Arc<dyn Clock>,
+        files: &TlsFiles,
+    ) -> Result<Self, String> {
         let host = HeaderValue::from_str(base.authority())
             .map_err(|_| format!("{} can't be named in a request", base.shown()))?;
-        let tls = if base.is_tls() { Some(Tls::with_system_roots()?) } else { None };
+        let tls = if base.is_tls() { Some(Tls::new(files)?) } else { None };
         let idle = Idle::new(base.shown(), Arc::clone(&clock));
         let dialer = Arc::new(Tcp::new(Arc::clone(&clock)));
         Ok(Self {
@@ -99,11 +108,11 @@ impl Wire {
         let fresh = vec![(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
         let gate = Gate::new();
         let outgoing = self.outgoing(request, fresh).map_err(|failure| failure.message)?;
-        let exchange = self.send(request, outgoing, &gate, false, part);
-        match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(failure)) => Err(failure.message),
-            Err(_) => Err(format!("no answer within {} ms", self.timeout.as_millis())),
+        let exchange = pin!(self.send(request, outgoing, &gate, false, part));
+        match within(self.timeout, exchange).await {
+            Some(Ok(reply)) => Ok(reply),
+            Some(Err(failure)) => Err(failure.message),
+            None => Err(format!("no answer within {} ms", self.timeout.as_millis())),
         }
     }
 
@@ -112,11 +121,14 @@ impl Wire {
         let began = self.clock.now();
         let (host, port, tls) = (self.base.host(), self.base.port(), self.tls.as_ref());
         let mut connection = Connection::open(&*self.dialer, host, port, tls).await?;
-        self.idle.dialled(self.clock.now() - began);
-        // Something that speaks first does so on every connection, so that one has to be listened to.
+        let took = self.clock.now() - began;
+        self.idle.dialled(took);
+        // Something that speaks first does so on every connection, so that one has to be listened to; and with TLS 1.3
+        // a server that doesn't like our certificate, or misses one, says so only after our side of the handshake. Both
+        // need a round trip, which connecting took at least.
         let is_to_be_heard = self.idle.is_to_be_heard();
         if is_to_be_heard {
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(REST.max(took)).await;
         }
         if connection.is_usable() {
             if is_to_be_heard {
@@ -129,7 +141,10 @@ impl Wire {
         Err(Failure::before_gate(&if connection.was_unasked() {
             format!("what listens at {shown} speaks before it is asked, so that no reply can be told from it")
         } else {
-            format!("{shown} closed the connection before it could be used")
+            match connection.why_ended() {
+                Some(why) => format!("{shown} closed the connection before it could be used: {why}"),
+                None => format!("{shown} closed the connection before it could be used"),
+            }
         }))
     }
 
@@ -231,8 +246,51 @@ impl Wire {
     }
 }
 
+/// How often the runtime may ask the system for bytes before a timeout is final: one turn for each step from them to a
+/// reply that is read whole.
+const LAST_TURNS: u32 = 4;
+
+/// What the exchange comes to within this time; `None` if that has passed and what lies in the socket is no reply.
+///
+/// A process that was stopped (a signal, a sleeping machine) hears of a timer that is over before it hears of bytes that
+/// came long before, so that the time alone proves nothing.
+pub(super) async fn within<T>(
+    timeout: Duration,
+    mut exchange: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
+    if let Ok(ended) = tokio::time::timeout(timeout, exchange.as_mut()).await {
+        return Some(ended);
+    }
+    for _ in 0..LAST_TURNS {
+        // This lets the runtime look at its sockets, which letting others go first doesn't.
+        tokio::task::yield_now().await;
+        if let Poll::Ready(ended) = poll_fn(|cx| Poll::Ready(exchange.as_mut().poll(cx))).await {
+            return Some(ended);
+        }
+    }
+    None
+}
+
 impl Failure {
     pub(super) fn before_gate(message: &str) -> Self {
         Self { side: Side::BeforeGate, message: message.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its reply lies in the socket, and the runtime hears of that after it has heard of the timer.
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_lies_in_the_socket_counts_although_the_time_is_over() {
+        let mut polls = 0;
+        let exchange = poll_fn(|_| {
+            polls += 1;
+            if polls < 4 { Poll::Pending } else { Poll::Ready("a reply") }
+        });
+        assert_eq!(within(Duration::from_millis(1), pin!(exchange)).await, Some("a reply"));
+        let never = std::future::pending::<()>();
+        assert_eq!(within(Duration::from_millis(1), pin!(never)).await, None);
     }
 }

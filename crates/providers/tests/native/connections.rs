@@ -3,9 +3,10 @@
 use crate::pace::paused_clock;
 use crate::support::{HandClock, attempt, job, provider};
 use commentd_contract::VerdictKind;
+use commentd_delivery::breaker::{Weight, weigh};
 use commentd_delivery::{Comment, Verdict};
-use commentd_providers::Pending;
 use commentd_providers::native::dial::{Dial, Stream};
+use commentd_providers::{Pending, Provider};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ use tokio::sync::Notify;
 
 const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 /// Far longer than any of this takes.
-const GENEROUS: Duration = Duration::from_secs(20);
+pub const GENEROUS: Duration = Duration::from_secs(20);
 
 /// Serves each connection as `serve` does, one after the other in one task; the address.
 async fn upstream<F: Future<Output = ()> + Send + 'static>(
@@ -204,4 +205,26 @@ async fn ten_at_once_get_through_a_small_backlog_before_the_system_would_repeat_
         // The first repeated packet of a dropped connection comes after a second.
         tokio::time::timeout(Duration::from_millis(950), all).await.expect("somebody waited for the system");
     }
+}
+
+/// No connection can be made, for want of file descriptors.
+struct Exhausted;
+
+impl Dial for Exhausted {
+    fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+        let too_many_open_files = if cfg!(windows) { 10024 } else { 24 };
+        Box::pin(async move { Err(io::Error::from_raw_os_error(too_many_open_files)) })
+    }
+}
+
+#[tokio::test]
+async fn a_shortage_of_our_own_says_nothing_about_the_channel() {
+    let clock = HandClock::default();
+    let provider = provider("", "http://channel", ["", ""], &clock).dialing(Arc::new(Exhausted));
+    let before = provider.condition();
+    let verdict = attempt(&provider, &job(1, 1, &clock)).await;
+    assert_eq!(verdict.kind, VerdictKind::NotSent, "{verdict:?}");
+    assert!(verdict.message.contains("ulimit -n"), "{verdict:?}");
+    assert_eq!(weigh(&verdict, Duration::ZERO), Weight::Nothing, "the breaker");
+    assert_eq!(provider.condition(), before, "its health");
 }

@@ -15,3 +15,4 @@ mod connections;
 mod pace;
 mod stand_in;
 mod support;
+mod tls;

@@ -3,7 +3,7 @@
 use commentd_contract::Addressing;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use commentd_providers::manifest::Manifest;
-use commentd_providers::native::{BaseUrl, NativeHttp};
+use commentd_providers::native::{BaseUrl, NativeHttp, TlsFiles};
 use commentd_providers::{Job, Provider};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,6 +82,13 @@ pub fn provider(
     let channel = manifest.channel(&given).unwrap();
     let base = BaseUrl::parse(url).unwrap();
     NativeHttp::new(channel, base, Duration::from_secs(30), Arc::new(clock.clone())).unwrap()
+}
+
+/// A provider that speaks TLS with these files.
+pub fn provider_with_tls(url: &str, files: &TlsFiles, clock: &HandClock) -> Result<NativeHttp, String> {
+    let channel = Manifest::parse(COMMON, "mine.toml").unwrap().channel(&BTreeMap::new()).unwrap();
+    let base = BaseUrl::parse(url).unwrap();
+    NativeHttp::with_tls(channel, base, Duration::from_secs(30), Arc::new(clock.clone()), files)
 }
 
 pub fn job(number: u8, attempt: u32, clock: &dyn Clock) -> Job {

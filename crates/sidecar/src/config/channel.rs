@@ -10,7 +10,7 @@ use commentd_providers::manifest::check::check;
 use commentd_providers::manifest::settings::{Settings, environment_name};
 use commentd_providers::manifest::written::{SettingKind, WrittenSetting};
 use commentd_providers::manifest::{Channel, Manifest, built_in};
-use commentd_providers::native::BaseUrl;
+use commentd_providers::native::{BaseUrl, TlsFiles};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,8 @@ pub struct ChannelChoice {
     pub channel: Channel,
     /// What one attempt may take: connect, headers and body.
     pub timeout: Duration,
+    /// What TLS needs beside the system's roots.
+    pub tls: TlsFiles,
 }
 
 impl fmt::Debug for ChannelChoice {
@@ -42,6 +44,7 @@ impl fmt::Debug for ChannelChoice {
             .field("base_url", &self.base_url)
             .field("channel", &self.channel)
             .field("timeout", &self.timeout)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -134,6 +137,7 @@ fn own_manifests(directory: &Path) -> Result<Vec<Manifest>, Vec<String>> {
 /// The channel that was chosen; `None` if something is wrong, which the findings then tell.
 pub(super) fn choose(values: &mut Values<'_>) -> Option<ChannelChoice> {
     let base_url = base_url(values);
+    let tls = tls(values, base_url.as_ref());
     let manifest = manifest(values)?;
     let found = resolve(&manifest, values.written);
     values.findings.errors.extend(found.errors);
@@ -153,6 +157,7 @@ pub(super) fn choose(values: &mut Values<'_>) -> Option<ChannelChoice> {
         base_url: base_url?,
         manifest,
         timeout: values.ms("native-timeout-ms"),
+        tls: tls?,
     })
 }
 
@@ -197,6 +202,30 @@ fn base_url(values: &mut Values<'_>) -> Option<BaseUrl> {
         return None;
     }
     BaseUrl::parse(text).map_err(|error| values.error("channel-url", error.to_string())).ok()
+}
+
+/// The files that TLS needs; whether they can be used, the provider tells.
+fn tls(values: &mut Values<'_>, base_url: Option<&BaseUrl>) -> Option<TlsFiles> {
+    let file = |name: &str| Some(values.text(name)).filter(|text| !text.is_empty()).map(PathBuf::from);
+    let (certificate, key) = (file("tls-client-certificate"), file("tls-client-key"));
+    let ca = file("tls-ca-file");
+    let is_any = ca.is_some() || certificate.is_some() || key.is_some();
+    if is_any && base_url.is_some_and(|base_url| !base_url.is_tls()) {
+        values.warn("the tls settings have no effect: --channel-url doesn't begin with https://".to_owned());
+    }
+    let client = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => {
+            values.missing("tls-client-key", "the private key of --tls-client-certificate");
+            return None;
+        }
+        (None, Some(_)) => {
+            values.missing("tls-client-certificate", "the certificate of --tls-client-key");
+            return None;
+        }
+    };
+    Some(TlsFiles { ca, client })
 }
 
 /// One of the channel's settings that somebody gave.

@@ -124,5 +124,7 @@ pub(super) fn read_text(path: &Path, max_bytes: u64) -> Result<String, String> {
     if bytes.len() as u64 > max_bytes {
         return Err(format!("is too large; at most {max_bytes} bytes"));
     }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
+    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    // Editors of Windows put a byte order mark in front, which is no part of the text.
+    Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
 }

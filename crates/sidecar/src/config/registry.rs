@@ -240,6 +240,26 @@ pub const SETTINGS: &[Setting] = &[
     ).clamps()
     .only_with(ProviderName::NativeHttp),
     Setting::new(
+        Channel,
+        "tls-ca-file",
+        Path,
+        "File (PEM) with certificates of authorities of your own that are trusted at an https channel, beside the \
+         system's",
+    )
+    .file_key_is("tls.ca_file")
+    .only_with(ProviderName::NativeHttp),
+    Setting::new(
+        Channel,
+        "tls-client-certificate",
+        Path,
+        "File (PEM) with the certificate, and its chain, that a channel is shown which wants one",
+    )
+    .file_key_is("tls.client_certificate")
+    .only_with(ProviderName::NativeHttp),
+    Setting::new(Channel, "tls-client-key", Path, "File (PEM) with that certificate's private key")
+        .file_key_is("tls.client_key")
+        .only_with(ProviderName::NativeHttp),
+    Setting::new(
         Net,
         "real-pipe-name",
         Text,

@@ -108,7 +108,8 @@ fn what_is_wrong_with_a_setting_is_told_with_its_source() {
 fn a_channels_secret_may_stand_in_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("authorization");
-    fs::write(&path, "Bearer s3cret\r\n").unwrap();
+    // As editors of Windows write it.
+    fs::write(&path, "\u{feff}Bearer s3cret\r\n").unwrap();
     let env = [("COMMENTD_CHANNEL_AUTHORIZATION_FILE", path.to_str().unwrap())];
     let layers = Layers { flags: &[URL], env: &env, ..Layers::default() };
     let config = layers.check().unwrap();
@@ -237,4 +238,20 @@ fn a_password_in_an_address_on_the_command_line_is_warned_of() {
     }
     let env = [("COMMENTD_CHANNEL_URL", url[0].1)];
     assert!(Layers { env: &env, ..Layers::default() }.check().unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_client_certificate_goes_with_its_key_and_neither_with_plain_http() {
+    let secure = ("channel-url", "https://h");
+    let error = flags(&[secure, ("tls-client-certificate", "c.pem")]).error();
+    assert!(error.starts_with("--tls-client-key is missing: "), "{error}");
+    let error = flags(&[secure, ("tls-client-key", "c.key")]).error();
+    assert!(error.starts_with("--tls-client-certificate is missing: "), "{error}");
+    let files =
+        [secure, ("tls-client-key", "c.key"), ("tls-client-certificate", "c.pem"), ("tls-ca-file", "a.pem")];
+    let tls = flags(&files).check().unwrap().channel.unwrap().tls;
+    assert_eq!(tls.ca, Some("a.pem".into()));
+    assert_eq!(tls.client, Some(("c.pem".into(), "c.key".into())));
+    let warnings = flags(&[URL, ("tls-ca-file", "a.pem")]).check().unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("https://")), "{warnings:?}");
 }

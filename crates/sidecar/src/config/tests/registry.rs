@@ -61,6 +61,7 @@ fn help_is_a_sentence_with_its_range() {
 
 type Given<'a> = &'a [(&'a str, &'a str)];
 
+const SECURE: (&str, &str) = ("channel-url", "https://127.0.0.1:1");
 const PIPE: (&str, &str) = ("real-pipe-name", "/run/hook");
 
 /// What makes each setting differ from its default, beside what it needs to have an effect.
@@ -79,6 +80,9 @@ const SAMPLES: &[(&str, &str, Given<'_>)] = &[
     ("channel-url", "http://127.0.0.1:2", &[]),
     ("channels-dir", "/nonexistent", &[URL]),
     ("native-timeout-ms", "7", &[URL]),
+    ("tls-ca-file", "a.pem", &[SECURE]),
+    ("tls-client-certificate", "c.pem", &[SECURE, ("tls-client-key", "c.key")]),
+    ("tls-client-key", "c.key", &[SECURE, ("tls-client-certificate", "c.pem")]),
     ("real-pipe-name", "/run/hook", &[URL]),
     ("real-pipe-timeout-ms", "7000", &[URL, PIPE]),
     ("real-execution-mode", "pipe_thread", &[URL, PIPE]),
