@@ -190,8 +190,8 @@ fn fact(row: Row) -> Option<Fact> {
     };
     Some(match (row.columns.len(), row.number, row.columns.first()) {
         // `deliveries`, each with its first attempt, and `ends`, where that came to something.
-        (15, Some(delivery), _) => Fact::Attempt { delivery, marker: text(13), kinds: Vec::new() },
-        (5, Some(delivery), Some(Value::Null)) => Fact::End { delivery, kinds: kinds([text(3), text(4)]) },
+        (16, Some(delivery), _) => Fact::Attempt { delivery, marker: text(13), kinds: Vec::new() },
+        (6, Some(delivery), Some(Value::Null)) => Fact::End { delivery, kinds: kinds([text(3), text(4)]) },
         // `attempts`, the further ones.
         (11, None, Some(Value::Integer(delivery))) => {
             Fact::Attempt { delivery: *delivery, marker: text(7), kinds: kinds([text(9), text(10)]) }

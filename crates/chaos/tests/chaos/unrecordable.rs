@@ -16,8 +16,8 @@ fn items(reply: &Value) -> Vec<(&str, i64)> {
 fn what_is_known_is_replayed_though_nothing_can_be_recorded() {
     let (board, folder) = (Served::board(), tempfile::tempdir().unwrap());
     let mut command = Sidecar::command(&board.url, folder.path());
-    // The first comment takes two commits, its intent and its settling.
-    command.env("COMMENTD_LEDGER_FAULT", "read-only:2");
+    // The start takes one commit, and the first comment two: its intent and its settling.
+    command.env("COMMENTD_LEDGER_FAULT", "read-only:3");
     let sidecar = Sidecar::start(command);
     let (_, first) = sidecar.batch("known", &["one"], 30_000);
     assert_eq!(items(&first), [("delivered", 0)], "{first}");

@@ -23,6 +23,8 @@ mod client_view;
 mod deliveries;
 mod gate;
 mod keys;
+#[cfg(unix)]
+mod ledger_file;
 mod lookups;
 mod misbehaving;
 mod official_account;

@@ -96,6 +96,12 @@ impl State {
         state.location.clone_from(&keeper.location);
         for key in keys {
             let first_ms = *state.keys.entry(key.to_owned()).or_insert(now_ms);
+            if is_ahead(first_ms, now_ms) {
+                return Err("says that the file was sent at a time that is still to come, so this machine's clock is or \
+                     was wrong, and nobody can say whether the ledger still knows those keys. Set the clock right; if \
+                     it is, see what is there, and put what is missing into a new file"
+                    .into());
+            }
             if is_past(first_ms, state.retention_ms, now_ms) {
                 return Err(format!(
                     "says that the file was sent longer ago than the ledger keeps deliveries ({} h), so it can't \
@@ -109,7 +115,9 @@ impl State {
 
     /// Whether this key is still safe to send: the ledger still has what became of it.
     pub(super) fn may_send(&self, key: &str, now_ms: u64) -> bool {
-        self.keys.get(key).is_some_and(|first_ms| !is_past(*first_ms, self.retention_ms, now_ms))
+        self.keys.get(key).is_some_and(|first_ms| {
+            !is_past(*first_ms, self.retention_ms, now_ms) && !is_ahead(*first_ms, now_ms)
+        })
     }
 
     /// Reads the state beside a file; `None` if there is none.
@@ -153,6 +161,11 @@ impl State {
         // The new name is there after a power loss only once its folder was synced.
         if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
     }
+}
+
+/// Whether the clock has gone back since by more than clocks are corrected.
+fn is_ahead(first_ms: u64, now_ms: u64) -> bool {
+    first_ms > now_ms.saturating_add(MARGIN_MS)
 }
 
 fn is_past(first_ms: u64, retention_ms: u64, now_ms: u64) -> bool {
@@ -233,6 +246,14 @@ mod tests {
         let short = Keeper { retention_ms: HOUR_MS, ..keeper() };
         let first = next(None, &short, 0).unwrap();
         assert!(next(Some(first), &keeper(), 2 * HOUR_MS).unwrap_err().contains("1 h"));
+    }
+
+    /// A clock that was days ahead and is set right leaves nobody who could say how long ago that was.
+    #[test]
+    fn a_time_that_is_still_to_come_says_nothing() {
+        let first = next(None, &keeper(), 72 * HOUR_MS).unwrap();
+        assert!(first.may_send("a", 72 * HOUR_MS - MARGIN_MS) && !first.may_send("a", HOUR_MS));
+        assert!(next(Some(first), &keeper(), HOUR_MS).unwrap_err().contains("clock"));
     }
 
     #[test]

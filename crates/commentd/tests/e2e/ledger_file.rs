@@ -1,0 +1,60 @@
+//! What happens to a ledger's file while a sidecar has it, and between two: nothing is sent twice for it, and it is said.
+
+use crate::support::rig::{assert_outcome, comment};
+use crate::support::{PATIENCE, Program, Rig};
+use std::process::Stdio;
+use std::time::Instant;
+
+fn text(rig: &Rig, path: &str) -> (u16, String) {
+    let answer = rig.client().get(path);
+    (answer.status, String::from_utf8(answer.body).unwrap())
+}
+
+#[test]
+fn nothing_is_sent_while_the_ledger_is_moved_and_ready_says_why() {
+    let rig = Rig::start("", &[]);
+    assert_outcome(&rig.post(&comment("before", "k1")), "delivered", false);
+    let (ledger, elsewhere) = (rig.ledger(), rig.directory.path().join("elsewhere.db"));
+    std::fs::rename(&ledger, &elsewhere).unwrap();
+
+    let refused = rig.client().comment(&comment("meanwhile", "k2"));
+    assert_eq!(refused.status, 503, "{}", refused.json());
+    let (status, why) = text(&rig, "/ready");
+    assert!(status == 503 && why.contains("moved or deleted") && why.contains("ledger.db"), "{status} {why}");
+    assert_eq!(rig.received(), 1, "what can't be recorded isn't sent");
+
+    std::fs::rename(&elsewhere, &ledger).unwrap();
+    assert_eq!(text(&rig, "/ready").0, 200);
+    assert_outcome(&rig.post(&comment("meanwhile", "k2")), "delivered", false);
+    assert_outcome(&rig.post(&comment("before", "k1")), "delivered", true);
+    assert_eq!(rig.texts(), ["before", "meanwhile"]);
+}
+
+#[test]
+fn a_ledger_that_lost_its_log_is_opened_only_when_that_is_accepted() {
+    let rig = Rig::start("", &[]);
+    assert_outcome(&rig.post(&comment("known", "k1")), "delivered", false);
+    let ledger = rig.ledger();
+    let Rig { board, sidecar, directory, .. } = rig;
+    sidecar.kill();
+    std::fs::remove_file(directory.path().join("ledger.db-wal")).unwrap();
+
+    let args = ["serve", "--port", "0", "--channel", "board", "--channel-url", &board.url];
+    let mut command = Program::command(args);
+    command.arg("--ledger").arg(&ledger).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut second = command.spawn().unwrap();
+    let began = Instant::now();
+    while second.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
+        std::thread::yield_now();
+    }
+    let _ = second.kill();
+    let output = second.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("ledger.db-wal") && said.contains("--accept-lost-wal"), "{said}");
+
+    let args = ["deliveries", "list", "--json", "--accept-lost-wal", "--ledger"];
+    let listed = Program::command(args).arg(&ledger).output().unwrap();
+    let said = String::from_utf8_lossy(&listed.stderr).into_owned();
+    assert!(listed.status.success(), "{said}");
+}
