@@ -196,8 +196,8 @@ fn base_url(values: &mut Values<'_>) -> Option<BaseUrl> {
     if text.is_empty() {
         values.missing(
             "channel-url",
-            "the address of the channel, such as http://127.0.0.1:8080 (where a bare start was meant to be a mock, as \
-             with the older sidecar: --mode mock)",
+            "the address of the channel, such as http://127.0.0.1:8080 (a bare start of the older sidecar was a mock: \
+             --mode mock)",
         );
         return None;
     }

@@ -66,9 +66,15 @@ impl Entry {
         let key = match self.key {
             KeyPart::Own(key) => key,
             KeyPart::Comment { fingerprint, occurrence } => {
-                let hex: String = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
-                let file = if file.is_empty() { String::new() } else { format!("{file}-") };
-                format!("post-{file}{hex}-{occurrence}")
+                let hex = |bytes: usize| -> String {
+                    fingerprint.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+                };
+                if file.is_empty() {
+                    format!("post-{}-{occurrence}", hex(32))
+                } else {
+                    // Half of it tells the comments of one file apart, and people read this.
+                    format!("post-{file}-{}-{occurrence}", hex(16))
+                }
             }
         };
         Item { line: self.line, comment: self.comment, key }

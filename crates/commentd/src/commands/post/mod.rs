@@ -38,6 +38,8 @@ use std::time::Duration;
 
 /// Between two questions about what is unknown.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
+/// Digits of a file's name for its keys, hexadecimal: 64 bits, which with the comment's hash are a key.
+const NAME_DIGITS: usize = 16;
 /// After so many comments in a row that found no sidecar, no further one is tried.
 const MOST_REFUSED: u32 = 3;
 
@@ -317,7 +319,8 @@ impl Kept {
 
 /// Gives the comments their keys, and writes the state beside the file, before anything is sent.
 fn keep(args: &PostArgs, wanted: Wanted, health: &Health, clock: &SystemClock) -> Result<Kept, Failure> {
-    let fresh = || SystemIds.fresh().map(|id| id.to_string()).map_err(Failure);
+    let fresh =
+        || SystemIds.fresh().map(|id| id.to_string().chars().take(NAME_DIGITS).collect()).map_err(Failure);
     let (source, earlier) = match wanted {
         Wanted::One(item) => return Ok(Kept { items: vec![*item], state: None, _source: None }),
         Wanted::Input(source) => {
@@ -360,7 +363,7 @@ fn keep(args: &PostArgs, wanted: Wanted, health: &Health, clock: &SystemClock) -
 fn name_of_place(file: &Path) -> String {
     let place = file.canonicalize().unwrap_or_else(|_| file.to_owned()).display().to_string();
     let hash = Comment { content: place, ..Comment::default() }.fingerprint(1).0;
-    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter().take(NAME_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn tell(posted: &Posted, json: bool) {
