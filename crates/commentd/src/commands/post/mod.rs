@@ -319,8 +319,10 @@ impl Kept {
 
 /// Gives the comments their keys, and writes the state beside the file, before anything is sent.
 fn keep(args: &PostArgs, wanted: Wanted, health: &Health, clock: &SystemClock) -> Result<Kept, Failure> {
-    let fresh =
-        || SystemIds.fresh().map(|id| id.to_string().chars().take(NAME_DIGITS).collect()).map_err(Failure);
+    let fresh = || -> Result<String, Failure> {
+        let id = SystemIds.fresh().map_err(Failure)?.to_string();
+        Ok(id.chars().take(NAME_DIGITS).collect())
+    };
     let (source, earlier) = match wanted {
         Wanted::One(item) => return Ok(Kept { items: vec![*item], state: None, _source: None }),
         Wanted::Input(source) => {
