@@ -14,7 +14,8 @@ pub(crate) const UNRECORDED_IN_TIME: &str =
 
 pub(crate) const UNRECORDABLE: &str = "the ledger can't record what became of this comment; see the sidecar's log, then ask again with the same key";
 
-pub(crate) fn not_sent_in_time() -> Verdict {
+/// The verdict of an attempt whose gate the deadline has closed.
+pub fn not_sent_in_time() -> Verdict {
     Verdict::new(
         VerdictKind::NotSent,
         "the deadline passed before the comment was sent; allow more time with deadline_ms in the request or \

@@ -40,7 +40,7 @@ const LONGEST_COOL_OFF: Duration = Duration::from_secs(30);
 const LONGEST_PROBE: Duration = Duration::from_secs(60);
 /// An attempt that a deadline cut before its gate counts against the provider only after this: a caller with little
 /// time is no fault of the provider.
-const FAIR_TIME: Duration = Duration::from_millis(500);
+pub const FAIR_TIME: Duration = Duration::from_millis(500);
 
 /// What an attempt says about the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

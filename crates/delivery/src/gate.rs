@@ -1,10 +1,14 @@
 //! The gate of an attempt: the one place where *not sent* and *maybe sent* part.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use crate::time::Moment;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 const CLOSED: u8 = 0;
 const PASSED: u8 = 1;
 const CANCELLED: u8 = 2;
+/// The attempt waits for something of our own, and has not gone on yet.
+const WAITS: u64 = u64::MAX;
 
 /// Decides, once and for all threads, whether an attempt may hand its comment over.
 ///
@@ -12,25 +16,31 @@ const CANCELLED: u8 = 2;
 /// connection, and sends only if it returns true. The dispatcher calls [`Gate::cancel`] when the time is up.
 /// Whichever comes first wins; the loser is told so. Position, never the kind of a later error, decides
 /// `not_sent`.
+///
+/// It also knows whether the attempt waits for something that isn't its provider's: a queue of ours, another's call.
 #[derive(Debug, Default)]
-pub struct Gate(AtomicU8);
+pub struct Gate {
+    state: AtomicU8,
+    /// 0 if it never waited, [`WAITS`] while it does, and then when it went on, in µs.
+    went_on: AtomicU64,
+}
 
 impl Gate {
     /// A gate that nobody has passed or cancelled.
     pub const fn new() -> Self {
-        Self(AtomicU8::new(CLOSED))
+        Self { state: AtomicU8::new(CLOSED), went_on: AtomicU64::new(0) }
     }
 
     /// Asks to send. True exactly once, and never after a cancellation.
     #[must_use]
     pub fn pass(&self) -> bool {
-        self.0.compare_exchange(CLOSED, PASSED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.state.compare_exchange(CLOSED, PASSED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Forbids sending. True if nothing was sent and now never will be; false if the gate was passed.
     #[must_use]
     pub fn cancel(&self) -> bool {
-        match self.0.compare_exchange(CLOSED, CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
+        match self.state.compare_exchange(CLOSED, CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             Err(state) => state == CANCELLED,
         }
@@ -38,7 +48,27 @@ impl Gate {
 
     /// Whether the comment may have left.
     pub fn is_passed(&self) -> bool {
-        self.0.load(Ordering::Acquire) == PASSED
+        self.state.load(Ordering::Acquire) == PASSED
+    }
+
+    /// From now on the attempt waits for something of our own; [`Gate::goes_on`] must follow.
+    pub fn waits(&self) {
+        self.went_on.store(WAITS, Ordering::Release);
+    }
+
+    /// The wait for something of our own is over.
+    pub fn goes_on(&self, now: Moment) {
+        let us = u64::try_from(now.since_start().as_micros()).unwrap_or(WAITS).clamp(1, WAITS - 1);
+        self.went_on.store(us, Ordering::Release);
+    }
+
+    /// Whether the attempt has waited for something of our own, and its provider has had less than `fair` since.
+    pub fn has_only_waited(&self, fair: Duration, now: Moment) -> bool {
+        match self.went_on.load(Ordering::Acquire) {
+            0 => false,
+            WAITS => true,
+            us => now.since(Moment::at(Duration::from_micros(us))) < fair,
+        }
     }
 }
 
@@ -54,6 +84,17 @@ mod tests {
         let gate = Gate::new();
         assert!(gate.cancel() && gate.cancel());
         assert!(!gate.pass() && !gate.is_passed());
+    }
+
+    #[test]
+    fn what_has_only_waited_for_us_is_known() {
+        let at = |ms| Moment::at(Duration::from_millis(ms));
+        let (gate, fair) = (Gate::new(), Duration::from_millis(500));
+        assert!(!gate.has_only_waited(fair, at(900)));
+        gate.waits();
+        assert!(gate.has_only_waited(fair, at(9000)));
+        gate.goes_on(at(9000));
+        assert!(gate.has_only_waited(fair, at(9499)) && !gate.has_only_waited(fair, at(9500)));
     }
 
     #[test]

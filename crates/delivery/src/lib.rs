@@ -14,7 +14,7 @@
 //! - [`sabotage`]: switches for the rules, in builds that are to fail their tests
 //! - [`record`]: what the ledger keeps, and the answer that follows from it
 
-mod answers;
+pub mod answers;
 pub mod breaker;
 pub mod fingerprint;
 pub mod gate;

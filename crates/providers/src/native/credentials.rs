@@ -4,7 +4,7 @@ use super::cassette::{Part, Purpose};
 use super::wire::Wire;
 use crate::manifest::settings::redacted;
 use crate::manifest::{Auth, HttpRequest, RenderError, Signing, Token, TokenCall};
-use commentd_delivery::{DeliveryId, Moment};
+use commentd_delivery::{DeliveryId, Gate, Moment};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,8 +37,33 @@ struct Tokens {
     renewal: tokio::sync::Mutex<()>,
 }
 
+/// Somebody who waits for the call that is under way.
+struct Waiter<'a> {
+    tokens: &'a Tokens,
+    /// Nobody else waited: the call is this one's.
+    is_first: bool,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(tokens: &'a Tokens) -> Self {
+        let waiting = &mut tokens.state().waiting;
+        let is_first = *waiting == 0;
+        *waiting += 1;
+        Self { tokens, is_first }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let waiting = &mut self.tokens.state().waiting;
+        *waiting = waiting.saturating_sub(1);
+    }
+}
+
 #[derive(Default)]
 struct State {
+    /// How many wait for the call that is under way.
+    waiting: u64,
     kept: Option<Kept>,
     /// The token before the one that is kept: replies under way may still repeat it.
     former: Option<SecretString>,
@@ -63,8 +88,13 @@ impl Credentials {
 
     /// The token to send with the next request, fetched by a call if there is none; `None` where the channel wants
     /// no token. Only one call is under way at a time, and it goes on when the caller that started it is gone: the
-    /// others wait for its token, too. A token that is about to expire is given out while the next is fetched.
-    pub(super) async fn token(&self, wire: &Arc<Wire>) -> Result<Option<Token>, NoToken> {
+    /// others wait for its token, too, which their gates are told. A token that is about to expire is given out while
+    /// the next is fetched.
+    pub(super) async fn token(
+        &self,
+        wire: &Arc<Wire>,
+        gate: Option<&Gate>,
+    ) -> Result<Option<Token>, NoToken> {
         let Auth::Token(call) = &self.auth else { return Ok(None) };
         let now = wire.clock.now();
         let kept = self.tokens.state().kept.clone();
@@ -77,8 +107,16 @@ impl Credentials {
                 Ok(Some(kept.token))
             }
             _ => {
+                let waiter = Waiter::new(&self.tokens);
+                if let Some(gate) = gate.filter(|_| !waiter.is_first) {
+                    gate.waits();
+                }
                 let renewal = tokio::spawn(self.tokens.clone().renewed(call.clone(), wire.clone()));
                 let renewed = renewal.await;
+                if let Some(gate) = gate.filter(|_| !waiter.is_first) {
+                    gate.goes_on(wire.clock.now());
+                }
+                drop(waiter);
                 let broken = |_| NoToken {
                     refused: false,
                     was_told: false,

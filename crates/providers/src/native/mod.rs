@@ -8,6 +8,7 @@ mod connection;
 mod credentials;
 pub mod dial;
 mod har;
+mod identity;
 mod idle;
 mod tls;
 mod turns;
@@ -27,12 +28,11 @@ use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use credentials::{Credentials, NoToken};
 use dial::Dial;
-use http::header::{HeaderName, HeaderValue};
-use std::fmt::Write;
+use identity::identity;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use turns::{TooLate, Turns};
+use turns::Turns;
 use wire::{Wire, within};
 
 pub use base::{BaseUrl, BaseUrlError};
@@ -184,7 +184,7 @@ impl NativeHttp {
         id: DeliveryId,
         purpose: Purpose,
     ) -> Result<(Reply, Option<Token>), String> {
-        let token = credentials.token(&self.wire).await.map_err(|none| self.redact(&none.message))?;
+        let token = credentials.token(&self.wire, None).await.map_err(|none| self.redact(&none.message))?;
         let like = like(request);
         let mut request = request.clone();
         let signed = credentials.apply(&mut request, token.as_ref(), id, self.wire.clock.unix_ms());
@@ -284,7 +284,7 @@ impl NativeHttp {
             Ok(request) => request,
             Err(denied) => return (*denied, None),
         };
-        let token = match self.senders.token(&self.wire).await {
+        let token = match self.senders.token(&self.wire, Some(gate)).await {
             Ok(token) => token,
             Err(none) => return (self.without_token(&none), None),
         };
@@ -364,19 +364,6 @@ impl NativeHttp {
             let message = format!("channel {}: {}", self.channel.name(), self.redact(&error.0));
             Box::new(Verdict::new(VerdictKind::Denied, message).with_code(Code::UpstreamUnauthorized))
         })
-    }
-
-    /// Its turn would come after the deadline, so that it isn't sent; the caller learns when it may come again.
-    fn too_late(&self, late: &TooLate) -> Verdict {
-        let wait_ms = whole_ms(late.wait).saturating_add(1);
-        let message = format!(
-            "channel {} takes {}, and the next turn is in {wait_ms} ms, too late for the deadline",
-            self.channel.name(),
-            late.pace
-        );
-        let mut verdict = Verdict::new(VerdictKind::NotSent, message).with_code(Code::DeadlineExceeded);
-        verdict.retry_after_ms = Some(wait_ms);
-        verdict
     }
 
     fn now(&self) -> Moment {
@@ -483,32 +470,6 @@ fn is_unauthorized(verdict: &Verdict) -> bool {
     verdict.kind == VerdictKind::Denied && verdict.code == Code::UpstreamUnauthorized
 }
 
-/// The length of a `traceparent` of version 00.
-const TRACEPARENT_LEN: usize = 55;
-
-/// The headers by which the channel may know delivery and trace: `Idempotency-Key` as a quoted string
-/// (RFC 9651), and `traceparent` (W3C Trace Context) where the trace id has its form.
-fn identity(job: &Job) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = Vec::with_capacity(2);
-    let mut add = |name: &'static str, value: String| {
-        // These have nothing but digits, dashes and quotes.
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.push((HeaderName::from_static(name), value));
-        }
-    };
-    add("idempotency-key", ["\"", job.id.digits().as_str(), "\""].concat());
-    let is_trace = job.trace_id.len() == 32 && job.trace_id.bytes().all(|b| b.is_ascii_hexdigit());
-    if is_trace {
-        let parent = job.id.seed() ^ u64::from(job.attempt);
-        // Of just its length: a text with room to spare is put into a block of its own once more.
-        let mut traceparent = String::with_capacity(TRACEPARENT_LEN);
-        // Writing into a string never fails.
-        let _ = write!(traceparent, "00-{}-{parent:016x}-01", job.trace_id);
-        add("traceparent", traceparent);
-    }
-    headers
-}
-
 fn shown_body(body: &[u8]) -> serde_json::Value {
     if body.is_empty() {
         return serde_json::Value::Null;
@@ -574,7 +535,7 @@ impl Provider for NativeHttp {
             let now = self.now();
             let latest = Moment::at(job.deadline.since_start().saturating_sub(MIN_USEFUL));
             let turn = self.turns.reserve(Some(&job.comment.addressing.sns_id), now, latest);
-            let turn = turn.map_err(|late| Box::new(self.too_late(&late)))?;
+            let turn = turn.map_err(|late| Box::new(late.verdict(self.channel.name())))?;
             turn.wait(now).await;
             Ok(Some(turn))
         })

@@ -4,7 +4,9 @@
 //! almost twice as many through right after a pause.
 
 use crate::manifest::Pace;
-use commentd_delivery::Moment;
+use commentd_contract::{Code, VerdictKind};
+use commentd_delivery::time::whole_ms;
+use commentd_delivery::{Moment, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -99,6 +101,20 @@ impl Turns {
     }
 }
 
+impl TooLate {
+    /// Nothing was sent; the caller learns when it may come again.
+    pub(super) fn verdict(&self, channel: &str) -> Verdict {
+        let wait_ms = whole_ms(self.wait).saturating_add(1);
+        let message = format!(
+            "channel {channel} takes {}, and the next turn is in {wait_ms} ms, too late for the deadline",
+            self.pace
+        );
+        let mut verdict = Verdict::new(VerdictKind::NotSent, message).with_code(Code::DeadlineExceeded);
+        verdict.retry_after_ms = Some(wait_ms);
+        verdict
+    }
+}
+
 impl Rule {
     /// Under which name the target is counted, after what can be forgotten was forgotten.
     fn name(
@@ -169,7 +185,7 @@ mod tests {
     }
 
     fn start(turns: &Arc<Turns>, target: Option<&str>, now: u64, latest: u64) -> Result<u64, u64> {
-        let ms = |duration: Duration| commentd_delivery::time::whole_ms(duration);
+        let ms = whole_ms;
         match turns.reserve(target, at(now), at(latest)) {
             Ok(turn) => {
                 let start = ms(turn.start.since_start());

@@ -28,6 +28,21 @@ pub(super) struct Turn<'a> {
     _lane: Option<SemaphorePermit<'a>>,
 }
 
+/// A turn that was reserved; given back if its look is broken off before it begins.
+struct Reserved<'a> {
+    looks: &'a Looks,
+    was_used: bool,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if !self.was_used {
+            let mut due = self.looks.due.lock().unwrap_or_else(PoisonError::into_inner);
+            *due = Moment::at(due.since_start().saturating_sub(self.looks.interval()));
+        }
+    }
+}
+
 impl Looks {
     pub(super) fn new(per_second: u32) -> Self {
         Self {
@@ -42,12 +57,19 @@ impl Looks {
     pub(super) async fn turn(&self, clock: SystemClock, is_awaited: bool) -> Turn<'_> {
         let behind = if is_awaited { None } else { self.background.acquire().await.ok() };
         let start = self.reserve(clock.now());
+        let mut reserved = Reserved { looks: self, was_used: false };
         tokio::time::sleep_until(clock.instant(start)).await;
-        Turn { _behind: behind, _lane: self.lanes.acquire().await.ok() }
+        let lane = self.lanes.acquire().await.ok();
+        reserved.was_used = true;
+        Turn { _behind: behind, _lane: lane }
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(1) / self.per_second
     }
 
     fn reserve(&self, now: Moment) -> Moment {
-        let interval = Duration::from_secs(1) / self.per_second;
+        let interval = self.interval();
         let tolerance = interval * (self.per_second - 1);
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let arrival = (*due).max(now);
@@ -67,6 +89,21 @@ mod tests {
         let starts: Vec<Moment> = (0..60).map(|_| looks.reserve(now)).collect();
         assert!(starts[..20].iter().all(|start| *start == now));
         assert_eq!(starts[59] - now, Duration::from_secs(2), "40 more at 20 a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_of_looks_that_are_broken_off_are_given_back() {
+        let clock = SystemClock::start();
+        let looks = Looks::new(10);
+        for _ in 0..10 {
+            drop(looks.turn(clock, true).await);
+        }
+        for _ in 0..20 {
+            assert!(tokio::time::timeout(Duration::from_millis(1), looks.turn(clock, true)).await.is_err());
+        }
+        let asked = clock.now();
+        drop(looks.turn(clock, true).await);
+        assert!(clock.now() - asked < Duration::from_millis(200), "{:?}", clock.now() - asked);
     }
 
     #[tokio::test(start_paused = true)]

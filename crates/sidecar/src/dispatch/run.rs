@@ -10,6 +10,8 @@ use super::told::{Skipped, Told};
 use super::under_way::{Back, UnderWay};
 use super::{Delivered, GRACE, Inner, Order, Room};
 use commentd_contract::{Code, ProviderName, VerdictKind};
+use commentd_delivery::answers::not_sent_in_time;
+use commentd_delivery::breaker::FAIR_TIME;
 use commentd_delivery::keyed::{self, KeyRule};
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::machine::Machine;
@@ -456,7 +458,13 @@ impl Run {
                 if cancelled {
                     self.under_way.attempt = None;
                 }
-                self.events.push_back(Event::Cancelled(cancelled));
+                let now = self.inner.clock.now();
+                let has_only_waited = |gate: &Arc<Gate>| cancelled && gate.has_only_waited(FAIR_TIME, now);
+                self.events.push_back(if self.gate.as_ref().is_some_and(has_only_waited) {
+                    Event::Ended(not_sent_in_time().uncounted())
+                } else {
+                    Event::Cancelled(cancelled)
+                });
             }
             Action::RecordSettling { attempt, verdict, resolves } => {
                 self.record_settling(attempt, verdict, resolves);

@@ -83,9 +83,10 @@ async fn cut_replies_whose_comments_are_found_keep_the_breaker_closed() {
     }
 }
 
-/// A channel in memory: a connection takes `connect`, a reply `reply`; the first connections fail.
+/// A channel in memory: a connection takes `connect`, a reply `reply`; the first connections fail, or hang.
 #[derive(Clone)]
 struct Near {
+    hang: Arc<AtomicU32>,
     connect: Duration,
     reply: Duration,
     fail: Arc<AtomicU32>,
@@ -95,8 +96,10 @@ impl Dial for Near {
     fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             tokio::time::sleep(self.connect).await;
-            if self.fail.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
-            {
+            if takes_one(&self.hang) {
+                std::future::pending::<()>().await;
+            }
+            if takes_one(&self.fail) {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let (ours, mut theirs) = tokio::io::duplex(1 << 16);
@@ -144,7 +147,11 @@ fn over(near: &Near, more: &str) -> Dispatcher {
 }
 
 fn near(connect: u64, reply: u64) -> Near {
-    Near { connect: ms(connect), reply: ms(reply), fail: Arc::default() }
+    Near { hang: Arc::default(), connect: ms(connect), reply: ms(reply), fail: Arc::default() }
+}
+
+fn takes_one(left: &AtomicU32) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 /// Posts a comment after `wait`, with a second until its deadline; says what was told, and after how long.
@@ -227,7 +234,23 @@ async fn a_turn_that_leaves_too_little_time_is_not_taken() {
 async fn one_failed_token_call_is_one_failure_however_many_waited() {
     let near = near(10, 0);
     near.fail.store(1, Ordering::SeqCst);
-    let auth = r#"
+    let dispatcher = over(&near, TOKEN);
+    let first = burst(&dispatcher, "first", 10, 0).await;
+    assert_eq!(delivered(&first), 0);
+    assert_eq!(breaker(&dispatcher), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_token_call_that_hangs_is_one_failure_however_many_waited() {
+    let near = near(10, 0);
+    near.hang.store(1, Ordering::SeqCst);
+    let dispatcher = over(&near, TOKEN);
+    let first = burst(&dispatcher, "first", 10, 0).await;
+    assert_eq!(delivered(&first), 0);
+    assert_eq!(breaker(&dispatcher), BreakerState::Closed);
+}
+
+const TOKEN: &str = r#"
 [auth]
 kind = "token"
 token = "at('token')"
@@ -237,8 +260,3 @@ name = "token"
 method = "POST"
 path = "/token"
 "#;
-    let dispatcher = over(&near, auth);
-    let first = burst(&dispatcher, "first", 10, 0).await;
-    assert_eq!(delivered(&first), 0);
-    assert_eq!(breaker(&dispatcher), BreakerState::Closed);
-}
