@@ -61,11 +61,17 @@ pub enum Rule {
     MovedLedgersRecordNothing,
     /// Deliveries are kept by the time that processes run, and not by a wall clock.
     OnlyRunningTimeCounts,
+    /// A reply that says no is believed only where the channel itself wrote it.
+    ErrorPagesProveNothing,
+    /// A reply that names a thing twice can be read in two ways, and so in none.
+    RepeatedNamesProveNothing,
+    /// A no that answers another request says nothing about ours.
+    RefusalsOfOthersProveNothing,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 18] = [
+    pub const ALL: [Rule; 21] = [
         Rule::UnknownForbidsRetry,
         Rule::UnknownForbidsFallback,
         Rule::PassedGateIsUnknown,
@@ -84,7 +90,21 @@ impl Rule {
         Rule::UnknownIsLookedUp,
         Rule::RepliesAreAskedFor,
         Rule::TrialsAreGivenBack,
+        Rule::ErrorPagesProveNothing,
+        Rule::RepeatedNamesProveNothing,
+        Rule::RefusalsOfOthersProveNothing,
     ];
+
+    /// Whether it is about how a channel's reply is read. The simulation's channels hand out verdicts, and so can't miss
+    /// it; the providers' own tests show that it is missed.
+    pub const fn is_about_replies(self) -> bool {
+        matches!(
+            self,
+            Rule::ErrorPagesProveNothing
+                | Rule::RepeatedNamesProveNothing
+                | Rule::RefusalsOfOthersProveNothing
+        )
+    }
 
     /// Its name, in snake case.
     pub const fn as_str(self) -> &'static str {
@@ -113,6 +133,9 @@ impl Rule {
             Rule::OnlyRunningTimeCounts => "only_running_time_counts",
             Rule::OnlyWhatIsInFlightIsSaidToBe => "only_what_is_in_flight_is_said_to_be",
             Rule::TrialsAreGivenBack => "trials_are_given_back",
+            Rule::ErrorPagesProveNothing => "error_pages_prove_nothing",
+            Rule::RepeatedNamesProveNothing => "repeated_names_prove_nothing",
+            Rule::RefusalsOfOthersProveNothing => "refusals_of_others_prove_nothing",
         }
     }
 }
@@ -147,13 +170,13 @@ impl FromStr for Rule {
 #[cfg(feature = "sabotage")]
 mod switches {
     use super::Rule;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
-    static OFF: AtomicU32 = AtomicU32::new(0);
+    static OFF: AtomicU64 = AtomicU64::new(0);
 
     /// Switches a rule off, for the whole process.
     pub fn switch_off(rule: Rule) {
-        OFF.fetch_or(1 << rule as u8, Ordering::Relaxed);
+        OFF.fetch_or(1_u64 << rule as u8, Ordering::Relaxed);
     }
 
     /// Switches all rules on again.
@@ -163,7 +186,7 @@ mod switches {
 
     /// Whether a rule is on.
     pub fn is_on(rule: Rule) -> bool {
-        OFF.load(Ordering::Relaxed) & (1 << rule as u8) == 0
+        OFF.load(Ordering::Relaxed) & (1_u64 << rule as u8) == 0
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod condition;
 pub mod fence;
 pub mod hook_pipe;
+mod json;
 pub mod manifest;
 pub mod mock;
 pub mod native;

@@ -12,8 +12,9 @@ const DOCUMENTS: [(&str, &str); 2] = [
 ];
 
 /// Where each table of a manifest is documented.
-const PLACES: [(&str, &str); 13] = [
+const PLACES: [(&str, &str); 14] = [
     ("Written", "(top)"),
+    ("WrittenRequired", "[[require]]"),
     ("WrittenSetting", "[settings.NAME]"),
     ("WrittenRequest", "[send]"),
     ("WrittenVerdict", "[[verdict]]"),

@@ -18,7 +18,7 @@ fn found_by(tier: Tier, seeds: u64) -> Option<(u64, String)> {
 #[test]
 fn every_rule_that_is_switched_off_is_missed() {
     let mut unnoticed = Vec::new();
-    for rule in Rule::ALL {
+    for rule in Rule::ALL.into_iter().filter(|rule| !rule.is_about_replies()) {
         switch_off(rule);
         // Claims are the ledger's, which only the second tier has.
         let found = found_by(Tier::Machine, MACHINE_SEEDS)

@@ -104,8 +104,8 @@ impl Pipe {
                 Some(frame) => frame.map_err(|error| error.to_string())?,
                 None => return Err("the hook closed it".into()),
             };
-            let reply: Reply = serde_json::from_slice(&frame)
-                .map_err(|error| format!("what came back is no reply: {error}"))?;
+            let reply =
+                Reply::read(&frame).map_err(|error| format!("what came back is no reply: {error}"))?;
             if reply.answers(task_id) {
                 return Ok(reply);
             }

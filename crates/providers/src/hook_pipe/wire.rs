@@ -86,6 +86,12 @@ pub(super) struct Reply {
 }
 
 impl Reply {
+    /// # Errors
+    /// When a frame isn't a reply that can be read in one way.
+    pub(super) fn read(frame: &[u8]) -> Result<Self, String> {
+        serde_json::from_value(crate::json::read(frame)?).map_err(|error| error.to_string())
+    }
+
     pub(super) fn answers(&self, task_id: &str) -> bool {
         self.task_id.as_str() == Some(task_id)
     }
@@ -202,6 +208,19 @@ mod tests {
             let verdict = reply(json!({"ok": ok, "error_code": code, "error_message": message})).verdict();
             assert_eq!(verdict.kind.as_str(), kind, "{ok} {code} {message:?}");
         }
+    }
+
+    #[test]
+    fn a_frame_that_says_a_thing_twice_is_no_reply() {
+        for frame in [
+            r#"{"ok":true,"task_id":"a","ok":false,"error_code":10}"#,
+            r#"{"ok":true,"task_id":"a","data":{"sns_id":"1","sns_id":"2"}}"#,
+            r#"{"ok":false,"task_id":"a","v":1,"v":1}"#,
+        ] {
+            let error = Reply::read(frame.as_bytes()).unwrap_err();
+            assert!(error.contains("comes twice"), "{frame}: {error}");
+        }
+        assert!(Reply::read(br#"{"ok":true,"task_id":"a","data":{"sns_id":"1"}}"#).unwrap().ok);
     }
 
     #[test]

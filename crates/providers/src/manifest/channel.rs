@@ -10,7 +10,7 @@ use super::place;
 use super::probe::{Ability, CompiledProbe};
 use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
 use super::settings::{Settings, environment_name};
-use super::written::Written;
+use super::written::{Written, WrittenRequired};
 use commentd_delivery::lookup::LookupAbility;
 use commentd_delivery::{Comment, DeliveryId, Verdict};
 use minijinja::{Value, context};
@@ -59,9 +59,12 @@ pub(super) struct Compiled {
     pub(super) verdicts: Vec<VerdictRule>,
     pub(super) receipt: Option<Expr>,
     pub(super) echo: Option<Expr>,
+    pub(super) from_channel: Option<Expr>,
     pub(super) failure_code: Option<Expr>,
     pub(super) failure_message: Option<Expr>,
     pub(super) retry_after_s: Option<Expr>,
+    /// What must hold before anything is sent, and what to say where it doesn't.
+    required: Vec<(Expr, String)>,
     marker: Option<Expr>,
     account: Option<Expr>,
     paces: Vec<CompiledPace>,
@@ -218,11 +221,18 @@ impl Compiled {
         let verdicts = written.verdicts.iter().enumerate().map(|(index, rule)| {
             VerdictRule::compile(rule).map_err(|error| format!("verdict[{index}].{error}"))
         });
+        let required = |(index, required): (usize, &WrittenRequired)| {
+            let that =
+                Expr::compile(&required.that).map_err(|error| format!("require[{index}].that: {error}"))?;
+            Ok::<_, String>((that, required.message.clone()))
+        };
         Ok(Self {
             send: RequestTemplate::compile(&written.send).map_err(|error| format!("send.{error}"))?,
             verdicts: verdicts.collect::<Result<_, _>>()?,
             receipt: expr("receipt", &written.receipt)?,
             echo: expr("echo", &written.echo)?,
+            from_channel: expr("from_channel", &written.from_channel)?,
+            required: written.required.iter().enumerate().map(required).collect::<Result<_, _>>()?,
             failure_code: expr("failure.code", &written.failure.code)?,
             failure_message: expr("failure.message", &written.failure.message)?,
             retry_after_s: expr("failure.retry_after_s", &written.failure.retry_after_s)?,
@@ -426,7 +436,22 @@ impl Channel {
             marker: self.marker(id),
             unix_ms,
             left_ms: None,
+            trace_id: Arc::default(),
         })
+    }
+
+    /// What this comment lacks that the channel can't do without, in the manifest's words; `None` if nothing.
+    ///
+    /// # Errors
+    /// When an expression fails on this comment.
+    pub fn lacking(&self, scope: &Scope) -> Result<Option<&str>, RenderError> {
+        let values = scope.value();
+        for (that, message) in &self.compiled.required {
+            if !that.holds(&values).map_err(RenderError)? {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
     }
 
     /// The request that carries the comment.
@@ -444,6 +469,11 @@ impl Channel {
         verdict.provider_error_code = self.redact(&verdict.provider_error_code);
         verdict.provider_error_message = self.redact(&verdict.provider_error_message);
         verdict.distrusting_receipts()
+    }
+
+    /// The id of the comment that a reply names, whosever it is; empty if it names none.
+    pub(super) fn receipt(&self, reply: &Reply, scope: &Scope) -> String {
+        judge::receipt(&self.compiled, &reply.scope(scope))
     }
 
     /// A lookup of this delivery's comment. `receipt` is the comment id of a reply whose echo was ours, empty if

@@ -1,18 +1,29 @@
 //! A manifest proves itself by its own examples.
 
-use super::channel::Manifest;
+use super::channel::{Channel, Manifest};
 use super::judge::Reply;
 use super::lookup::Sighting;
 use super::names::Scope;
+use super::strangers::STRANGERS;
 use super::written::{WrittenExample, WrittenReply};
 use commentd_contract::Addressing;
 use commentd_delivery::verdict::{Effect, rule};
 use commentd_delivery::{Comment, DeliveryId};
+use http::StatusCode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Stands for a setting that must be given in earnest; also a key that can sign.
 const EXAMPLE_SETTING: &str = "ZXhhbXBsZQ==";
+
+/// The statuses under which pages of others are tried: those that are registered, and what nginx and Cloudflare add.
+fn statuses() -> impl Iterator<Item = u16> {
+    let is_used = |status: &u16| {
+        let registered = StatusCode::from_u16(*status).is_ok_and(|known| known.canonical_reason().is_some());
+        registered || *status == 499 || (520..=530).contains(status)
+    };
+    (400..600).filter(is_used)
+}
 
 /// What a check came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +53,7 @@ pub fn check(manifest: &Manifest) -> Checked {
             }
         }
     }
+    checked.problems.extend(believed_strangers(manifest));
     for kind in written.verdicts.iter().filter_map(|verdict| verdict.is.as_deref()) {
         if !written.examples.iter().any(|example| example.verdict.as_deref() == Some(kind)) {
             checked.problems.push(format!("the verdict {kind:?} has no example"));
@@ -64,7 +76,40 @@ pub(super) fn example_settings(
     settings
 }
 
-fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
+/// What is told of a manifest whose rules read a page of somebody else as if the channel said that it stored nothing.
+fn believed_strangers(manifest: &Manifest) -> Vec<String> {
+    let mut asked: Vec<&BTreeMap<String, toml::Value>> = Vec::new();
+    let mut problems = BTreeMap::new();
+    for example in manifest.written().examples.iter().filter(|example| example.verdict.is_some()) {
+        if asked.contains(&&example.settings) {
+            continue;
+        }
+        asked.push(&example.settings);
+        // What is wrong with the settings, the example itself tells.
+        let Ok((channel, scope)) = example_scope(manifest, example) else { continue };
+        for (status, stranger) in statuses().flat_map(|status| STRANGERS.iter().map(move |by| (status, by))) {
+            let Some(reply) = stranger.reply(status) else { continue };
+            let verdict = channel.judge(&reply, &scope);
+            if verdict.rule().effect == Effect::None {
+                problems.entry(verdict.kind.as_str()).or_insert_with(|| {
+                    format!(
+                        "a rule takes a page of something else before the channel ({}, HTTP {status}) for the \
+                         channel's word that it is {}; such pages also come after a comment was stored, so let the \
+                         rule ask for the channel's own words",
+                        stranger.who, verdict.kind
+                    )
+                });
+            }
+        }
+    }
+    problems.into_values().collect()
+}
+
+/// The channel of an example, and what its expressions see of its comment.
+pub(super) fn example_scope(
+    manifest: &Manifest,
+    example: &WrittenExample,
+) -> Result<(Channel, Scope), String> {
     let channel = manifest.channel(&example_settings(manifest, example))?;
     let id = match &example.delivery_id {
         None => DeliveryId::from_bytes([0; 16]),
@@ -80,6 +125,11 @@ fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
         }),
     };
     let scope = channel.scope(comment, id, 1_767_225_600_000);
+    Ok((channel, scope))
+}
+
+fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
+    let (channel, scope) = example_scope(manifest, example)?;
     match (&example.verdict, &example.finds) {
         (Some(_), None) if !example.then.is_empty() || example.receipt.is_some() => {
             Err("`then` and `receipt` are about lookups; they need `finds`".into())
@@ -100,20 +150,20 @@ fn captured(written: &WrittenReply) -> Reply {
 }
 
 fn judged(
-    channel: &super::Channel,
+    channel: &Channel,
     reply: &Reply,
     scope: &Scope,
     expected: &str,
     comment_id: Option<&str>,
 ) -> Result<(), String> {
     let kind = super::judge::verdict_kind(expected)?;
-    let verdict = channel.judge(reply, scope);
-    if rule(kind).effect == Effect::None && !verdict.comment_id.is_empty() {
+    let receipt = channel.receipt(reply, scope);
+    if rule(kind).effect == Effect::None && !receipt.is_empty() {
         return Err(format!(
-            "expects {expected}, which says that nothing was stored, but its reply carries a receipt ({})",
-            verdict.comment_id
+            "expects {expected}, which says that nothing was stored, but its reply carries a receipt ({receipt})"
         ));
     }
+    let verdict = channel.judge(reply, scope);
     if verdict.kind != kind {
         return Err(format!("expects {expected}, is {}: {}", verdict.kind, verdict.message));
     }
@@ -125,12 +175,7 @@ fn judged(
     }
 }
 
-fn found(
-    channel: &super::Channel,
-    example: &WrittenExample,
-    scope: &Scope,
-    expected: &str,
-) -> Result<(), String> {
+fn found(channel: &Channel, example: &WrittenExample, scope: &Scope, expected: &str) -> Result<(), String> {
     let sighting = scanned(channel, example, scope)?;
     let (finds, id) = match &sighting {
         Sighting::Found { kind, comment_id } => (kind.as_str(), comment_id.as_str()),
@@ -146,7 +191,7 @@ fn found(
     }
 }
 
-fn scanned(channel: &super::Channel, example: &WrittenExample, scope: &Scope) -> Result<Sighting, String> {
+fn scanned(channel: &Channel, example: &WrittenExample, scope: &Scope) -> Result<Sighting, String> {
     let receipt = example.receipt.as_deref().unwrap_or_default();
     let Some(mut scan) = channel.look(scope, receipt) else {
         return Err("this delivery can't be looked up: the channel has no [lookup], or there is neither a \

@@ -7,6 +7,7 @@ use super::written::WrittenVerdict;
 use bytes::Bytes;
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::Verdict;
+use commentd_delivery::sabotage::{Rule, is_off, is_on};
 use commentd_delivery::verdict::{Effect, code_of, rule};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use minijinja::Value;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 /// Most of the channel's own words that are kept, in characters.
 const MOST_WORDS: usize = 500;
+/// Most places at which JSON is looked for in a reply that has something before it.
+const MOST_STARTS: usize = 20;
 
 /// A reply that was read whole. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,8 +149,47 @@ pub(super) fn verdict_kind(word: &str) -> Result<VerdictKind, String> {
 }
 
 impl Reply {
+    /// The body as text, without a byte order mark.
     pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
+        let text = String::from_utf8_lossy(&self.body);
+        text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned()
+    }
+
+    /// What the body is written in, as far as it can be told, where that isn't UTF-8.
+    pub(super) fn charset(&self) -> Option<String> {
+        if std::str::from_utf8(&self.body).is_ok() {
+            return None;
+        }
+        let kind = self.headers.get("content-type").unwrap_or_default().to_ascii_lowercase();
+        let named = kind.split(';').filter_map(|part| part.trim().strip_prefix("charset=")).next();
+        let named =
+            named.map(|name| name.trim_matches('"').to_owned()).filter(|name| !name.starts_with("utf-8"));
+        Some(named.unwrap_or_else(|| guessed_charset(&self.body).to_owned()))
+    }
+
+    /// Why the body can't be read as JSON, for people; `None` if it can, or if there is nothing to say.
+    fn why_unreadable(&self) -> Option<String> {
+        let error = crate::json::read(&self.body).err()?;
+        if let Some(charset) = self.charset() {
+            return Some(format!("not UTF-8, but {charset}"));
+        }
+        let text = self.text();
+        let text = text.trim();
+        if text.is_empty() {
+            return Some("an empty body".into());
+        }
+        if text.starts_with(['{', '[']) {
+            return Some(format!("its JSON can't be read: {error}"));
+        }
+        let ends_as_json = text.match_indices(['{', '[']).take(MOST_STARTS).any(|(start, _)| {
+            text.get(start..).is_some_and(|rest| crate::json::read(rest.as_bytes()).is_ok())
+        });
+        Some(if ends_as_json {
+            "its JSON has something before it, which somebody must switch off: a notice of PHP, a comment"
+                .into()
+        } else {
+            "not JSON".into()
+        })
     }
 
     /// The scope of expressions over this reply: what the request could use, and the reply.
@@ -161,6 +203,22 @@ impl Reply {
     }
 }
 
+/// What a text that isn't UTF-8 looks like.
+fn guessed_charset(text: &[u8]) -> &'static str {
+    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") || text.get(1) == Some(&0) {
+        return "UTF-16";
+    }
+    let mut rest = text;
+    loop {
+        rest = match rest {
+            [] => return "perhaps GBK",
+            [0..=0x7f, rest @ ..] => rest,
+            [0x81..=0xfe, 0x40..=0x7e | 0x80..=0xfe, rest @ ..] => rest,
+            _ => return "an unknown charset",
+        };
+    }
+}
+
 /// Judges the reply to the request that carried the comment.
 pub(super) fn judge(
     compiled: &Compiled,
@@ -168,56 +226,135 @@ pub(super) fn judge(
     scope: &Scope,
     redact: &dyn Fn(&str) -> String,
 ) -> Verdict {
-    // Redacted before it is shortened: a secret that is cut in two can't be found any more.
-    let shortened = |text: &str| shortened(&redact(text));
+    let values = reply.scope(scope);
+    let judging = Judging { compiled, reply, scope, echo: Echo::read(compiled, &values), values, redact };
     // A redirect is never followed on send, and says nothing about what the first server did.
     if (300..400).contains(&reply.status) {
-        return bad_reply(format!(
+        return judging.bad_reply(format!(
             "the channel answered with a redirect (HTTP {}), which isn't followed",
             reply.status
         ));
     }
-    let values = reply.scope(scope);
-    let receipt =
-        compiled.receipt.as_ref().and_then(|receipt| receipt.text(&values).ok()).unwrap_or_default();
-    let echo = Echo::read(compiled, &values);
-    // A comment that the reply names and echoes as ours is one that a lookup may know by this id, although
-    // nobody has said what the reply means.
-    let unclear = |message: String| {
-        let mut verdict = bad_reply(message);
-        if echo == Echo::Ours && !receipt.is_empty() {
-            verdict.comment_id.clone_from(&receipt);
-            verdict.comment_id_is_ours = true;
+    let mut rules = compiled.verdicts.iter().map(|rule| rule.judge(&judging.values));
+    let judged = match rules.find_map(Result::transpose) {
+        Some(Ok(judged)) => judged,
+        Some(Err(error)) => {
+            return judging.unclear(format!("the channel's reply can't be judged: {error}"));
+        }
+        None => return judging.unclear(judging.unmatched()),
+    };
+    match rule(judged.kind).effect {
+        Effect::One if judging.echo == Echo::Anothers => {
+            return judging.bad_reply("the channel's reply echoes a comment that isn't this one".into());
+        }
+        Effect::None => {
+            if let Some(doubt) = judging.doubt() {
+                let status = reply.status;
+                return judging
+                    .unclear(format!("the reply (HTTP {status}) reads as {}, but {doubt}", judged.kind));
+            }
+        }
+        Effect::One | Effect::Unclear => {}
+    }
+    judging.verdict(judged)
+}
+
+/// The id of the comment that a reply names; empty if it names none.
+pub(super) fn receipt(compiled: &Compiled, values: &Value) -> String {
+    compiled.receipt.as_ref().and_then(|receipt| receipt.text(values).ok()).unwrap_or_default()
+}
+
+/// A reply on its way to a verdict.
+struct Judging<'a> {
+    compiled: &'a Compiled,
+    reply: &'a Reply,
+    scope: &'a Scope,
+    values: Value,
+    echo: Echo,
+    redact: &'a dyn Fn(&str) -> String,
+}
+
+impl Judging<'_> {
+    fn verdict(&self, judged: Judged) -> Verdict {
+        let mut verdict = Verdict::new(judged.kind, "").with_code(judged.code);
+        let receipt = receipt(self.compiled, &self.values);
+        verdict.comment_id_is_ours = self.echo == Echo::Ours && !receipt.is_empty();
+        verdict.comment_id = receipt;
+        if judged.kind != VerdictKind::Delivered && judged.kind != VerdictKind::Held {
+            self.add_words(&mut verdict);
+            verdict.message = message_of(judged.kind, self.reply.status, &verdict.provider_error_message);
+            verdict.retry_after_ms =
+                retry_after_ms(self.compiled, self.reply, &self.values, self.scope.unix_ms());
         }
         verdict
-    };
-    let judged = compiled.verdicts.iter().map(|rule| rule.judge(&values)).find_map(Result::transpose);
-    let judged = match judged {
-        Some(Ok(judged)) => judged,
-        Some(Err(error)) => return unclear(format!("the channel's reply can't be judged: {error}")),
-        None => {
-            let words = shortened(&reply.text());
-            return unclear(format!(
-                "no rule of the manifest matches the reply: HTTP {} {words}",
-                reply.status
-            ));
+    }
+
+    /// The channel's own code and text.
+    fn add_words(&self, verdict: &mut Verdict) {
+        let words = |expr: &Option<Expr>| expr.as_ref().and_then(|expr| expr.text(&self.values).ok());
+        let text = words(&self.compiled.failure_message).unwrap_or_else(|| self.reply.text());
+        verdict.provider_error_code = self.shown(&words(&self.compiled.failure_code).unwrap_or_default());
+        verdict.provider_error_message = self.shown(&text);
+    }
+
+    /// Words of the reply for people. Redacted before they are shortened: a secret that is cut in two can't be found
+    /// any more.
+    fn shown(&self, text: &str) -> String {
+        match self.reply.charset() {
+            Some(charset) if text.contains(char::REPLACEMENT_CHARACTER) => {
+                format!("(a text in {charset}, which isn't read; only UTF-8 is)")
+            }
+            _ => shortened(&(self.redact)(text)),
         }
-    };
-    if rule(judged.kind).effect == Effect::One && echo == Echo::Anothers {
-        return bad_reply("the channel's reply echoes a comment that isn't this one".into());
     }
-    let mut verdict = Verdict::new(judged.kind, "").with_code(judged.code);
-    verdict.comment_id_is_ours = echo == Echo::Ours && !receipt.is_empty();
-    verdict.comment_id = receipt;
-    if judged.kind != VerdictKind::Delivered && judged.kind != VerdictKind::Held {
-        let words = |expr: &Option<Expr>| expr.as_ref().and_then(|expr| expr.text(&values).ok());
-        verdict.provider_error_code = shortened(&words(&compiled.failure_code).unwrap_or_default());
-        verdict.provider_error_message =
-            shortened(&words(&compiled.failure_message).unwrap_or_else(|| reply.text()));
-        verdict.message = message_of(judged.kind, reply.status, &verdict.provider_error_message);
-        verdict.retry_after_ms = retry_after_ms(compiled, reply, &values, scope.unix_ms());
+
+    /// Why a reply that says no isn't believed; `None` if it is. Others write such replies, too, after the comment was
+    /// stored as well as before.
+    fn doubt(&self) -> Option<&'static str> {
+        if self.echo == Echo::Anothers && is_on(Rule::RefusalsOfOthersProveNothing) {
+            return Some("it answers another request than ours");
+        }
+        if self.is_from_channel() || is_off(Rule::ErrorPagesProveNothing) {
+            return None;
+        }
+        Some("nothing in it shows that the channel itself wrote it, and not something before the channel")
     }
-    verdict
+
+    /// Whether the channel itself wrote the reply, as far as the reply shows.
+    fn is_from_channel(&self) -> bool {
+        match &self.compiled.from_channel {
+            Some(from_channel) => from_channel.holds(&self.values).unwrap_or(false),
+            None => {
+                let names = self.values.downcast_object_ref::<ReplyNames>();
+                names.and_then(ReplyNames::json).is_some_and(|body| body.is_object() || body.is_array())
+            }
+        }
+    }
+
+    /// What to say of a reply that no rule matches.
+    fn unmatched(&self) -> String {
+        let status = self.reply.status;
+        let words = self.shown(&super::language::plain(&self.reply.text()));
+        let why = self.reply.why_unreadable().map(|why| format!(" ({why})")).unwrap_or_default();
+        format!("no rule of the manifest matches the reply: HTTP {status}{why} {words}").trim_end().to_owned()
+    }
+
+    fn bad_reply(&self, message: String) -> Verdict {
+        let mut verdict = Verdict::new(VerdictKind::Unknown, message).with_code(Code::UpstreamBadReply);
+        self.add_words(&mut verdict);
+        verdict
+    }
+
+    /// The same where the reply may name our comment: what it echoes as ours is one that a lookup may know by this id,
+    /// although nobody has said what the reply means.
+    fn unclear(&self, message: String) -> Verdict {
+        let mut verdict = self.bad_reply(message);
+        if self.echo != Echo::Anothers {
+            verdict.comment_id = receipt(self.compiled, &self.values);
+        }
+        verdict.comment_id_is_ours = self.echo == Echo::Ours && !verdict.comment_id.is_empty();
+        verdict
+    }
 }
 
 /// Whose comment a reply shows.
@@ -238,10 +375,6 @@ impl Echo {
             Some(Ok(_) | Err(_)) => Self::Anothers,
         }
     }
-}
-
-fn bad_reply(message: String) -> Verdict {
-    Verdict::new(VerdictKind::Unknown, message).with_code(Code::UpstreamBadReply)
 }
 
 fn message_of(kind: VerdictKind, status: u16, words: &str) -> String {

@@ -438,6 +438,7 @@ mod tests {
                 marker: String::new(),
                 unix_ms: 1,
                 left_ms: None,
+                trace_id: "".into(),
             });
             for source in [
                 "content",

@@ -9,7 +9,6 @@
 mod auth;
 mod channel;
 pub mod check;
-mod json_path;
 mod judge;
 pub mod language;
 mod lookup;
@@ -20,6 +19,7 @@ mod probe;
 mod request;
 pub mod settings;
 mod signature;
+mod strangers;
 #[cfg(test)]
 mod tests;
 pub mod written;

@@ -1,7 +1,7 @@
 //! The names that expressions see, looked up when an expression asks: most requests and replies need only a few.
 
-use super::json_path;
 use super::judge::Reply;
+use crate::json;
 use commentd_delivery::id::Digits;
 use commentd_delivery::{Comment, DeliveryId};
 use minijinja::value::{Object, Serde};
@@ -31,6 +31,8 @@ pub(super) struct Names {
     pub(super) unix_ms: u64,
     /// How long the caller still waits; `None` where nobody does.
     pub(super) left_ms: Option<u64>,
+    /// The trace that the attempt belongs to; empty for none.
+    pub(super) trace_id: Arc<str>,
 }
 
 impl fmt::Debug for Names {
@@ -57,6 +59,7 @@ impl Names {
             "reply_to" => &to.reply_to,
             "wxid" => &to.wxid,
             "delivery_id" => self.digits.as_str(),
+            "trace_id" => &self.trace_id,
             _ => return None,
         })
     }
@@ -121,10 +124,12 @@ impl Scope {
         Scope { names: Arc::clone(&self.names), over: Some(over) }
     }
 
-    /// The same where the caller gets its answer in so many milliseconds.
+    /// The same for a caller that gets its answer in so many milliseconds, with its trace id, empty for none.
     #[must_use]
-    pub fn with_left_ms(mut self, left_ms: u64) -> Scope {
-        Arc::make_mut(&mut self.names).left_ms = Some(left_ms);
+    pub fn with_caller(mut self, left_ms: u64, trace_id: &Arc<str>) -> Scope {
+        let names = Arc::make_mut(&mut self.names);
+        names.left_ms = Some(left_ms);
+        names.trace_id = Arc::clone(trace_id);
         self
     }
 
@@ -143,7 +148,9 @@ impl Scope {
 pub(super) struct ReplyNames {
     reply: Reply,
     under: Value,
-    /// The body, read as JSON once all of it is asked for; none if it isn't JSON.
+    /// The body, read as JSON when it is first asked for; none if it can't be read as JSON in one way.
+    json: OnceLock<Option<serde_json::Value>>,
+    /// The same for expressions that want all of it.
     body: OnceLock<Value>,
 }
 
@@ -155,18 +162,22 @@ impl fmt::Debug for ReplyNames {
 
 impl ReplyNames {
     pub(super) fn new(reply: Reply, under: Value) -> Self {
-        Self { reply, under, body: OnceLock::new() }
+        Self { reply, under, json: OnceLock::new(), body: OnceLock::new() }
     }
 
     /// What `at` gives, without making a value of all the rest.
     pub(super) fn at(&self, path: &[String]) -> Value {
-        let found = json_path::at(&self.reply.body, path);
-        found.map_or_else(|| Value::from(()), |value| Value::from(Serde(&value)))
+        let found = self.json().and_then(|body| json::at(body, path));
+        found.map_or_else(|| Value::from(()), |value| Value::from(Serde(value)))
+    }
+
+    /// The body as JSON.
+    pub(super) fn json(&self) -> Option<&serde_json::Value> {
+        self.json.get_or_init(|| json::read(&self.reply.body).ok()).as_ref()
     }
 
     fn body(&self) -> Value {
-        let body = serde_json::from_slice::<serde_json::Value>(&self.reply.body);
-        body.map_or_else(|_| Value::from(()), |body| Value::from(Serde(&body)))
+        self.json().map_or_else(|| Value::from(()), |body| Value::from(Serde(body)))
     }
 }
 

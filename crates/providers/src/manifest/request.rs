@@ -159,7 +159,8 @@ impl Leaf {
 
 /// What commentd sets by itself must not be set by a manifest.
 pub(super) fn refuse_own_header(header: &HeaderName) -> Result<(), &'static str> {
-    let own = [http::header::HOST, http::header::CONTENT_LENGTH, http::header::CONTENT_TYPE];
+    use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+    let own = [HOST, CONTENT_LENGTH, CONTENT_TYPE, ACCEPT_ENCODING];
     if own.contains(header) { Err("is set by commentd and can't be changed") } else { Ok(()) }
 }
 

@@ -1,5 +1,7 @@
 mod every;
 mod lookups;
+mod replies;
+mod strangers;
 
 use super::check::check;
 use super::{Manifest, built_in};

@@ -39,10 +39,18 @@ pub struct Written {
     pub verdicts: Vec<WrittenVerdict>,
     /// The channel's id of the stored comment: an expression over the reply.
     pub receipt: Option<String>,
-    /// What must be ours in a reply that says *stored*: an expression over the reply. If it is false, the reply
-    /// is another's and the attempt is `unknown`. If it is true, the receipt is ours: nobody else may claim it,
-    /// and a lookup knows the comment by it. None says neither.
+    /// What must be ours in a reply: an expression over the reply. If it is false, the reply is another's and the
+    /// attempt is `unknown`, whatever else the reply says. If it is true, the receipt is ours: nobody else may claim
+    /// it, and a lookup knows the comment by it. None says neither; so it must be none where a refusal repeats nothing
+    /// of ours.
     pub echo: Option<String>,
+    /// Whether the channel itself wrote the reply, and nothing that stands before it (a proxy, a filter, a cache): an
+    /// expression over the reply. Only then is a verdict without effect believed. Absent: the body is a JSON object or
+    /// list. It doesn't stand for the channel's own words in a rule, since others answer in JSON, too.
+    pub from_channel: Option<String>,
+    /// What a comment must have; asked before anything is sent.
+    #[serde(rename = "require", default)]
+    pub required: Vec<WrittenRequired>,
     /// The channel's own code and text in a reply that isn't a success.
     #[serde(default)]
     pub failure: WrittenFailure,
@@ -65,6 +73,17 @@ pub struct Written {
     /// Captured replies and what they must be taken for.
     #[serde(rename = "example", default)]
     pub examples: Vec<WrittenExample>,
+}
+
+/// What a comment must have.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenRequired {
+    /// An expression over comment and settings. Where it isn't true, nothing is sent, and the comment is `denied` with
+    /// code 10.
+    pub that: String,
+    /// What to do, for people.
+    pub message: String,
 }
 
 /// A setting.

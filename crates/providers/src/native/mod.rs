@@ -1,6 +1,7 @@
 //! `native_http`: one HTTP channel, described by a manifest.
 
 mod base;
+mod body;
 mod cassette;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -17,7 +18,9 @@ mod wire;
 
 use crate::condition::{Condition, Kept, Known};
 use crate::manifest::settings::REDACTED;
-use crate::manifest::{Ability, Channel, HttpRequest, Item, Reply, Scan, Scope, Sighting, Token};
+use crate::manifest::{
+    Ability, Channel, HttpRequest, Item, RenderError, Reply, Scan, Scope, Sighting, Token,
+};
 use crate::{Job, Pending, Provider, Rendered, step_aside};
 use cassette::{Part, Purpose, like, without_run_words};
 use commentd_contract::{Addressing, Code, ProviderName, VerdictKind};
@@ -239,7 +242,8 @@ impl NativeHttp {
 
     fn scope(&self, job: &Job) -> Scope {
         let left_ms = whole_ms(job.deadline.since(self.now()));
-        self.channel.scope(Arc::clone(&job.comment), job.id, self.wire.clock.unix_ms()).with_left_ms(left_ms)
+        let scope = self.channel.scope(Arc::clone(&job.comment), job.id, self.wire.clock.unix_ms());
+        scope.with_caller(left_ms, &job.trace_id)
     }
 
     /// What can be said about this comment before anything is sent.
@@ -254,10 +258,15 @@ impl NativeHttp {
                 self.channel.name()
             )));
         }
-        self.channel.render(scope).map_err(|error| {
+        let cannot = |error: RenderError| {
             let message = self.redact(&error.0);
             denied(format!("channel {} can't carry this comment: {message}", self.channel.name()))
-        })
+        };
+        if let Some(lacking) = self.channel.lacking(scope).map_err(cannot)? {
+            let message = format!("channel {}: {lacking}; nothing was sent", self.channel.name());
+            return Err(Box::new(Verdict::new(VerdictKind::Denied, message).with_code(Code::InvalidCommand)));
+        }
+        self.channel.render(scope).map_err(cannot)
     }
 
     /// One attempt, with the channel's reply, for people who try a manifest. Holds no secrets.
@@ -347,7 +356,7 @@ impl NativeHttp {
         }
         let (content, words) = without_run_words(&job.comment.content);
         let comment = Comment { content, addressing: job.comment.addressing.clone() };
-        let scope = self.channel.redacted_scope(comment, NOBODY, 0).with_left_ms(0);
+        let scope = self.channel.redacted_scope(comment, NOBODY, 0).with_caller(0, &Arc::default());
         let like = self.channel.render(&scope).map_or_else(|error| error.0, |request| like(&request));
         Part { purpose, like, id, words, token }
     }
@@ -565,7 +574,7 @@ impl Provider for NativeHttp {
     fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
         self.prepare(job, &self.scope(job))?;
         let scope = self.channel.redacted_scope(Arc::clone(&job.comment), job.id, self.wire.clock.unix_ms());
-        let scope = scope.with_left_ms(whole_ms(job.deadline.since(self.now())));
+        let scope = scope.with_caller(whole_ms(job.deadline.since(self.now())), &job.trace_id);
         let mut request = self.prepare(job, &scope)?;
         self.senders.apply_redacted(&mut request);
         let mut headers: Vec<(String, String)> = identity(job)

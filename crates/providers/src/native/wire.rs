@@ -1,6 +1,7 @@
 //! One exchange with the channel: connect, pass the gate, hand the request over, read the reply whole.
 
 use super::base::BaseUrl;
+use super::body::decoded;
 use super::cassette::{Part, Recorder, Recording, Redact, Tape};
 use super::connection::Connection;
 use super::dial::{Dial, Tcp};
@@ -11,7 +12,9 @@ use crate::manifest::{HttpRequest, Reply};
 use bytes::Bytes;
 use commentd_delivery::{Clock, Gate};
 use http::Uri;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
+};
 use http_body_util::Full;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -181,10 +184,11 @@ impl Wire {
         *outgoing.method_mut() = request.method.clone();
         *outgoing.uri_mut() = target;
         let headers = outgoing.headers_mut();
-        headers.reserve(6 + more.len() + request.headers.len());
+        headers.reserve(7 + more.len() + request.headers.len());
         headers.insert(HOST, self.host.clone());
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("commentd/", env!("CARGO_PKG_VERSION"))));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(kind) = request.content_type {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         }
@@ -242,6 +246,8 @@ impl Wire {
         let (head, body) = connection.send(request).await?.into_parts();
         let bytes = connection.read(body, MAX_REPLY_BYTES).await?;
         self.idle.put(connection);
+        let bytes = decoded(&head.headers, bytes, MAX_REPLY_BYTES)
+            .map_err(|message| Failure { side: Side::AfterGate, message })?;
         Ok(Reply { status: head.status.as_u16(), headers: head.headers.into(), body: bytes })
     }
 }

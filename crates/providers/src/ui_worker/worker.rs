@@ -36,6 +36,12 @@ pub(super) struct Line {
     pub(super) error_message: String,
 }
 
+impl Line {
+    fn read(text: &str) -> Result<Self, String> {
+        serde_json::from_value(crate::json::read(text.as_bytes())?).map_err(|error| error.to_string())
+    }
+}
+
 /// Why no line came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
@@ -149,7 +155,7 @@ impl Worker {
                     )));
                 }
             };
-            let line: Line = serde_json::from_str(&text)
+            let line = Line::read(&text)
                 .map_err(|error| Lost::Broken(format!("it wrote no line of the protocol: {error}")))?;
             if line.id.as_deref() == Some(id) {
                 return Ok(line);
@@ -174,5 +180,22 @@ impl Drop for Worker {
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_says_a_thing_twice_is_none_of_the_protocol() {
+        for line in [
+            r#"{"id":"a","ok":false,"error_code":20,"ok":true}"#,
+            r#"{"id":"a","event":"ready","more":{"x":1,"x":2}}"#,
+        ] {
+            let error = Line::read(line).unwrap_err();
+            assert!(error.contains("comes twice"), "{line}: {error}");
+        }
+        assert_eq!(Line::read(r#"{"id":"a","ok":true}"#).unwrap().ok, Some(true));
     }
 }

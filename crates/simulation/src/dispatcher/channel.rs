@@ -251,11 +251,17 @@ fn answer(
         Fate::Stored => say(world, wire, replies, reply, ""),
         Fate::Throttled if host == BOARD => {
             let hint = world.dice.pick(&["", "Retry-After: 1\r\n", "Retry-After: 0\r\n"]);
-            say(world, wire, replies, (429, json!({"error": "throttled"})), hint);
+            say(world, wire, replies, (429, json!({"error": "throttled", "message": "slow down"})), hint);
         }
         Fate::Throttled => say(world, wire, replies, (503, v1(false, 61, json!({}))), ""),
         Fate::Refused | Fate::Lie if host == BOARD => {
-            say(world, wire, replies, (400, json!({"error": "empty_text"})), "");
+            say(
+                world,
+                wire,
+                replies,
+                (400, json!({"error": "empty_text", "message": "text: must not be empty"})),
+                "",
+            );
         }
         Fate::Refused | Fate::Lie => say(world, wire, replies, (200, v1(false, 52, json!({}))), ""),
         Fate::Failed { .. } | Fate::TooLate => {

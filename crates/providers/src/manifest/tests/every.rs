@@ -24,7 +24,7 @@ fn manifests(directory: &str) -> Vec<Manifest> {
     found
 }
 
-fn all() -> Vec<Manifest> {
+pub(super) fn all() -> Vec<Manifest> {
     [manifests("channels"), manifests("channels/examples")].concat()
 }
 

@@ -233,7 +233,8 @@ fn a_reply_that_nobody_can_judge_leaves_a_receipt_only_if_its_echo_is_ours() {
     assert_eq!(judge(LIST, 500, r#"{"text":"hi"}"#), (String::new(), false));
     assert_eq!(judge(LIST, 201, r#"{"id":12,"text":"other"}"#), (String::new(), false));
     let silent = LIST.replace("echo = \"at('text') == content\"", "echo = \"none\"");
-    assert_eq!(judge(&silent, 500, r#"{"id":12,"text":"hi"}"#), (String::new(), false));
+    // Told, and no more: nobody says whose it is.
+    assert_eq!(judge(&silent, 500, r#"{"id":12,"text":"hi"}"#), ("12".to_owned(), false));
     // A refusal that names our stored comment is unknown, and the comment can be looked for by its id.
     let refusing = LIST.replace(
         "status == 201\"",
