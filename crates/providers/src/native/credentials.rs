@@ -245,9 +245,10 @@ async fn fetch(call: &TokenCall, wire: &Wire, forced: bool) -> Result<Token, NoT
     })?;
     match call.read(&reply, unix_ms) {
         Ok(Some(token)) => Ok(token),
-        // A server in trouble may give one later; one that answers says no.
+        // A server in trouble may give one later, and so may one behind something that answers in its place; one that
+        // answers itself says no.
         Ok(None) => Err(NoToken {
-            refused: reply.status < 500 && reply.status != 429,
+            refused: reply.status < 500 && reply.status != 429 && crate::json::read(&reply.body).is_ok(),
             was_told: false,
             message: format!("the token call gave no token (HTTP {}): {}", reply.status, said(&reply.body)),
         }),

@@ -94,7 +94,11 @@ async fn token_server(takes: Arc<AtomicU32>) -> StandIn {
         }
         let wanted = takes.load(Ordering::SeqCst);
         let fits = wanted == 0 || asked.target.ends_with(&format!("access_token=t{wanted}"));
-        if fits { (200, "{}".into()) } else { (401, format!("bad token in {}", asked.target)) }
+        if fits {
+            (200, "{}".into())
+        } else {
+            (401, format!(r#"{{"error":"bad token in {}"}}"#, asked.target))
+        }
     })
     .await
 }
@@ -151,6 +155,37 @@ async fn a_refused_token_is_renewed_once_for_all_and_not_again_too_soon() {
     assert!(!attempt(&provider, &job(4, 1, &clock)).await.renewed);
     clock.forward(Duration::from_secs(31));
     assert!(attempt(&provider, &job(4, 2, &clock)).await.renewed);
+}
+
+/// What stands before the channel says nothing of our credentials.
+#[tokio::test]
+async fn an_error_page_at_the_token_call_refuses_no_credentials() {
+    for (status, body) in
+        [(403, "<h1>Forbidden</h1>"), (404, "404 page not found"), (200, "<p>Please log in</p>")]
+    {
+        let clock = HandClock::default();
+        let server = StandIn::start(move |_| (status, body.into())).await;
+        let provider = provider(TOKEN, &server.url, [SECRET, ""], &clock);
+        let verdict = attempt(&provider, &job(1, 1, &clock)).await;
+        assert_eq!(verdict.kind, VerdictKind::NotSent, "{verdict:?}");
+        assert!(server.asked("/send").is_empty());
+    }
+}
+
+/// A filter's 401 isn't the channel's: the comment may be there, and the token is as good as it was.
+#[tokio::test]
+async fn an_error_page_gives_no_token_up() {
+    let clock = HandClock::default();
+    let server = StandIn::start(|asked| match asked.path() {
+        "/token" => (200, r#"{"access_token":"t1"}"#.into()),
+        _ => (401, "<h1>Unauthorized</h1>".into()),
+    })
+    .await;
+    let provider = provider(TOKEN, &server.url, [SECRET, ""], &clock);
+    let verdict = attempt(&provider, &job(1, 1, &clock)).await;
+    assert_eq!((verdict.kind, verdict.renewed), (VerdictKind::Unknown, false), "{verdict:?}");
+    assert_eq!(attempt(&provider, &job(2, 1, &clock)).await.kind, VerdictKind::Unknown);
+    assert_eq!(server.asked("/token").len(), 1);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 )]
 
 mod auth;
+mod bodies;
 mod cassette;
 mod connections;
 mod pace;

@@ -51,6 +51,29 @@ impl StandIn {
         Self { url, asked, serving }
     }
 
+    /// Answers everything with these bytes.
+    pub async fn reciting(bytes: Vec<u8>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&asked);
+        let serving = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (bytes, kept) = (bytes.clone(), Arc::clone(&kept));
+                tokio::spawn(async move {
+                    let mut unread = Vec::new();
+                    while let Some(asked) = read(&mut stream, &mut unread).await {
+                        kept.lock().unwrap().push(asked);
+                        if stream.write_all(&bytes).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { url, asked, serving }
+    }
+
     /// Everything that it was asked on this path.
     pub fn asked(&self, path: &str) -> Vec<Asked> {
         self.asked.lock().unwrap().iter().filter(|asked| asked.path() == path).cloned().collect()
