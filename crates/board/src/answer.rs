@@ -38,6 +38,16 @@ impl Answer {
         Self { status: StatusCode::OK, body, retry_after_s: None }
     }
 
+    /// What a filter before the board makes of an answer. The content type stays that of the board: who goes by it is
+    /// wrong.
+    pub(crate) fn filtered() -> Self {
+        let body = Bytes::from_static(
+            b"<html><head><title>403 Forbidden</title></head><body><h1>Forbidden</h1>\n<p>This request was blocked by a \
+              security rule.</p></body></html>\n",
+        );
+        Self { status: StatusCode::FORBIDDEN, body, retry_after_s: None }
+    }
+
     /// The answer with a body that stops halfway until `pause` is over.
     pub(crate) fn into_held(
         mut self,

@@ -51,6 +51,8 @@ pub enum Fault {
     },
     /// Store, then answer that the comment was refused (400; wxbot: its failure text): a channel that lies.
     RefuseAfter,
+    /// Store, then answer with a filter's page: 403 in HTML. Not the board's word, and no sign that nothing was stored.
+    Filtered,
     /// Never answer and store nothing; the connection is held until the client leaves.
     Hang,
 }
@@ -70,6 +72,7 @@ impl Fault {
             Fault::SlowBody { .. } => "slow_body",
             Fault::StoreLate { .. } => "store_late",
             Fault::RefuseAfter => "refuse_after",
+            Fault::Filtered => "filtered",
             Fault::Hang => "hang",
         }
     }

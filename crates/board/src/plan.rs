@@ -49,6 +49,7 @@ Faults (--faults FILE, in TOML; the flags go before its latency_ms, jitter_ms an
   store_late     holds without an answer until the client leaves, at most hold_ms, and
                  stores late_ms (500 if absent) after that
   refuse_after   stores, then answers that the comment was refused: a channel that lies
+  filtered       stores, then answers with a filter's page (403, HTML)
   hang           never answers and stores nothing
 
 The same plan and seed meet the same requests with the same faults. --journal notes each of
@@ -98,6 +99,7 @@ enum Kind {
     SlowBody,
     StoreLate,
     RefuseAfter,
+    Filtered,
     Hang,
 }
 
@@ -172,6 +174,7 @@ impl RawRule {
             Kind::SlowBody => Fault::SlowBody { hold_ms },
             Kind::StoreLate => Fault::StoreLate { hold_ms, late_ms: self.late_ms.unwrap_or(DEFAULT_LATE_MS) },
             Kind::RefuseAfter => Fault::RefuseAfter,
+            Kind::Filtered => Fault::Filtered,
             Kind::Hang => Fault::Hang,
         };
         let when = match (self.ratio, self.requests, self.text_contains) {
@@ -250,6 +253,7 @@ mod tests {
             "slow_body",
             "store_late",
             "refuse_after",
+            "filtered",
             "hang",
         ] {
             FaultPlan::parse(&format!("[[fault]]\nkind = \"{kind}\"\nratio = 1")).unwrap();

@@ -101,6 +101,7 @@ impl Work {
             Some(Fault::ErrorAfter) => self.refusal(&Refusal::internal()),
             Some(Fault::RefuseAfter) => self.refusal(&Refusal::refused()),
             Some(Fault::Garbage) => Answer::garbage(),
+            Some(Fault::Filtered) => Answer::filtered(),
             Some(Fault::WrongEcho) => self.wrong_echo(added).await,
             _ => self.post.answer(&added, self.started),
         };

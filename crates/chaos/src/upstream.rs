@@ -148,6 +148,7 @@ fn faults(settles_within_s: u64) -> FaultPlan {
         share(Fault::StoreLate { hold_ms: 3000, late_ms: 50 }, 0.005),
         share(Fault::StoreLate { hold_ms: 3000, late_ms: settles_within_s * 400 }, 0.005),
         share(Fault::StoreLate { hold_ms: 3000, late_ms: beyond_ms }, 0.0005),
+        share(Fault::Filtered, 0.015),
         share(Fault::RefuseAfter, 0.002),
         share(Fault::Hang, 0.005),
     ];

@@ -72,6 +72,11 @@ async fn garbage_is_a_success_that_nobody_can_read() {
 }
 
 #[tokio::test]
+async fn a_filter_hides_what_was_stored() {
+    assert_eq!(each_shape(Fault::Filtered).await, [(403, 1), (403, 1), (403, 1), (403, 1)]);
+}
+
+#[tokio::test]
 async fn refuse_after_lies() {
     assert_eq!(each_shape(Fault::RefuseAfter).await, [(400, 1), (400, 1), (400, 1), (200, 1)]);
     let board = Running::with(always(Fault::RefuseAfter)).await;

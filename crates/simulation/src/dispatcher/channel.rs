@@ -82,6 +82,18 @@ pub(super) struct Request {
     pub(super) body: Vec<u8>,
 }
 
+/// What a client gets for a comment that is stored where the channel's own reply doesn't reach it: a filter's page and a
+/// proxy's code, the no to somebody else's request, a reply that two programs have written into.
+const NOT_THE_CHANNEL: [(u16, &str); 4] = [
+    (403, "<html><head><title>403 Forbidden</title></head><body><h1>Forbidden</h1></body></html>"),
+    (503, r#"{"ok":false,"error_code":61,"error":"throttled"}"#),
+    (
+        200,
+        r#"{"v":1,"ok":false,"error_code":52,"error_message":"","task_id":"somebody-elses-task","data":{}}"#,
+    ),
+    (200, r#"{"v":1,"ok":true,"ok":false,"error_code":0,"error_code":52,"task_id":"","data":{}}"#),
+];
+
 /// What becomes of a comment that arrives whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -91,6 +103,7 @@ enum Fate {
     Failed { stores: bool, late: bool },
     Garbage { stores: bool },
     WrongEcho,
+    NotTheChannel,
     NamesAnother,
     Cut { stores: bool, late: bool, after_head: bool },
     Silent { stores: bool, late: bool },
@@ -210,7 +223,7 @@ fn comment(world: &mut World, wire: usize, host: usize, arrives: Moment, request
             fault(world, "stays_away", Some(after), &text);
             Some(arrives + after)
         }
-        Fate::Stored | Fate::WrongEcho | Fate::SlowBody | Fate::Lie => Some(arrives),
+        Fate::Stored | Fate::WrongEcho | Fate::NotTheChannel | Fate::SlowBody | Fate::Lie => Some(arrives),
     };
     let state = if host == BOARD && world.dice.chance(20) { "held" } else { "shown" };
     let id = format!("{}{}", if host == BOARD { 'b' } else { 'g' }, world.channels.comments.len() + 1);
@@ -271,6 +284,10 @@ fn answer(
         Fate::WrongEcho => {
             say(world, wire, replies, if host == BOARD { wrong } else { (302, json!({})) }, "")
         }
+        Fate::NotTheChannel => {
+            let (status, body) = world.dice.pick(&NOT_THE_CHANNEL);
+            say_text(world, wire, replies, status, body, "");
+        }
         Fate::NamesAnother => {
             let ids = world.channels.told_ids.len();
             let index = world.dice.below(ids);
@@ -315,6 +332,7 @@ fn fate(world: &mut World) -> Fate {
         Fate::Throttled,
         Fate::Refused,
         Fate::WrongEcho,
+        Fate::NotTheChannel,
         Fate::NamesAnother,
         Fate::SlowBody,
         if one && two { Fate::Lie } else { Fate::Stored },
@@ -378,7 +396,10 @@ pub(super) fn greeting(host: usize) -> Vec<u8> {
 
 /// Says this on the wire, in one piece or several; afterwards the server may close the connection.
 fn say(world: &mut World, wire: usize, at: Moment, (status, body): (u16, Value), headers: &str) {
-    let body = body.to_string();
+    say_text(world, wire, at, status, &body.to_string(), headers);
+}
+
+fn say_text(world: &mut World, wire: usize, at: Moment, status: u16, body: &str, headers: &str) {
     let mut text = format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{headers}");
     let _ = write!(text, "Content-Length: {}\r\n\r\n{body}", body.len());
     let pause = world.dice.pick_ms(&[0, 0, 3]);
