@@ -33,7 +33,7 @@ fn a_broken_manifest_points_at_its_line_and_key() {
     for (from, to, says) in [
         ("receipt = \"at('id')\"", "reciept = \"at('id')\"", vec!["reciept", "receipt"]),
         ("version = 1", "version = \"one\"", vec!["expected", "version = \"one\""]),
-        ("when = \"status == 429\"", "when = \"status = 429\"", vec!["verdict[1].when", "status = 429"]),
+        ("when = \"status == 429", "when = \"status = 429", vec!["verdict[1].when", "status = 429"]),
         ("kind = \"bearer\"", "kind = \"header\"", vec!["auth.name: is missing"]),
         ("text = \"content\"", "text = \"content|\"", vec!["send.body.text"]),
         (

@@ -122,7 +122,11 @@ fn the_same_words_twice_without_a_marker_the_second_is_not_taken_for_the_first()
         .replace("name = \"board\"", "name = \"unmarked\"")
         .replace("marker = \"delivery_id\"", "")
         .replace("marker = \"marker\"\n", "marker = \"omit\"\n")
-        .replace("echo = \"at('marker') == marker and at('text') == content\"", "echo = \"none\"");
+        .replace(
+            "echo = \"at('marker') == marker and at('text') == content if at('id') is not none else none\"",
+            "echo = \"none\"",
+        );
+    assert!(unmarked.contains("echo = \"none\""));
     std::fs::write(directory.path().join("unmarked.toml"), unmarked).unwrap();
     let channels = directory.path().to_str().unwrap();
     let rig = Rig::over(
