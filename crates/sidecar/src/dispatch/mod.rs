@@ -11,6 +11,7 @@ mod flights;
 mod links;
 mod looks;
 mod progress;
+mod recording;
 mod run;
 mod shown;
 mod told;
@@ -30,6 +31,7 @@ use commentd_providers::Provider;
 use flights::{Command, Flight, Flights, Seat};
 use links::Links;
 use progress::Progress;
+use recording::Recording;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -87,6 +89,8 @@ pub enum Delivered {
 struct Inner {
     links: Links,
     ledger: Arc<dyn Ledger>,
+    /// The same, as it knows whether it records.
+    recording: Arc<Recording>,
     clock: SystemClock,
     ids: Arc<dyn Ids>,
     flights: Flights,
@@ -149,10 +153,12 @@ impl Dispatcher {
         ids: Arc<dyn Ids>,
         bounds: Bounds,
     ) -> Self {
+        let recording = Arc::new(Recording::new(ledger));
         Self {
             inner: Arc::new(Inner {
                 links: Links::new(chain),
-                ledger,
+                ledger: Arc::clone(&recording) as Arc<dyn Ledger>,
+                recording,
                 clock,
                 ids,
                 flights: Flights::default(),
@@ -184,6 +190,11 @@ impl Dispatcher {
     /// When the system has no randomness to give.
     pub fn fresh_id(&self) -> Result<DeliveryId, String> {
         self.inner.ids.fresh()
+    }
+
+    /// Why the ledger doesn't record, by what its last write came to; `None` if it does.
+    pub fn ledger_failure(&self) -> Option<String> {
+        self.inner.recording.failure()
     }
 
     /// The ledger.
@@ -306,9 +317,11 @@ impl Dispatcher {
         self.inner.links.views(self.inner.clock.now())
     }
 
-    /// Begins to ask providers how they are where that is due: without it, a breaker whose provider has a probe
-    /// stays open. Ends with the drain.
+    /// Begins to ask the ledger and the providers how they are where that is due: without it, a breaker whose provider
+    /// has a probe stays open. Ends with the drain.
     pub fn watch(&self) {
+        let inner = Arc::clone(&self.inner);
+        self.inner.tasks.spawn(async move { inner.recording.keep_checking(&inner.drain).await });
         for link in 0..self.inner.links.providers().len() {
             self.inner.tasks.spawn(watch::watch(Arc::clone(&self.inner), link));
         }

@@ -6,10 +6,6 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use commentd_contract::provider::{BreakerState, ProviderView, ProvidersData, ReadyData};
 use commentd_contract::{Code, Reply};
-use std::time::Duration;
-
-/// A ledger that needs longer than this to say that it can record can't record in time either.
-const LEDGER_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn providers(State(app): State<App>) -> Response {
     let data = ProvidersData { providers: app.dispatcher.providers() };
@@ -26,13 +22,7 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
         reasons
             .extend(views.iter().filter_map(|view| Some(format!("{}: {}", view.provider, why_not(view)?))));
     }
-    let checked = tokio::time::timeout(LEDGER_PATIENCE, app.dispatcher.ledger().check()).await;
-    let failed = match checked {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some(format!("the ledger doesn't answer within {} s", LEDGER_PATIENCE.as_secs())),
-    };
-    if let Some(failed) = failed {
+    if let Some(failed) = app.dispatcher.ledger_failure() {
         code = Code::Overloaded;
         reasons.insert(0, failed);
     }
