@@ -138,22 +138,31 @@ fn items(status: u16, body: &[u8], expected: usize) -> Result<Vec<ItemAnswer>, S
     }
     let reply: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
     let data = reply.get("data").unwrap_or(&Value::Null);
-    let of = |fields: &Value, code: &Value, message: &Value| -> Result<ItemAnswer, String> {
+    let of = |fields: &Value, success: &Value, code: &Value, message: &Value| -> Result<ItemAnswer, String> {
         let outcome = fields.get("outcome").cloned().unwrap_or(Value::Null);
         Ok(ItemAnswer {
             outcome: serde_json::from_value(outcome).map_err(|error| format!("no outcome: {error}"))?,
             comment_id: text(fields.get("comment_id")),
             replayed: fields.get("replayed").and_then(Value::as_bool).unwrap_or(false),
+            success: success.as_bool().unwrap_or(false),
             error_code: code.as_i64().unwrap_or(-1),
             error_message: text(Some(message)),
         })
     };
     let field = |value: &Value, name: &str| value.get(name).cloned().unwrap_or(Value::Null);
     let items = match data.get("results").and_then(Value::as_array) {
-        None => vec![of(data, &field(&reply, "error_code"), &field(&reply, "error_message"))?],
+        None => vec![of(
+            data,
+            &field(&reply, "ok"),
+            &field(&reply, "error_code"),
+            &field(&reply, "error_message"),
+        )?],
         Some(results) => results
             .iter()
-            .map(|item| of(item, &field(item, "error_code"), &field(item, "error_message")))
+            .map(|item| {
+                let field = |name| field(item, name);
+                of(item, &field("success"), &field("error_code"), &field("error_message"))
+            })
             .collect::<Result<_, _>>()?,
     };
     if items.len() == expected {

@@ -44,6 +44,9 @@ pub struct Record {
     pub stayed_away: BTreeSet<String>,
     /// Faults by name, as often as they were made.
     pub faults: BTreeMap<String, u64>,
+    /// When requests with each text left for the channel, in milliseconds since 1970, where somebody has seen them
+    /// leave.
+    pub left: BTreeMap<String, Vec<u64>>,
 }
 
 /// The one fault that is a lie: a refusal after the comment was stored.
@@ -74,6 +77,15 @@ impl Record {
             *record.faults.entry(fault.fault).or_default() += 1;
         }
         record
+    }
+
+    /// The same record, with the text and the moment (in milliseconds since 1970) of every request that left.
+    #[must_use]
+    pub fn with_departures(mut self, left: impl IntoIterator<Item = (String, u64)>) -> Self {
+        for (text, at_ms) in left {
+            self.left.entry(text).or_default().push(at_ms);
+        }
+        self
     }
 
     /// The comments with this text, in the order in which they were stored.

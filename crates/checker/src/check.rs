@@ -77,6 +77,7 @@ pub fn check(log: &Log, record: &Record) -> Vec<Violation> {
             Blame { lied: record.lied.contains(text), stayed_away: record.stayed_away.contains(text) };
         let (stored, _) = effects(history, record.of(text));
         let mut found = check_one(history, &stored, &blame);
+        check_departures(history, record.left.get(text).map_or(&[], Vec::as_slice), &mut found);
         for answer in history.calls.iter().filter_map(|call| call.answer.as_ref()) {
             if answer.comment_id.is_empty() || !exists(answer.outcome) {
                 continue;
@@ -149,8 +150,39 @@ fn check_one(history: &History, stored: &[&Stored], blame: &Blame) -> Findings {
             Outcome::DryRun => found.add(0, None, "a dry run was answered to a client that asked for none"),
         }
     }
+    for call in &history.calls {
+        check_words(history, call, &mut found);
+    }
     check_changes(history, &mut found);
     found
+}
+
+/// What is said beside an outcome, or instead of one, must be true as well.
+fn check_words(history: &History, call: &Call, found: &mut Findings) {
+    let is_before =
+        |other: &&Call| other.asked != call.asked && call.ended.is_none_or(|end| other.asked < end);
+    if call.told_in_flight && !history.calls.iter().any(|other| is_before(&other)) {
+        found.add(4, None, "it was told to be in flight, and nobody else had asked for it");
+    }
+    let fails = call
+        .answer
+        .as_ref()
+        .is_none_or(|answer| matches!(answer.outcome, Outcome::NotSent | Outcome::Refused));
+    if call.told_a_success && fails {
+        found.add(4, None, "it was told a success, and nothing of it is recorded or there");
+    }
+}
+
+/// A comment leaves only while somebody waits for it.
+fn check_departures(history: &History, left_ms: &[u64], found: &mut Findings) {
+    for left_ms in left_ms {
+        let waits = |call: &Call| {
+            call.asked_ms <= *left_ms && call.ended_ms.is_none_or(|ended_ms| *left_ms <= ended_ms)
+        };
+        if !history.calls.iter().any(waits) {
+            found.add(3, None, format!("it was sent at {left_ms}, when nobody waited for it"));
+        }
+    }
 }
 
 fn check_existing(answer: &ItemAnswer, ended_ms: u64, stored: &[&Stored], found: &mut Findings) {

@@ -54,6 +54,9 @@ pub struct ItemAnswer {
     /// Whether it was a replay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
+    /// Whether it was told as a success.
+    #[serde(default)]
+    pub success: bool,
     /// The code.
     #[serde(default)]
     pub error_code: i64,
@@ -77,6 +80,10 @@ pub struct Call {
     pub answer: Option<ItemAnswer>,
     /// Whether an answer came that says nothing of the comment: the sidecar had no room, or the key was in flight.
     pub put_off: bool,
+    /// Whether that answer says that somebody else has the key in flight.
+    pub told_in_flight: bool,
+    /// Whether that answer says that it succeeded, of whatever.
+    pub told_a_success: bool,
     /// Why nothing was said, for people.
     pub silence: String,
 }
@@ -84,6 +91,8 @@ pub struct Call {
 /// The code of a comment whose key was in flight when the deadline came: nothing is said of the comment itself,
 /// and the outcome beside it means only that.
 const KEY_IN_FLIGHT: i64 = 64;
+/// What is said beside that code where somebody else is at it; a ledger that doesn't answer says something else.
+const IN_FLIGHT: &str = "in flight";
 
 impl Call {
     fn end(&mut self, place: usize, at_ms: u64, silence: String) {
@@ -198,6 +207,8 @@ impl Log {
                             ended_ms: None,
                             answer: None,
                             put_off: false,
+                            told_in_flight: false,
+                            told_a_success: false,
                             silence: "the log ends before it".into(),
                         });
                     }
@@ -209,11 +220,18 @@ impl Log {
                     }
                     for (index, text) in texts.iter().enumerate() {
                         let item = items.get(index).cloned();
+                        let says = |what: &dyn Fn(&ItemAnswer) -> bool| item.as_ref().is_some_and(what);
+                        let in_flight = says(&|item| {
+                            item.error_code == KEY_IN_FLIGHT && item.error_message.contains(IN_FLIGHT)
+                        });
+                        let success = says(&|item| item.success);
                         let answer = item.filter(|item| item.error_code != KEY_IN_FLIGHT);
                         let silence = format!("answered with status {status}, and nothing said of it");
                         if let Some(call) = log.call(text, asked) {
                             call.end(place, *at_ms, silence);
                             call.put_off = answer.is_none();
+                            call.told_in_flight = in_flight;
+                            call.told_a_success = success;
                             call.answer = answer;
                         }
                     }

@@ -21,6 +21,7 @@ fn answered(call: u64, at_ms: u64, outcome: Outcome, comment_id: &str) -> Entry 
         outcome,
         comment_id: comment_id.into(),
         replayed: false,
+        success: false,
         error_code: 0,
         error_message: String::new(),
     };
@@ -262,6 +263,44 @@ fn every_planted_violation_is_found() {
         found_distinct.dedup();
         assert_eq!(found_distinct, distinct, "{name}: {found:?}");
     }
+}
+
+/// An answer whose item says this beside its code.
+fn saying(call: u64, at_ms: u64, code: i64, message: &str, success: bool) -> Entry {
+    let Entry::Answered { call, at_ms, status, mut items } = coded(call, at_ms, Outcome::Unknown, code)
+    else {
+        unreachable!()
+    };
+    (items[0].error_message, items[0].success) = (message.into(), success);
+    Entry::Answered { call, at_ms, status, items }
+}
+
+#[test]
+fn what_is_told_in_flight_or_a_success_must_be_so() {
+    let in_flight = "a request with this idempotency key is still in flight; ask again with the same key";
+    let silent = "the ledger doesn't answer in time";
+    assert_eq!(promises(&[asked(1, "a", 10), saying(1, 20, 64, in_flight, false)], vec![]), [4]);
+    assert!(promises(&[asked(1, "a", 10), saying(1, 20, 64, silent, false)], vec![]).is_empty());
+    let two = [asked(1, "a", 10), asked(2, "a", 11), saying(1, 20, 64, in_flight, false)];
+    assert!(promises(&two, vec![]).is_empty());
+    assert_eq!(promises(&[asked(1, "a", 10), saying(1, 20, 64, silent, true)], vec![]), [4]);
+    assert!(promises(&[asked(1, "a", 10), saying(1, 20, 56, "", true)], vec![]).is_empty(), "--unknown-as");
+}
+
+#[test]
+fn a_comment_that_leaves_when_nobody_waits_for_it_is_found() {
+    let left = |entries: &[Entry], at_ms: u64| {
+        let record = Record::new([], [], 1000).with_departures([("text of a".to_owned(), at_ms)]);
+        let violations = check(&Log::of(entries).unwrap(), &record);
+        violations.iter().map(|violation| violation.promise).collect::<Vec<_>>()
+    };
+    let hung_up = [asked(1, "a", 10), unanswered(1, 20)];
+    assert!(left(&hung_up, 20).is_empty() && left(&hung_up, 10).is_empty());
+    assert_eq!(left(&hung_up, 21), [3]);
+    assert_eq!(left(&hung_up, 9), [3]);
+    let again = [asked(1, "a", 10), unanswered(1, 20), asked(2, "a", 30)];
+    assert_eq!(left(&again, 25), [3]);
+    assert!(left(&again, 31).is_empty());
 }
 
 #[test]

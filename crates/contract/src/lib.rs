@@ -18,7 +18,7 @@ pub mod terminal;
 pub use code::Code;
 pub use key::{IdempotencyKey, KeyError};
 pub use outcome::{Outcome, ProviderName, VerdictKind};
-pub use reply::{AttemptView, BatchData, ErrorData, ItemResult, Reply, SingleData};
+pub use reply::{AttemptView, BatchData, ErrorData, ItemResult, KeyOwner, Reply, SingleData};
 pub use request::{
     Addressing, BatchRequest, CommentRequest, Intake, RequestError, StandIns, TextOrNumber, Var,
 };

@@ -70,6 +70,31 @@ pub struct SingleData {
     /// The request that a dry run would have sent, secrets as `***`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rendered: Option<serde_json::Value>,
+    /// What is known of the comment that the key belongs to, where that is another one (code 63).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key_belongs_to: Option<KeyOwner>,
+}
+
+/// What is known of the delivery that a key belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyOwner {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// Its id, 32 hexadecimal digits.
+    pub delivery_id: String,
+    /// The channel's id of its comment; empty if none is known to be its.
+    pub comment_id: String,
+}
+
+impl std::fmt::Display for KeyOwner {
+    /// For example `delivery 0123… is delivered as comment 7`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "delivery {} is {}", self.delivery_id, self.outcome)?;
+        if !self.comment_id.is_empty() {
+            write!(f, " as comment {}", self.comment_id)?;
+        }
+        Ok(())
+    }
 }
 
 /// One comment of a batch reply.

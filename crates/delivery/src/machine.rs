@@ -81,6 +81,8 @@ pub struct Machine {
     answered: bool,
     /// The deadline has passed or the caller is gone: nothing new is sent.
     closed: bool,
+    /// When a verdict came past the deadline: from then on there is the grace for its recording.
+    late_since: Option<Moment>,
     /// When the outstanding wake-up is due.
     wake_at: Option<Moment>,
 }
@@ -114,6 +116,7 @@ impl Machine {
             retry: None,
             answered,
             closed,
+            late_since: None,
             wake_at: None,
         }
     }
@@ -171,6 +174,8 @@ impl Machine {
                 self.answer(actions);
             }
             (Phase::Sending { .. }, Event::Ended(verdict)) => {
+                // It was there, and is read only now because the process was stopped: it has its grace as well.
+                self.late_since = Some(now).filter(|now| *now > self.plan.deadline);
                 self.settle_last(verdict, now, actions);
             }
             (Phase::Settling { .. }, Event::Settled) => self.settled(now, shared, actions),
@@ -300,7 +305,7 @@ impl Machine {
             self.answer(actions);
         }
         if !self.answered {
-            self.wake(self.plan.deadline + self.plan.grace, actions);
+            self.wake(self.late_since.unwrap_or(self.plan.deadline) + self.plan.grace, actions);
         }
     }
 
@@ -440,7 +445,7 @@ impl Machine {
                 self.closed = true;
                 actions.push(Action::Cancel);
             }
-            Phase::Settling { .. } if now >= self.plan.deadline + self.plan.grace => {
+            Phase::Settling { .. } => {
                 self.closed = true;
                 self.answer_with(unrecorded(UNRECORDED_IN_TIME), actions);
             }

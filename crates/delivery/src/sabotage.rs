@@ -67,11 +67,13 @@ pub enum Rule {
     RepeatedNamesProveNothing,
     /// A no that answers another request says nothing about ours.
     RefusalsOfOthersProveNothing,
+    /// What isn't recorded is no success, whatever an unknown outcome counts as.
+    OnlyWhatIsRecordedSucceeds,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 21] = [
+    pub const ALL: [Rule; 25] = [
         Rule::UnknownForbidsRetry,
         Rule::UnknownForbidsFallback,
         Rule::PassedGateIsUnknown,
@@ -93,6 +95,10 @@ impl Rule {
         Rule::ErrorPagesProveNothing,
         Rule::RepeatedNamesProveNothing,
         Rule::RefusalsOfOthersProveNothing,
+        Rule::NothingIsSentForNobody,
+        Rule::SettlingsAreRetried,
+        Rule::OnlyWhatIsInFlightIsSaidToBe,
+        Rule::OnlyWhatIsRecordedSucceeds,
     ];
 
     /// Whether it is about how a channel's reply is read. The simulation's channels hand out verdicts, and so can't miss
@@ -136,6 +142,7 @@ impl Rule {
             Rule::ErrorPagesProveNothing => "error_pages_prove_nothing",
             Rule::RepeatedNamesProveNothing => "repeated_names_prove_nothing",
             Rule::RefusalsOfOthersProveNothing => "refusals_of_others_prove_nothing",
+            Rule::OnlyWhatIsRecordedSucceeds => "only_what_is_recorded_succeeds",
         }
     }
 }

@@ -73,6 +73,11 @@ fn the_deadline_closes_every_phase() {
             .sent()
             .on(998, ended(VerdictKind::Held), "settle 0 held, wake 1020")
             .on(1019, Settled, "answer held 0, finish"),
+        Scene::new("a reply that was there, and read only after the process had been stopped", two())
+            .sent()
+            .on(11_000, ended(VerdictKind::Held), "settle 0 held, wake 11020")
+            .on(11_001, Woken, "wake 11020")
+            .on(11_019, Settled, "answer held 0, finish"),
         Scene::new("settling beyond the grace", two())
             .sent()
             .on(998, ended(VerdictKind::Denied), "settle 0 denied, wake 1020")

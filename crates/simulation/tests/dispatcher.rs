@@ -24,6 +24,8 @@ fn promises_hold_in_a_fixed_set_of_histories() {
     for what in [
         "lookups",
         "disk full",
+        "disk full for long",
+        "lives that calm down",
         "sync errors",
         "requests cut",
         "unsynced writes lost",

@@ -127,6 +127,7 @@ fn item(intake: &Intake, added: &Added, latency_ms: u64) -> ItemResult {
             provider_error_message: String::new(),
             attempts: Vec::new(),
             rendered: None,
+            key_belongs_to: None,
         },
     }
 }

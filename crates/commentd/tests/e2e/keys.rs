@@ -310,3 +310,40 @@ fn what_a_batch_has_no_time_for_is_neither_in_flight_nor_a_success() {
         assert_ne!(at(item, "error_code"), 64, "nobody else has this key: {item:#}");
     }
 }
+
+#[test]
+fn a_batch_of_another_length_is_told_what_stands_under_its_key() {
+    let rig = Rig::start("", &[]);
+    let batch = |comments: &[&str]| {
+        let batch = json!({
+            "v": 1, "cmd": "batch_comment", "sns_id": "t", "comments": comments, "idempotency_key": "k",
+        });
+        rig.client().post("/api/comment/batch", &batch).json()
+    };
+    let first = batch(&["one", "two"]);
+    assert_eq!(at(&first, "ok"), true, "{first:#}");
+    for grown_or_shrunk in [&["one", "two", "three"][..], &["one"]] {
+        let reply = batch(grown_or_shrunk);
+        let known = at(&first, "data.results").as_array().unwrap();
+        for (item, known) in at(&reply, "data.results").as_array().unwrap().iter().zip(known) {
+            assert_eq!(
+                (at(item, "outcome"), at(item, "error_code")),
+                (&json!("refused"), &json!(63)),
+                "{item:#}"
+            );
+            assert_eq!(at(item, "success"), false);
+            let owner = at(item, "key_belongs_to");
+            for field in ["outcome", "delivery_id", "comment_id"] {
+                assert_eq!(at(owner, field), at(known, field), "{item:#}");
+            }
+            let message = at(item, "error_message").as_str().unwrap();
+            assert!(message.contains("is delivered as comment"), "{message}");
+        }
+    }
+    assert_eq!(rig.texts().len(), 3, "what is new was sent, and nothing else");
+    let single =
+        rig.client().comment(&json!({"v": 1, "sns_id": "t", "content": "other", "idempotency_key": "k"}));
+    assert_eq!(single.status, 422);
+    let message = single.json()["error_message"].as_str().unwrap().to_owned();
+    assert!(message.contains("is delivered as comment"), "{message}");
+}

@@ -86,7 +86,7 @@ pub(super) enum Seat {
     /// The same comment, in flight.
     Passenger(Arc<Flight>),
     /// Another comment.
-    Reused,
+    Reused(Arc<Flight>),
 }
 
 /// The table of keys in flight.
@@ -105,7 +105,7 @@ impl Flights {
             Entry::Occupied(entry) if entry.get().fingerprint == fingerprint => {
                 Seat::Passenger(Arc::clone(entry.get()))
             }
-            Entry::Occupied(_) => Seat::Reused,
+            Entry::Occupied(entry) => Seat::Reused(Arc::clone(entry.get())),
             Entry::Vacant(entry) => {
                 let (progress, commands) = (ProgressBoard::default(), Commands::default());
                 let flight = Arc::new(Flight { fingerprint, progress, commands });
@@ -188,7 +188,7 @@ mod tests {
                 let key = KeyRef { caller: String::new(), key: key.into(), item: 0 };
                 match flights.join(&key, Comment::default().fingerprint(1)) {
                     Seat::Pilot(flight) => Landing { flights: &flights, key, flight },
-                    Seat::Passenger(_) | Seat::Reused => panic!("nobody else flies"),
+                    Seat::Passenger(_) | Seat::Reused(_) => panic!("nobody else flies"),
                 }
             })
             .collect();

@@ -25,6 +25,7 @@ use commentd_contract::Outcome;
 use commentd_contract::provider::ProviderView;
 use commentd_delivery::id::Ids;
 use commentd_delivery::record::{AttemptRecord, KeyRef};
+use commentd_delivery::sabotage::{Rule, is_off};
 use commentd_delivery::{Clock, Comment, DeliveryId, Moment};
 use commentd_ledger::{Find, Ledger, LedgerError, Opened, Opening};
 use commentd_providers::Provider;
@@ -72,8 +73,8 @@ pub struct Order {
 pub enum Delivered {
     /// The delivery came to this, as far as is known.
     Told(Arc<Told>),
-    /// The key belongs to another comment.
-    KeyReused,
+    /// The key belongs to another comment, or to a batch of another length; what is known of that one here.
+    KeyReused(Option<Arc<Told>>),
     /// The key is in flight, and the deadline came first.
     KeyInFlight,
     /// The ledger hasn't said in time what stands under the key, so nothing was sent now.
@@ -227,7 +228,12 @@ impl Dispatcher {
         let fingerprint = order.comment.fingerprint(order.batch_len);
         loop {
             match self.inner.flights.join(&order.key, fingerprint) {
-                Seat::Reused => return Delivered::KeyReused,
+                Seat::Reused(flight) => {
+                    return Delivered::KeyReused(match flight.progress.answer() {
+                        Some(Delivered::Told(told)) => Some(told),
+                        _ => None,
+                    });
+                }
                 Seat::Pilot(flight) => {
                     if self.inner.answers_now.is_cancelled() {
                         // It may have come too late to be told with the others.
@@ -369,7 +375,24 @@ async fn recover_later(inner: Arc<Inner>) {
     }
 }
 
+/// Whether this outcome is told as a success. `unknown_is_success`: whether what may be there counts as one.
+pub fn is_success(outcome: Outcome, unknown_is_success: bool) -> bool {
+    outcome.is_success() || (unknown_is_success && matches!(outcome, Outcome::Unknown | Outcome::Misplaced))
+}
+
 impl Delivered {
+    /// Whether its caller is told a success. What isn't recorded is none, whatever an unknown outcome counts as.
+    pub fn is_success(&self, unknown_is_success: bool) -> bool {
+        match self {
+            Delivered::Told(told) => is_success(told.answer.outcome, unknown_is_success),
+            Delivered::Broken => is_success(Outcome::Unknown, unknown_is_success),
+            Delivered::KeyInFlight | Delivered::LedgerSilent | Delivered::NotReadable(_) => {
+                unknown_is_success && is_off(Rule::OnlyWhatIsRecordedSucceeds)
+            }
+            Delivered::KeyReused(_) | Delivered::NotRecorded(_) => false,
+        }
+    }
+
     fn outcome(&self) -> Option<Outcome> {
         match self {
             Delivered::Told(told) => Some(told.answer.outcome),
@@ -378,7 +401,7 @@ impl Delivered {
     }
 
     fn is_final(&self) -> bool {
-        matches!(self, Delivered::KeyReused) || self.outcome().is_some_and(Outcome::is_final)
+        matches!(self, Delivered::KeyReused(_)) || self.outcome().is_some_and(Outcome::is_final)
     }
 
     fn may_be_tried_afresh(&self) -> bool {

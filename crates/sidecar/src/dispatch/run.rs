@@ -421,7 +421,7 @@ impl Run {
 
     fn key_is_known(&mut self, record: &DeliveryRecord) -> bool {
         match keyed::rule(record, &self.flight.fingerprint) {
-            KeyRule::Reused => self.publish(Delivered::KeyReused),
+            KeyRule::Reused => self.publish(Delivered::KeyReused(Some(Arc::new(Told::from_record(record))))),
             KeyRule::Replay => self.publish(Delivered::Told(Arc::new(Told::from_record(record)))),
             KeyRule::LookUp if record.is_open() => {
                 // Nobody has it in flight, so nobody will end it any more.

@@ -5,7 +5,9 @@ use commentd_delivery::record::DeliveryRecord;
 use commentd_delivery::step::Event;
 use commentd_ledger::{LedgerError, Opened, Settled};
 use futures_util::future::BoxFuture;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
@@ -30,20 +32,33 @@ pub(super) struct UnderWay {
     pub(super) attempt: Option<BoxFuture<'static, Back>>,
     pub(super) look: Option<BoxFuture<'static, Back>>,
     pub(super) wake: Option<Pin<Box<Sleep>>>,
+    /// Whether the clock has rung, and what was here by then isn't all taken in yet.
+    has_rung: bool,
 }
 
 impl UnderWay {
     /// The next thing that comes back; the clock goes first, so that nothing that always has more to do keeps a
     /// deadline waiting. Cancel safe: what is under way stays.
     pub(super) async fn next(&mut self) -> Back {
-        tokio::select! {
-            biased;
-            () = end_of(&mut self.wake) => Back::Event(Event::Woken),
-            back = next_of(&mut self.ledger) => back,
-            back = next_of(&mut self.queue) => back,
-            back = next_of(&mut self.attempt) => back,
-            back = next_of(&mut self.look) => back,
+        if !self.has_rung {
+            tokio::select! {
+                biased;
+                () = end_of(&mut self.wake) => self.has_rung = true,
+                back = next_of(&mut self.ledger) => return back,
+                back = next_of(&mut self.queue) => return back,
+                back = next_of(&mut self.attempt) => return back,
+                back = next_of(&mut self.look) => return back,
+            }
         }
+        // Before the clock judges, what is here is taken in: the process may have been stopped meanwhile. Each is
+        // asked once, so that none of them keeps the deadline waiting.
+        for slot in [&mut self.ledger, &mut self.attempt, &mut self.look] {
+            if let Poll::Ready(back) = poll_once(slot).await {
+                return back;
+            }
+        }
+        self.has_rung = false;
+        Back::Event(Event::Woken)
     }
 
     /// Wakes the flight at this moment, or earlier: a machine that is woken early asks again. Most deliveries are over
@@ -64,6 +79,11 @@ async fn end_of(sleep: &mut Option<Pin<Box<Sleep>>>) {
             *sleep = None;
         }
     }
+}
+
+async fn poll_once(slot: &mut Option<BoxFuture<'static, Back>>) -> Poll<Back> {
+    let mut next = pin!(next_of(slot));
+    poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await
 }
 
 async fn next_of(slot: &mut Option<BoxFuture<'static, Back>>) -> Back {
@@ -113,5 +133,26 @@ mod tests {
         under_way.wake_by(clock.instant(Moment::at(Duration::from_millis(20))));
         let woken = tokio::time::timeout(Duration::from_secs(10), under_way.next()).await;
         assert!(matches!(woken, Ok(Back::Event(Event::Woken))), "the deadline never comes");
+    }
+
+    /// As after a stop of the whole process, in which both a reply and the deadline have come.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_here_when_the_clock_rings_is_taken_in_first() {
+        let clock = SystemClock::start();
+        let (reply, replied) = tokio::sync::oneshot::channel::<()>();
+        let mut under_way = UnderWay {
+            attempt: Some(Box::pin(async move {
+                let _ = replied.await;
+                Back::Event(Event::Settled)
+            })),
+            ..UnderWay::default()
+        };
+        under_way.wake_by(clock.instant(Moment::at(Duration::from_millis(20))));
+        let mut next = Box::pin(under_way.next());
+        assert!(futures_util::poll!(&mut next).is_pending());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        reply.send(()).unwrap();
+        assert!(matches!(next.await, Back::Event(Event::Settled)));
+        assert!(matches!(under_way.next().await, Back::Event(Event::Woken)), "and then it rings");
     }
 }

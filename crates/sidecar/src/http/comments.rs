@@ -3,7 +3,7 @@
 use super::access::CallerName;
 use super::front::Answer;
 use super::{App, Refusal, Surface, json};
-use crate::dispatch::{Delivered, Dispatcher, HeldBytes, Order, Room, Told};
+use crate::dispatch::{Delivered, Dispatcher, HeldBytes, Order, Room, Told, is_success};
 use crate::server::presence::Presence;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, Request, StatusCode, Version};
@@ -11,8 +11,8 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use commentd_contract::limits::MAX_BODY_BYTES;
 use commentd_contract::{
-    Addressing, BatchData, BatchRequest, Code, CommentRequest, Intake, ItemResult, Outcome, ProviderName,
-    Reply, RequestError, SingleData, StandIns,
+    Addressing, BatchData, BatchRequest, Code, CommentRequest, Intake, ItemResult, KeyOwner, Outcome,
+    ProviderName, Reply, RequestError, SingleData, StandIns,
 };
 use commentd_delivery::record::KeyRef;
 use commentd_delivery::time::whole_ms;
@@ -338,7 +338,7 @@ impl Receipt<'_> {
         };
         match self.app.dispatcher.deliver(order).await {
             Delivered::Told(told) => Ok(self.told(&told)),
-            Delivered::KeyReused => Err(Refusal::KeyReused),
+            Delivered::KeyReused(told) => Err(Refusal::KeyReused(told.as_deref().and_then(owner_of))),
             Delivered::KeyInFlight => Err(Refusal::KeyInFlight),
             Delivered::LedgerSilent => Err(Refusal::LedgerSilent),
             Delivered::NotRecorded(message) => Err(Refusal::Overloaded(message)),
@@ -378,6 +378,7 @@ impl Receipt<'_> {
                 provider_error_message: verdict.map(|v| v.provider_error_message.clone()).unwrap_or_default(),
                 attempts: told.attempt_views(),
                 rendered: None,
+                key_belongs_to: None,
             },
         }
     }
@@ -404,6 +405,7 @@ impl Receipt<'_> {
                 provider_error_message: String::new(),
                 attempts: Vec::new(),
                 rendered: None,
+                key_belongs_to: None,
             },
         }
     }
@@ -415,8 +417,13 @@ impl Receipt<'_> {
             Refusal::Overloaded(_) => Outcome::NotSent,
             _ => Outcome::Refused,
         };
+        let mut item = self.without_delivery(outcome, refusal.code(), &refusal.message());
         // Whatever `--unknown-as` says: of these, this request has added none.
-        ItemResult { success: false, ..self.without_delivery(outcome, refusal.code(), &refusal.message()) }
+        item.success = false;
+        if let Refusal::KeyReused(owner) = refusal {
+            item.single.key_belongs_to.clone_from(owner);
+        }
+        item
     }
 
     fn rehearse(&self, comment: Comment) -> ItemResult {
@@ -496,6 +503,13 @@ impl Receipt<'_> {
 }
 
 fn succeeds(surface: &Surface, outcome: Outcome) -> bool {
-    outcome.is_success()
-        || (surface.unknown_is_success && matches!(outcome, Outcome::Unknown | Outcome::Misplaced))
+    is_success(outcome, surface.unknown_is_success)
+}
+
+/// What is known of the delivery that has the key.
+fn owner_of(told: &Told) -> Option<KeyOwner> {
+    let outcome = told.answer.outcome;
+    let stored = outcome.is_final() && outcome != Outcome::Refused;
+    let comment_id = told.speaking().filter(|_| stored).map(|(_, verdict)| verdict.comment_id.clone());
+    Some(KeyOwner { outcome, delivery_id: told.id?.text(), comment_id: comment_id.unwrap_or_default() })
 }

@@ -4,7 +4,7 @@ use super::json;
 use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use commentd_contract::{Code, Reply, RequestError};
+use commentd_contract::{Code, KeyOwner, Reply, RequestError};
 
 /// Why a request isn't taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub enum Refusal {
     TooLarge(String),
     /// 415.
     NotJson(String),
-    /// 422: the key belongs to another comment.
-    KeyReused,
+    /// 422: the key belongs to another comment, of which this is known.
+    KeyReused(Option<KeyOwner>),
     /// 503: nothing was sent.
     Overloaded(String),
     /// 503: nothing was sent now, and what became of the key earlier can't be read.
@@ -53,7 +53,7 @@ impl Refusal {
             Refusal::KeyInFlight | Refusal::LedgerSilent | Refusal::Conflict(_) => StatusCode::CONFLICT,
             Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::NotJson(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Refusal::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::KeyReused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::Overloaded(_) | Refusal::NotReadable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -63,7 +63,7 @@ impl Refusal {
         match self {
             Refusal::Unauthorized | Refusal::Forbidden(_) => Code::Unauthorized,
             Refusal::KeyInFlight | Refusal::LedgerSilent => Code::KeyInFlight,
-            Refusal::KeyReused => Code::KeyReused,
+            Refusal::KeyReused(_) => Code::KeyReused,
             Refusal::Overloaded(_) | Refusal::NotReadable(_) => Code::Overloaded,
             _ => Code::InvalidCommand,
         }
@@ -85,8 +85,12 @@ impl Refusal {
                     .into()
             }
             Refusal::NoSuchDelivery => "there is no such delivery of yours".into(),
-            Refusal::KeyReused => {
-                "this idempotency key was used with another comment; take a new key for a new comment".into()
+            Refusal::KeyReused(owner) => {
+                let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
+                format!(
+                    "this idempotency key was used with another comment, or with a batch of another length{owner}; \
+                     take a new key for a new comment, and send nothing again that is there"
+                )
             }
             Refusal::Malformed(message)
             | Refusal::Forbidden(message)

@@ -68,7 +68,7 @@ async fn a_key_of_another_comment_gives_back_the_breakers_trial() {
         deadline: dispatcher.clock().now() + ms(1000),
         room: dispatcher.admit(1, dispatcher.hold(10).unwrap()).unwrap(),
     };
-    assert!(matches!(dispatcher.deliver(reused).await, Delivered::KeyReused));
+    assert!(matches!(dispatcher.deliver(reused).await, Delivered::KeyReused(_)));
     assert_eq!(told(&ask(&dispatcher, 20, ms(1000)).await), (Outcome::Delivered, false));
 }
 

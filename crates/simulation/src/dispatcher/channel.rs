@@ -27,6 +27,8 @@ pub(super) struct Channels {
     pub(super) wires: Vec<Wire>,
     comments: Vec<Kept>,
     faults: Vec<Fault>,
+    /// The text of every comment that has left for a channel, and when.
+    left: Vec<(String, Moment)>,
     /// Ids that clients were told as their own.
     pub(super) told_ids: Vec<String>,
     /// Requests that the board takes for one, by key.
@@ -120,6 +122,7 @@ impl Channels {
             wires: Vec::new(),
             comments: Vec::new(),
             faults: Vec::new(),
+            left: Vec::new(),
             told_ids: Vec::new(),
             known: Vec::new(),
             received: 0,
@@ -139,7 +142,8 @@ impl Channels {
             stored_at_ms: unix_ms(comment.at),
             stands: Some(if comment.state == "held" { Outcome::Held } else { Outcome::Delivered }),
         });
-        Record::new(stored, self.faults.iter().cloned(), whole_ms(self.settles_within))
+        let left = self.left.iter().map(|(text, at)| (text.clone(), unix_ms(*at)));
+        Record::new(stored, self.faults.iter().cloned(), whole_ms(self.settles_within)).with_departures(left)
     }
 
     fn store(&mut self, comment: Kept) -> usize {
@@ -183,6 +187,8 @@ fn comment(world: &mut World, wire: usize, host: usize, arrives: Moment, request
     let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
     let text = body[if host == BOARD { "text" } else { "content" }].as_str().unwrap_or_default().to_owned();
     let marker = body["marker"].as_str().unwrap_or_default().to_owned();
+    let now = world.now();
+    world.channels.left.push((text.clone(), now));
     let window = if host == BOARD { world.channels.deduplicates_within } else { Duration::ZERO };
     let known = world
         .channels

@@ -20,6 +20,8 @@ const LATE: Duration = Duration::from_millis(22);
 pub(super) struct Script {
     pub(super) clients: usize,
     calls: usize,
+    /// As `--unknown-as success` has it.
+    unknown_is_success: bool,
     /// The texts of each key's comments.
     keys: Vec<Vec<String>>,
 }
@@ -28,11 +30,12 @@ impl Script {
     pub(super) fn random(dice: &mut Dice) -> Self {
         let clients = 1 + dice.below(3);
         let calls = 1 + dice.below(4);
+        let unknown_is_success = dice.chance(50);
         let keys = (0..=dice.below(4)).map(|key| {
             let items = dice.pick(&[1, 1, 2, 3]);
             (0..items).map(|item| format!("text {key}.{item}")).collect()
         });
-        Self { clients, calls, keys: keys.collect() }
+        Self { clients, calls, unknown_is_success, keys: keys.collect() }
     }
 }
 
@@ -55,7 +58,9 @@ pub(super) async fn act(client: Client, number: usize) {
             let pause = if is_hasty { pause.min(Duration::from_millis(1)) } else { pause };
             let key = dice.below(client.script.keys.len());
             let deadline = dice.pick_ms(&[1_000, 1_000, 300, 3_000, 60, 5]);
-            let patience = dice.chance(15).then(|| dice.up_to(deadline));
+            // Often no longer than the disk takes.
+            let most = dice.pick(&[deadline, Duration::from_millis(40)]);
+            let patience = dice.chance(25).then(|| dice.up_to(most));
             (pause, key, deadline, patience)
         };
         tokio::time::sleep(pause).await;
@@ -65,7 +70,7 @@ pub(super) async fn act(client: Client, number: usize) {
 
 /// When nothing fails any more: asks for everything, waits until all is looked up, and asks again.
 pub(super) async fn ask_in_the_end(client: Client) {
-    for wait in [Duration::from_secs(60), Duration::from_secs(600), Duration::from_secs(1)] {
+    for wait in [Duration::ZERO, Duration::from_secs(600), Duration::from_secs(1)] {
         tokio::time::sleep(wait).await;
         for key in 0..client.script.keys.len() {
             client.ask(99, key, Duration::from_secs(5), None).await;
@@ -114,7 +119,10 @@ impl Client {
             world.broken.get_or_insert(late);
         }
         let is_single = texts.len() == 1;
-        let items: Vec<ItemAnswer> = answers.iter().filter_map(|answer| item_of(answer, is_single)).collect();
+        let items: Vec<ItemAnswer> = answers
+            .iter()
+            .filter_map(|answer| item_of(answer, is_single, self.script.unknown_is_success))
+            .collect();
         for item in items.iter().filter(|item| !item.comment_id.is_empty()) {
             if !world.channels.told_ids.contains(&item.comment_id) {
                 world.channels.told_ids.push(item.comment_id.clone());
@@ -155,33 +163,30 @@ impl Client {
 }
 
 /// What a reply says of an item; `None` where a single request's status says that nothing is known of it.
-fn item_of(delivered: &Delivered, is_single: bool) -> Option<ItemAnswer> {
-    let without = |outcome: Outcome, code: Code| {
-        (!is_single).then(|| ItemAnswer {
-            outcome,
-            comment_id: String::new(),
-            replayed: false,
-            error_code: i64::from(code.number()),
-            error_message: String::new(),
-        })
+fn item_of(delivered: &Delivered, is_single: bool, unknown_is_success: bool) -> Option<ItemAnswer> {
+    let without = |outcome: Outcome, code: Code, message: &str| ItemAnswer {
+        outcome,
+        comment_id: String::new(),
+        replayed: false,
+        success: delivered.is_success(unknown_is_success),
+        error_code: i64::from(code.number()),
+        error_message: message.to_owned(),
     };
+    let by_status = |item: ItemAnswer| (!is_single).then_some(item);
     match delivered {
-        Delivered::Told(told) => Some(told_of(told)),
-        Delivered::KeyInFlight | Delivered::LedgerSilent => without(Outcome::Unknown, Code::KeyInFlight),
-        Delivered::NotReadable(_) => without(Outcome::Unknown, Code::Overloaded),
-        Delivered::NotRecorded(_) => without(Outcome::NotSent, Code::Overloaded),
-        Delivered::KeyReused => without(Outcome::Refused, Code::KeyReused),
-        Delivered::Broken => Some(ItemAnswer {
-            outcome: Outcome::Unknown,
-            comment_id: String::new(),
-            replayed: false,
-            error_code: i64::from(Code::Internal.number()),
-            error_message: String::new(),
-        }),
+        Delivered::Told(told) => Some(told_of(told, delivered.is_success(unknown_is_success))),
+        Delivered::KeyInFlight => by_status(without(Outcome::Unknown, Code::KeyInFlight, "in flight")),
+        Delivered::LedgerSilent => {
+            by_status(without(Outcome::Unknown, Code::KeyInFlight, "the ledger is silent"))
+        }
+        Delivered::NotReadable(_) => by_status(without(Outcome::Unknown, Code::Overloaded, "")),
+        Delivered::NotRecorded(_) => by_status(without(Outcome::NotSent, Code::Overloaded, "")),
+        Delivered::KeyReused(_) => by_status(without(Outcome::Refused, Code::KeyReused, "")),
+        Delivered::Broken => Some(without(Outcome::Unknown, Code::Internal, "")),
     }
 }
 
-fn told_of(told: &Told) -> ItemAnswer {
+fn told_of(told: &Told, success: bool) -> ItemAnswer {
     let answer = &told.answer;
     let stored = answer.outcome.is_final() && answer.outcome != Outcome::Refused;
     let comment_id = told.speaking().filter(|_| stored).map(|(_, verdict)| verdict.comment_id.clone());
@@ -189,6 +194,7 @@ fn told_of(told: &Told) -> ItemAnswer {
         outcome: answer.outcome,
         comment_id: comment_id.unwrap_or_default(),
         replayed: told.replayed,
+        success,
         error_code: i64::from(answer.code.number()),
         error_message: answer.message.clone(),
     }

@@ -19,11 +19,23 @@ pub(super) struct Disk {
     /// A sync has failed: nothing more is written until a restart.
     broken: bool,
     full_until: Moment,
+    /// Whether it fills up often, and for long.
+    pub(super) is_small: bool,
 }
 
-#[cfg(test)]
 impl Disk {
+    /// Whether it takes nothing more until a restart.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// When it has room again.
+    pub(super) fn full_until(&self) -> Moment {
+        self.full_until
+    }
+
     /// Nothing is synced, and nothing read, before that.
+    #[cfg(test)]
     pub(super) fn hangs_until(&mut self, moment: Moment) {
         self.synced_at = moment;
     }
@@ -100,10 +112,12 @@ impl DiskLedger {
         if now < world.disk.full_until {
             return Fate::Refused(now, "the disk is full");
         }
-        if world.trouble(2) {
-            let most = world.dice.pick_ms(&[100, 10, 1000]);
+        let is_small = world.disk.is_small;
+        if world.trouble(if is_small { 15 } else { 2 }) {
+            // The last is longer than anybody should be patient for.
+            let most = world.dice.pick_ms(if is_small { &[40_000] } else { &[100, 10, 1000, 40_000] });
             world.disk.full_until = now + most;
-            world.count("disk full");
+            world.count(if most > Duration::from_secs(20) { "disk full for long" } else { "disk full" });
             return Fate::Refused(now, "the disk is full");
         }
         if world.trouble(1) {
@@ -115,6 +129,13 @@ impl DiskLedger {
             return Fate::Refused(at, "the sync failed");
         }
         Fate::Synced(at)
+    }
+
+    /// Deliveries with an attempt that is open.
+    pub(super) fn open(&self) -> Vec<DeliveryId> {
+        let all = self.memory.list(Filter { limit: u32::MAX, ..Filter::default() }).now_or_never();
+        let all = all.and_then(Result::ok).unwrap_or_default();
+        all.iter().filter(|record| record.is_open()).map(|record| record.id).collect()
     }
 
     /// Carries a write out now and answers when it is synced.

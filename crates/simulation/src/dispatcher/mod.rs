@@ -24,6 +24,7 @@ use commentd_checker::log::Log;
 use commentd_checker::{Entry, Summary};
 use commentd_delivery::DeliveryId;
 use commentd_delivery::id::Ids;
+use commentd_ledger::Ledger;
 use commentd_providers::Provider;
 use commentd_providers::manifest::{Manifest, built_in};
 use commentd_providers::native::{BaseUrl, NativeHttp};
@@ -54,6 +55,19 @@ struct History {
     chain: Vec<usize>,
     ids: Arc<SeededIds>,
     script: Arc<Script>,
+    /// Whether the board is to be kept to a pace.
+    is_paced: bool,
+}
+
+/// How a life of the sidecar goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// In trouble, until its effect with this number.
+    Dies(u64),
+    /// In trouble, and then calm, without a restart.
+    CalmsDown,
+    /// Calm from its start on.
+    IsCalm,
 }
 
 /// The built-in manifests, read once.
@@ -61,6 +75,15 @@ fn manifests() -> Result<&'static [Manifest], String> {
     static MANIFESTS: OnceLock<Result<Vec<Manifest>, String>> = OnceLock::new();
     let read = || built_in().map_err(|error| error.to_string());
     MANIFESTS.get_or_init(read).as_deref().map_err(Clone::clone)
+}
+
+/// The board's manifest, with a pace.
+fn paced_board() -> Result<&'static Manifest, String> {
+    static BOARD: OnceLock<Result<Manifest, String>> = OnceLock::new();
+    let text =
+        concat!(include_str!("../../../../channels/board.toml"), "\n[limits]\npace = [\"4 per 1s\"]\n");
+    let read = || Manifest::parse(text, "paced board").map_err(|error| error.to_string());
+    BOARD.get_or_init(read).as_ref().map_err(Clone::clone)
 }
 
 /// Delivery ids from the history's seed. They go on over its lives.
@@ -79,12 +102,14 @@ impl History {
         let chain = held.dice.pick(&[&[0][..], &[0, 1], &[1, 0], &[1]]).to_vec();
         let seed = held.dice.below(1 << 16) as u64;
         let script = Arc::new(Script::random(&mut held.dice));
+        let is_paced = held.dice.chance(25);
         drop(held);
         Self {
             world: Shared::clone(world),
             chain,
             ids: Arc::new(SeededIds(Mutex::new(fastrand::Rng::with_seed(seed)))),
             script,
+            is_paced,
         }
     }
 
@@ -96,15 +121,25 @@ impl History {
                 let most = dice.pick(&[40, 12, 120]);
                 1 + dice.below(most) as u64
             };
-            self.live_once(Some(dies_at))?;
+            self.live_once(Life::Dies(dies_at))?;
         }
-        // Nothing fails any more: what is unknown can be settled, and everybody asks for everything again.
+        // In the end nothing fails any more: what is unknown can be settled, and everybody asks for everything again.
+        let calms_down = {
+            let mut world = lock(&self.world);
+            world.disk.is_small = world.dice.chance(50);
+            world.dice.chance(50)
+        };
+        if calms_down {
+            self.live_once(Life::CalmsDown)?;
+            if lock(&self.world).calm {
+                return Ok(());
+            }
+        }
         lock(&self.world).calm = true;
-        self.live_once(None)
+        self.live_once(Life::IsCalm)
     }
 
-    /// Lives until its effect number `dies_at`, or to the end.
-    fn live_once(&self, dies_at: Option<u64>) -> Result<(), String> {
+    fn live_once(&self, life: Life) -> Result<(), String> {
         // A runtime a life: when it is dropped, nothing of the process is left.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -112,11 +147,12 @@ impl History {
             .build()
             .map_err(|error| error.to_string())?;
         let lived = runtime.block_on(async {
+            let dies_at = if let Life::Dies(dies_at) = life { Some(dies_at) } else { None };
             let death = lock(&self.world).is_born(dies_at);
             let lived = tokio::select! {
                 biased;
                 () = death.notified() => Ok(()),
-                lived = self.be_a_process(dies_at.is_none()) => lived,
+                lived = self.be_a_process(life) => lived,
             };
             // Here and not below: outside of its runtime there is no time.
             lock(&self.world).dies();
@@ -131,7 +167,21 @@ impl History {
         lived
     }
 
-    async fn be_a_process(&self, is_last: bool) -> Result<(), String> {
+    /// A sidecar that can't record doesn't start, and the last one should.
+    async fn wait_for_room(&self) {
+        let instant = {
+            let world = lock(&self.world);
+            world.instant(world.disk.full_until().max(world.now()))
+        };
+        if let Some(instant) = instant {
+            tokio::time::sleep_until(instant).await;
+        }
+    }
+
+    async fn be_a_process(&self, life: Life) -> Result<(), String> {
+        if life == Life::IsCalm {
+            self.wait_for_room().await;
+        }
         let unix_ms = {
             let mut world = lock(&self.world);
             world.note(|| format!("a sidecar starts over channels {:?}", self.chain));
@@ -143,7 +193,7 @@ impl History {
         let bounds = Bounds { in_flight: 64, lookups_per_second: 20 };
         let dispatcher = Dispatcher::new(
             self.providers(clock)?,
-            ledger,
+            Arc::clone(&ledger) as Arc<dyn Ledger>,
             clock,
             Arc::clone(&self.ids) as Arc<dyn Ids>,
             bounds,
@@ -153,15 +203,28 @@ impl History {
             return Ok(());
         }
         dispatcher.watch();
-        if is_last {
-            client::ask_in_the_end(self.client(&dispatcher, clock)).await;
-        } else {
+        if life != Life::IsCalm {
             let clients: Vec<_> = (0..self.script.clients)
                 .map(|number| tokio::spawn(client::act(self.client(&dispatcher, clock), number)))
                 .collect();
             for client in clients {
                 client.await.map_err(|error| format!("a client panicked: {error}"))?;
             }
+        }
+        if life == Life::CalmsDown {
+            let mut world = lock(&self.world);
+            // A disk whose sync has failed takes nothing more before a restart.
+            world.calm = !world.disk.is_broken();
+            world.count("lives that calm down");
+        }
+        if life == Life::IsCalm || lock(&self.world).calm {
+            // Longer than anything takes that failed before.
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let open = ledger.open();
+            if !open.is_empty() {
+                return Err(format!("nothing fails any more, and nobody ends the attempts of {open:?}"));
+            }
+            client::ask_in_the_end(self.client(&dispatcher, clock)).await;
         }
         if tokio::time::timeout(DRAIN_LIMIT, dispatcher.drain()).await.is_err() {
             // As the server does: what is open then is unknown at the next start.
@@ -189,6 +252,7 @@ impl History {
             let name = if *host == 0 { "board" } else { "generic" };
             let manifest = manifests()?.iter().find(|manifest| manifest.is_called(name));
             let manifest = manifest.ok_or_else(|| format!("the built-in channel {name} is missing"))?;
+            let manifest = if *host == 0 && self.is_paced { paced_board()? } else { manifest };
             let mut settings = BTreeMap::new();
             if *host == 0 {
                 settings.insert("settles_within_s".to_owned(), toml::Value::from(settles.as_secs_f64()));

@@ -275,7 +275,7 @@ impl Process {
     fn judge(&self, delivered: &Delivered, took: Duration) -> Result<Outcome, String> {
         let told = match delivered {
             Delivered::Told(told) => told,
-            Delivered::KeyReused => return Ok(Outcome::Refused),
+            Delivered::KeyReused(_) => return Ok(Outcome::Refused),
             other => return Err(format!("nobody was told an outcome: {other:?}")),
         };
         let answer = &told.answer;

@@ -36,7 +36,7 @@ impl Run {
     /// Answers by what stands under the key, without looking it up; false if that is nothing that was sent.
     pub(super) fn answer_from(&mut self, record: &DeliveryRecord) -> bool {
         match keyed::rule(record, &self.flight.fingerprint) {
-            KeyRule::Reused => self.publish(Delivered::KeyReused),
+            KeyRule::Reused => self.publish(Delivered::KeyReused(Some(Arc::new(Told::from_record(record))))),
             KeyRule::Replay | KeyRule::LookUp => {
                 self.publish(Delivered::Told(Arc::new(Told::from_record(record))))
             }
