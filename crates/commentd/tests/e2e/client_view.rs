@@ -377,7 +377,7 @@ fn health_says_what_the_client_asks_of_it_without_credentials() {
 
     // For a client that keeps keys: which ledger knows them, for how long, and as whose.
     let id = json["data"]["ledger"]["id"].as_str().unwrap();
-    assert_eq!((id.len(), &json["data"]["retention_ms"]), (32, &json!(24 * 3600 * 1000)));
+    assert_eq!((id.len(), &json["data"]["retention_ms"]), (32, &json!(168 * 3600 * 1000)));
     assert_eq!(json["data"].get("caller"), None);
     let credentials = [("Authorization", "Basic Ym90OmNvcnJlY3QtaG9yc2U=")];
     let known = sidecar.client().request("GET", "/health", &credentials, b"").json();

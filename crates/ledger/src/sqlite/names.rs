@@ -24,8 +24,8 @@ use commentd_delivery::DeliveryId;
 use commentd_delivery::record::KeyRef;
 use filter::Probe;
 use generation::Generation;
-use hash::{hashes, hashes_in};
-pub(super) use hash::{of_batch, of_id, of_key, teach};
+use hash::hashes;
+pub(super) use hash::{hashes_in, of_batch, of_id, of_key, teach};
 use run::{Moving, Run};
 use rusqlite::{Connection, params};
 
@@ -273,7 +273,7 @@ const REMOVE_PAGES: &str = "DELETE FROM name_pages WHERE number IN \
      (SELECT number FROM name_pages WHERE number < ?1 ORDER BY number LIMIT ?2)";
 const REMOVE_RUN: &str = "DELETE FROM name_runs WHERE last = ?1";
 const TABLE_IS_USED: &str = "SELECT EXISTS (SELECT 1 FROM names)";
-const NAMES_OF: &str = "SELECT number, id, caller, key, item FROM deliveries WHERE number = ?1";
+pub(super) const NAMES_OF: &str = "SELECT number, id, caller, key, item FROM deliveries WHERE number = ?1";
 const INSERT: &str = "INSERT INTO names (hash, delivery) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
 const MOVED: &str = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'named'";
 const SET_MOVED: &str = "UPDATE meta SET value = CAST(?1 AS TEXT) WHERE name = 'named'";

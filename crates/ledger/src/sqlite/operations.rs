@@ -215,8 +215,31 @@ pub(super) fn find(book: &mut Book<'_>, find: &Find) -> Result<Option<DeliveryRe
 }
 
 fn find_key(book: &mut Book<'_>, key: &KeyRef) -> Result<Option<DeliveryRecord>, Fault> {
-    let numbers = book.named(names::of_key(&key.caller, &key.key, key.item))?;
-    find_among(book.connection, &numbers, FIND_KEY, &[&key.caller, &key.key, &key.item])
+    let name = names::of_key(&key.caller, &key.key, key.item);
+    let numbers = book.named(name)?;
+    let found = find_among(book.connection, &numbers, FIND_KEY, &[&key.caller, &key.key, &key.item])?;
+    if found.is_none() {
+        for number in numbers {
+            check_goes_by(book.connection, number, name)?;
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a delivery to which a name has led, and which isn't the one that was asked for, goes by that name at all. If
+/// not, its key was damaged in the file, and may well be the one that was asked for.
+fn check_goes_by(connection: &Connection, number: i64, name: i64) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(names::NAMES_OF)?;
+    let mut rows = statement.query([number])?;
+    // A name may outlive its delivery.
+    let Some(row) = rows.next()? else { return Ok(()) };
+    if names::hashes_in(row)?.any(|own| own == name) {
+        return Ok(());
+    }
+    Err(Fault::Unreadable(format!(
+        "the key of its delivery number {number} is damaged in the file, and may be the key that is asked for; restore the \
+         file, or ask the channel whether the comment is there"
+    )))
 }
 
 /// The first of these that a statement finds, whose first parameter is the number.

@@ -12,7 +12,7 @@ pub(super) fn hashes(id: &[u8], caller: &[u8], key: &[u8], item: u32) -> impl It
 }
 
 /// The same from a row of the file, even a damaged one, which must keep neither the others nor a start waiting.
-pub(super) fn hashes_in(row: &Row<'_>) -> rusqlite::Result<impl Iterator<Item = i64> + use<>> {
+pub(in super::super) fn hashes_in(row: &Row<'_>) -> rusqlite::Result<impl Iterator<Item = i64> + use<>> {
     let bytes = |column| row.get_ref(column).map(|value| value.as_bytes().unwrap_or_default());
     let item = u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX);
     Ok(hashes(bytes(1)?, bytes(2)?, bytes(3)?, item))

@@ -5,7 +5,8 @@ use super::killed::{FIRST_OF_MANY, killed};
 use super::{folder, open};
 use crate::conformance::{id, opening};
 use crate::own_files::with_suffix;
-use crate::{Find, Ledger, Opened, Stamp};
+use crate::{Find, Ledger, Opened, Opening, Stamp};
+use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -122,4 +123,20 @@ async fn a_log_that_is_deleted_while_it_is_written_stops_all_recording() {
     std::fs::remove_file(with_suffix(&path, "-wal")).unwrap();
     let failed = ledger.open(opening(2)).await;
     assert!(failed.is_err_and(|error| error.to_string().contains("-wal was moved, replaced or deleted")));
+}
+
+/// A bit that flips outside the log has no checksum behind it: the key was free again, and its comment sent again.
+#[tokio::test]
+async fn a_key_that_was_damaged_in_the_file_is_not_free() {
+    let (_dir, path) = folder();
+    let ledger = open(&path);
+    let asked = opening(1);
+    assert_eq!(ledger.open(asked.clone()).await, Ok(Opened::New));
+    let damaged =
+        Connection::open(&path).unwrap().execute("UPDATE deliveries SET key = key || '~'", []).unwrap();
+    assert_eq!(damaged, 1);
+    let found = ledger.find(Find::Key(asked.key.clone())).await.unwrap_err();
+    assert!(found.to_string().contains("damaged"), "{found}");
+    assert!(ledger.open(Opening { id: id(2), ..asked }).await.is_err(), "its key was claimed anew");
+    ledger.open(opening(3)).await.expect("others go on");
 }

@@ -16,7 +16,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.default_deadline, Duration::from_millis(1000));
     assert_eq!(config.unknown_as, UnknownAs::Failure);
     assert!(!config.require_key && !config.is_rehearsal());
-    assert_eq!(config.retention, Duration::from_hours(24));
+    assert_eq!(config.retention, Duration::from_hours(168));
     assert_eq!(config.log.level, tracing::Level::INFO);
     assert_eq!(config.log.format, LogFormat::Human);
     let choice = config.channel.unwrap();
