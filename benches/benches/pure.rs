@@ -73,6 +73,10 @@ impl Shared for Provider {
         (!self.breaker.is_passable(now)).then(|| Verdict::new(VerdictKind::Denied, "its breaker is open"))
     }
 
+    fn has_seen_marker(&mut self, _: usize) -> bool {
+        true
+    }
+
     fn attempt_starts(&mut self, _link: usize) -> Pass {
         self.breaker.start()
     }

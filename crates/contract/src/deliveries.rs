@@ -45,6 +45,20 @@ pub struct DeliveryView {
     /// What the channel shows that reads like the comment; there if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidates: Option<Candidates>,
+    /// What the last lookup came to; there if it is one of the latest since the sidecar's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_lookup: Option<LastLook>,
+}
+
+/// What a lookup came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastLook {
+    /// Wall time, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// `found`, `not_found`, `undetermined` or `failed`.
+    pub finding: String,
+    /// Why it leaves the question open; empty if it doesn't.
+    pub said: String,
 }
 
 /// A comment and where it goes.
@@ -120,7 +134,7 @@ pub struct ResolutionDetail {
 pub struct Candidates {
     /// Those with the comment's words, markup and blanks aside.
     pub comments: Vec<Candidate>,
-    /// Why the channel couldn't be asked; empty if it was.
+    /// Why the channel couldn't be asked, or why these may not be all; empty if it was, and they are.
     pub error: String,
 }
 

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct ProvidersData {
     /// The chain, in order; the primary first.
     pub providers: Vec<ProviderView>,
+    /// How many lookups came to what, since the start.
+    #[serde(default)]
+    pub lookups: LookCounts,
 }
 
 /// One provider of the chain.
@@ -37,6 +40,19 @@ pub struct ProviderView {
     pub lanes_in_use: u64,
     /// Comments that wait for a lane.
     pub queue_length: u64,
+}
+
+/// How many lookups came to what, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookCounts {
+    /// The comment was there.
+    pub found: u64,
+    /// Everything was read that could be the comment, and it wasn't there.
+    pub not_found: u64,
+    /// It wasn't found, and that shows nothing.
+    pub undetermined: u64,
+    /// The channel couldn't be asked, or its answer was too long, unreadable or out of a cache.
+    pub failed: u64,
 }
 
 /// A breaker.

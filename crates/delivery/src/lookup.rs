@@ -13,6 +13,8 @@ pub struct LookupAbility {
     pub settles_within: Option<Duration>,
     /// Whether the lookup sees every stored state (approved, held, spam, trash, under a missing parent).
     pub sees_every_state: bool,
+    /// Whether it knows a comment only by a marker, which the channel may drop; false where the place tells.
+    pub needs_marker: bool,
 }
 
 /// What one lookup came to.
@@ -25,10 +27,53 @@ pub enum Finding {
         /// Whether everything that could match was looked at.
         complete: bool,
     },
-    /// The channel couldn't be asked.
-    Failed,
+    /// Nothing is known to be ours, but the comment with this id has exactly our text and no delivery's marker: it may
+    /// be ours, with its marker dropped. That is for a person to judge.
+    Alike(String),
+    /// The channel couldn't be asked, or its answer can't show what is there now: why.
+    Failed(String),
     /// There is neither a marker nor a receipt nor a slot to know the comment by: asking never helps.
     CannotBeKnown,
+}
+
+/// What a lookup that didn't find the comment has read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unfound {
+    /// Whether everything was read that could be the comment, and it would have been known.
+    pub complete: bool,
+    /// The answer's own word for coming from a cache, so that it may be old.
+    pub stale: Option<String>,
+    /// The id of a comment with exactly our text and no delivery's marker, not older than the attempt.
+    pub alike: Option<String>,
+}
+
+impl Unfound {
+    /// What it shows.
+    pub fn finding(self) -> Finding {
+        let alike = self.alike.filter(|_| !is_off(Rule::AlikeVetoesAbsence));
+        let stale = self.stale.filter(|_| !is_off(Rule::StaleAnswersProveNothing));
+        match (alike, stale) {
+            (Some(comment_id), _) => Finding::Alike(comment_id),
+            (None, Some(word)) => {
+                Finding::Failed(format!("the answer comes from a cache ({word}), so it may be old"))
+            }
+            (None, None) => Finding::NotFound { complete: self.complete },
+        }
+    }
+}
+
+impl Finding {
+    /// Why it leaves the question open, for people; `None` where it doesn't, or where that is no news.
+    pub fn doubt(&self) -> Option<String> {
+        match self {
+            Finding::Failed(why) => Some(format!("the channel could not be asked for it: {why}")),
+            Finding::Alike(comment_id) => Some(format!(
+                "the lookup shows a comment with the same words and without a marker ({comment_id}), which may be \
+                 this one; a person has to judge"
+            )),
+            Finding::Found(_) | Finding::NotFound { .. } | Finding::CannotBeKnown => None,
+        }
+    }
 }
 
 /// First wait between two looks; doubles with each.
@@ -126,9 +171,26 @@ mod tests {
     }
 
     fn search(sees_every_state: bool, settles_ms: Option<u64>) -> Search {
-        let ability =
-            LookupAbility { settles_within: settles_ms.map(Duration::from_millis), sees_every_state };
+        let ability = LookupAbility {
+            settles_within: settles_ms.map(Duration::from_millis),
+            sees_every_state,
+            needs_marker: false,
+        };
         Search::new(ability, at(0))
+    }
+
+    #[test]
+    fn what_was_not_found_is_not_therefore_absent() {
+        let (stale, alike) = (Some("age: 60".to_owned()), Some("7".to_owned()));
+        let read = Unfound { complete: true, stale: None, alike: None };
+        assert_eq!(read.clone().finding(), Finding::NotFound { complete: true });
+        assert_eq!(Unfound::default().finding(), Finding::NotFound { complete: false });
+        let told = Unfound { stale: stale.clone(), ..read.clone() }.finding();
+        assert!(told.doubt().unwrap().contains("from a cache (age: 60)"), "{told:?}");
+        for complete in [false, true] {
+            let told = Unfound { complete, stale: stale.clone(), alike: alike.clone() }.finding();
+            assert_eq!(told, Finding::Alike("7".into()));
+        }
     }
 
     #[test]

@@ -11,8 +11,10 @@
 //!                                                                                            └▶ Look ─▶ Looked …
 //! ```
 //!
-//! Which link is next, and what keeps it from being tried, is in `machine/links.rs`.
+//! Which link is next, and what keeps it from being tried, is in `machine/links.rs`; what a duplicate means, and what
+//! speaks against absence, in `machine/duplicates.rs`.
 
+mod duplicates;
 mod links;
 
 use crate::answers::{
@@ -21,7 +23,7 @@ use crate::answers::{
 };
 use crate::breaker::{Era, Pass};
 use crate::lookup::{Finding, NextLook, Search};
-use crate::record::outcome_of;
+use crate::record::{outcome_of, was_sent};
 use crate::retry::RetryPermit;
 use crate::sabotage::{Rule, is_off};
 use crate::step::{Action, Answer, Event, Link, Plan, Shared};
@@ -57,6 +59,10 @@ struct Attempt {
     counted_unknown: Option<Era>,
     /// Set while the attempt is unknown and a lookup may help.
     search: Option<Search>,
+    /// Why the last look left it open, for people.
+    doubt: Option<String>,
+    /// Whether it may have passed its gate.
+    was_sent: bool,
     this_run: bool,
 }
 
@@ -101,6 +107,8 @@ impl Machine {
                 pass: None,
                 counted_unknown: None,
                 search: None,
+                doubt: None,
+                was_sent: earlier.was_sent,
                 this_run: false,
             })
             .collect();
@@ -186,7 +194,7 @@ impl Machine {
                 self.settling_failed(attempt, before, actions);
             }
             (Phase::Looking { attempt, link }, Event::Looked(finding, began)) => {
-                self.looked(attempt, link, finding, began, now, actions);
+                self.looked(attempt, link, finding, began, now, shared, actions);
             }
             (Phase::Looking { attempt, .. }, Event::LookNow) => self.hasten(attempt),
             (Phase::Resting { attempt, link }, Event::LookNow) => {
@@ -288,10 +296,11 @@ impl Machine {
 
     /// The last attempt has ended: make its verdict durable.
     fn settle_last(&mut self, verdict: Verdict, now: Moment, actions: &mut Vec<Action>) {
-        let verdict = verdict.distrusting_receipts();
+        let verdict = self.doubting_duplicates(verdict.distrusting_receipts());
         let attempt = self.attempts.len().saturating_sub(1);
         self.settle(attempt, verdict, false, actions);
         if let Some(last) = self.attempts.get_mut(attempt) {
+            last.was_sent = was_sent(last.verdict.as_ref());
             last.search = search_of(&self.plan.chain, last, now);
         }
     }
@@ -345,8 +354,7 @@ impl Machine {
         if resolves {
             // What another delivery has claimed is not found.
             if let Some(link) = self.attempts.get(attempt).and_then(|entry| entry.link) {
-                let finding = Finding::NotFound { complete: false };
-                self.looked(attempt, link, finding, now, now, actions);
+                self.missed(attempt, link, false, now, now, actions);
             }
             return;
         }
@@ -393,6 +401,7 @@ impl Machine {
         self.wake(if self.answered { until } else { until.min(self.plan.deadline) }, actions);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "an event with two fields, and what every step has")]
     fn looked(
         &mut self,
         attempt: usize,
@@ -400,16 +409,38 @@ impl Machine {
         finding: Finding,
         began: Moment,
         now: Moment,
+        shared: &mut dyn Shared,
         actions: &mut Vec<Action>,
     ) {
+        if let Some(none_of_ours) = self.duplicate_of_anothers(attempt, &finding) {
+            return self.settle(attempt, none_of_ours, true, actions);
+        }
+        let veto =
+            self.veto(attempt, link, shared).filter(|_| finding == Finding::NotFound { complete: true });
+        if let Some(entry) = self.attempts.get_mut(attempt) {
+            entry.doubt = veto.map(str::to_owned).or_else(|| finding.doubt());
+        }
         let complete = match finding {
             Finding::Found(verdict) if verdict.rule().effect == Effect::One => {
                 return self.settle(attempt, verdict, true, actions);
             }
-            Finding::NotFound { complete } => complete && !self.has_duplicate_after(attempt),
-            Finding::Found(_) | Finding::Failed => false,
+            Finding::NotFound { complete } => complete && veto.is_none(),
+            Finding::Found(_) | Finding::Failed(_) | Finding::Alike(_) => false,
             Finding::CannotBeKnown => return self.give_up(attempt, now, actions),
         };
+        self.missed(attempt, link, complete, began, now, actions);
+    }
+
+    /// A look that began at `began` hasn't found the attempt's comment.
+    fn missed(
+        &mut self,
+        attempt: usize,
+        link: usize,
+        complete: bool,
+        began: Moment,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(search) = self.attempts.get_mut(attempt).and_then(|a| a.search.as_mut()) else { return };
         match search.missed(complete, began, now) {
             NextLook::Absent => self.settle(attempt, absent(), true, actions),
@@ -511,7 +542,7 @@ impl Machine {
             Some(verdict) => Answer {
                 outcome,
                 code: verdict.code,
-                message: verdict.message.clone(),
+                message: self.with_doubt(outcome, &verdict.message),
                 retry_after_ms: verdict.retry_after_ms,
                 recorded,
             },
@@ -526,14 +557,13 @@ impl Machine {
         }
     }
 
-    /// Whether the channel has called a later attempt a duplicate: then a lookup that finds nothing proves
-    /// nothing, because one of the two is wrong.
-    fn has_duplicate_after(&self, attempt: usize) -> bool {
-        if is_off(Rule::DuplicateProvesNothing) {
-            return false;
+    /// What is said of the outcome, and why looking hasn't made it certain.
+    fn with_doubt(&self, outcome: Outcome, message: &str) -> String {
+        let doubt = self.attempts.iter().rev().find_map(|attempt| attempt.doubt.as_deref());
+        match doubt.filter(|_| outcome == Outcome::Unknown) {
+            Some(doubt) => format!("{message}; {doubt}"),
+            None => message.to_owned(),
         }
-        let is_duplicate = |verdict: &Verdict| verdict.kind == VerdictKind::Duplicate;
-        self.attempts.iter().skip(attempt + 1).any(|later| later.verdict.as_ref().is_some_and(is_duplicate))
     }
 }
 

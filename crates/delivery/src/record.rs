@@ -89,10 +89,20 @@ pub struct AttemptRecord {
 }
 
 impl AttemptRecord {
+    /// Whether it may have passed its gate, whatever it was resolved as.
+    pub fn was_sent(&self) -> bool {
+        was_sent(self.verdict.as_ref())
+    }
+
     /// What is known of it by now.
     pub fn settled(&self) -> Option<&Verdict> {
         self.resolution.as_ref().map(|resolution| &resolution.verdict).or(self.verdict.as_ref())
     }
+}
+
+/// Whether an attempt with this verdict of its own may have passed its gate; `None` while it is open.
+pub(crate) fn was_sent(verdict: Option<&Verdict>) -> bool {
+    verdict.is_none_or(|verdict| verdict.kind != VerdictKind::NotSent)
 }
 
 /// A delivery as the ledger keeps it.

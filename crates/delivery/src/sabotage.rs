@@ -69,11 +69,23 @@ pub enum Rule {
     RefusalsOfOthersProveNothing,
     /// What isn't recorded is no success, whatever an unknown outcome counts as.
     OnlyWhatIsRecordedSucceeds,
+    /// A comment with exactly the text and no marker keeps silence from proving absence.
+    AlikeVetoesAbsence,
+    /// What comes from a cache by its own word doesn't show what isn't there.
+    StaleAnswersProveNothing,
+    /// Absence is believed only where a marker of ours was seen.
+    AbsenceTakesASeenMarker,
+    /// A reply that shows a comment which isn't known to be ours keeps silence from proving absence.
+    ForeignEchoVetoesAbsence,
+    /// What the channel calls a duplicate is looked for, where it can be, before it counts as none of ours.
+    DuplicatesAreLookedUp,
+    /// A duplicate after an attempt that was sent is unknown, whatever became of that attempt.
+    DuplicateAfterASentOneIsUnknown,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 25] = [
+    pub const ALL: [Rule; 31] = [
         Rule::UnknownForbidsRetry,
         Rule::UnknownForbidsFallback,
         Rule::PassedGateIsUnknown,
@@ -99,6 +111,12 @@ impl Rule {
         Rule::SettlingsAreRetried,
         Rule::OnlyWhatIsInFlightIsSaidToBe,
         Rule::OnlyWhatIsRecordedSucceeds,
+        Rule::AlikeVetoesAbsence,
+        Rule::StaleAnswersProveNothing,
+        Rule::AbsenceTakesASeenMarker,
+        Rule::ForeignEchoVetoesAbsence,
+        Rule::DuplicatesAreLookedUp,
+        Rule::DuplicateAfterASentOneIsUnknown,
     ];
 
     /// Whether it is about how a channel's reply is read. The simulation's channels hand out verdicts, and so can't miss
@@ -143,6 +161,12 @@ impl Rule {
             Rule::RepeatedNamesProveNothing => "repeated_names_prove_nothing",
             Rule::RefusalsOfOthersProveNothing => "refusals_of_others_prove_nothing",
             Rule::OnlyWhatIsRecordedSucceeds => "only_what_is_recorded_succeeds",
+            Rule::AlikeVetoesAbsence => "alike_vetoes_absence",
+            Rule::StaleAnswersProveNothing => "stale_answers_prove_nothing",
+            Rule::AbsenceTakesASeenMarker => "absence_takes_a_seen_marker",
+            Rule::ForeignEchoVetoesAbsence => "foreign_echo_vetoes_absence",
+            Rule::DuplicatesAreLookedUp => "duplicates_are_looked_up",
+            Rule::DuplicateAfterASentOneIsUnknown => "duplicate_after_a_sent_one_is_unknown",
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Earlier {
     pub verdict: Verdict,
     /// When it began, by this process's clock; `None` if an earlier process began it, or nobody has kept it.
     pub started: Option<Moment>,
+    /// Whether it may have passed its gate, whatever a lookup or a person has made of it since.
+    pub was_sent: bool,
 }
 
 /// What a machine is made from.
@@ -58,6 +60,8 @@ pub trait Shared {
     /// Why no attempt may start at this link now: its breaker is open, or its provider isn't able. The verdict is
     /// what the caller reads about the link that is skipped.
     fn obstacle(&mut self, link: usize, now: Moment) -> Option<Verdict>;
+    /// Whether a marker of ours was seen at this link's place, so that the channel keeps them there.
+    fn has_seen_marker(&mut self, link: usize) -> bool;
     /// An attempt is about to go out to this link. The pass comes back with [`Shared::attempt_ends`], or is dropped
     /// where nothing is sent.
     fn attempt_starts(&mut self, link: usize) -> Pass;

@@ -50,8 +50,8 @@ pub struct Rule {
     pub next: Next,
 }
 
-/// The table of SPEC 4. `duplicate` is the row of a first attempt; after an `unknown` attempt of the same
-/// delivery the unknown one rules, because [`crate::record::outcome_of`] asks for unresolved attempts first.
+/// The table of SPEC 4. `duplicate` is the row of a first attempt of which a lookup has found nothing, or can't find
+/// anything; any other one is `unknown` with [`Contradiction::Duplicate`], see `machine/duplicates.rs`.
 pub const fn rule(kind: VerdictKind) -> Rule {
     match kind {
         VerdictKind::Delivered | VerdictKind::Held | VerdictKind::Misplaced => {
@@ -114,6 +114,16 @@ pub const fn code_of(kind: VerdictKind) -> Code {
     }
 }
 
+/// What in a reply speaks against a lookup that doesn't find the comment: the channel has something that may be it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Contradiction {
+    /// The channel said that it has this comment already.
+    Duplicate,
+    /// The reply showed a stored comment that isn't known to be this one.
+    ForeignEcho,
+}
+
 /// What an attempt came to, with the evidence that a person or a caller may want.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -135,6 +145,9 @@ pub struct Verdict {
     /// Whether `comment_id` is proved to be this delivery's, by an echo or a marker. Only then is it claimed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub comment_id_is_ours: bool,
+    /// What in the reply speaks against its absence, where the verdict is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contradiction: Option<Contradiction>,
     /// How long the channel asks to wait, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
@@ -160,6 +173,7 @@ impl Verdict {
             provider_error_message: String::new(),
             comment_id: String::new(),
             comment_id_is_ours: false,
+            contradiction: None,
             retry_after_ms: None,
             renewed: false,
             uncounted: false,

@@ -5,11 +5,13 @@ mod support;
 
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::lookup::{Finding, LookupAbility};
+use commentd_delivery::machine::Machine;
 use commentd_delivery::step::Event::{IntentRecorded, LookNow, Looked, Settled, Start, Woken};
-use commentd_delivery::step::{Earlier, Link, Plan};
+use commentd_delivery::step::{Action, Earlier, Event, Link, Plan};
+use commentd_delivery::verdict::Contradiction;
 use support::{
-    BOTH, DEDUPLICATING, PLAIN, SEARCHABLE, SEEING, Scene, after, at, check, ended, found, looking, missed,
-    plan, repeated, verdict,
+    BOTH, DEDUPLICATING, PLAIN, Purse, SEARCHABLE, SEEING, Scene, after, at, check, ended, found, looking,
+    missed, plan, repeated, verdict,
 };
 
 #[test]
@@ -24,7 +26,7 @@ fn a_lookup_in_the_foreground_settles_what_may_follow() {
             .on(600, Woken, "look 0@0, wake 1000")
     };
     let contradicted = |name, link| {
-        repeated(name, link).on(200, ended(VerdictKind::Duplicate), "settle 1 duplicate, wake 1020")
+        repeated(name, link).on(200, ended(VerdictKind::Duplicate), "settle 1 unknown, wake 1020")
     };
     check([
         absent("absent: the same provider again, as after not_sent")
@@ -82,11 +84,184 @@ fn a_lookup_in_the_foreground_settles_what_may_follow() {
     ]);
 }
 
+/// A proxy may have sent the request twice and handed back the second answer.
+#[test]
+fn a_duplicate_is_looked_for_before_it_counts_as_none_of_ours() {
+    let duplicate = |name| {
+        Scene::new(name, plan(&[SEARCHABLE, PLAIN])).settling(VerdictKind::Duplicate).on(
+            101,
+            Settled,
+            "look 0@0, wake 1000",
+        )
+    };
+    check([
+        duplicate("found: it was ours")
+            .on(110, found(VerdictKind::Delivered, 101), "resolve 0 delivered, wake 1020")
+            .on(111, Settled, "answer delivered 0, finish"),
+        duplicate("not found: another's, though nothing has settled yet")
+            .on(110, missed(101), "resolve 0 duplicate, wake 1020")
+            .on(111, Settled, "answer refused 52, finish")
+            .comes_to(Outcome::Refused),
+        duplicate("nothing to know it by: the channel's word is all there is")
+            .on(110, Looked(Finding::CannotBeKnown, at(101)), "resolve 0 duplicate, wake 1020")
+            .on(111, Settled, "answer refused 52, finish"),
+        duplicate("the same text without a marker is for a person to judge")
+            .on(110, Looked(Finding::Alike("7".into()), at(101)), "wake ?")
+            .on(1000, Woken, "answer unknown 56, look 0@0")
+            .comes_to(Outcome::Unknown),
+        duplicate("the channel can't be asked")
+            .on(110, Looked(Finding::Failed("HTTP 500".into()), at(101)), "wake ?")
+            .on(1000, Woken, "answer unknown 56, look 0@0")
+            .on(1001, missed(1000), "resolve 0 duplicate")
+            .on(1002, Settled, "finish")
+            .comes_to(Outcome::Refused),
+        Scene::new("no lookup", plan(&[PLAIN, PLAIN]))
+            .settling(VerdictKind::Duplicate)
+            .on(101, Settled, "answer refused 52, finish")
+            .comes_to(Outcome::Refused),
+    ]);
+}
+
+/// An attempt that was taken for absent, and wasn't: the next one is told that it is a duplicate.
+#[test]
+fn a_duplicate_after_an_attempt_that_was_sent_stays_unknown() {
+    let resolved = |link: Link| Plan {
+        earlier: vec![Earlier {
+            link: Some(0),
+            verdict: verdict(VerdictKind::NotSent),
+            started: None,
+            was_sent: true,
+        }],
+        ..plan(&[link, PLAIN])
+    };
+    let again = |name, link| {
+        Scene::new(name, resolved(link))
+            .on(0, Start, "intent 1@0, wake 1000")
+            .on(1, IntentRecorded, "send 1@0")
+            .on(2, ended(VerdictKind::Duplicate), "settle 1 unknown, wake 1020")
+    };
+    check([
+        again("without a lookup", PLAIN)
+            .on(3, Settled, "answer unknown 56, finish")
+            .comes_to(Outcome::Unknown),
+        again("where the key deduplicates, it isn't sent once more", DEDUPLICATING)
+            .on(3, Settled, "answer unknown 56, finish")
+            .comes_to(Outcome::Unknown),
+        again("found", SEARCHABLE)
+            .on(3, Settled, "look 1@0, wake 1000")
+            .on(10, found(VerdictKind::Held, 3), "resolve 1 held, wake 1020")
+            .on(11, Settled, "answer held 0, finish"),
+        again("never found, which proves nothing", SEARCHABLE)
+            .on(3, Settled, "look 1@0, wake 1000")
+            .on(300, missed(300), "wake ?")
+            .on(600, Woken, "look 1@0, wake 1000")
+            .on(601, missed(600), "wake ?")
+            .on(1000, Woken, "answer unknown 56, look 1@0")
+            .on(1001, missed(1000), "wake ?")
+            .comes_to(Outcome::Unknown),
+    ]);
+}
+
+#[test]
+fn absence_is_believed_only_where_a_marker_of_ours_was_seen() {
+    let unseen = |name| looking(name).unmarked(&[0]).on(310, missed(301), "wake ?");
+    check([
+        unseen("never seen: the site may drop them")
+            .on(600, Woken, "look 0@0, wake 1000")
+            .on(601, missed(600), "wake ?")
+            .on(1000, Woken, "answer unknown 56, look 0@0")
+            .on(1001, missed(1000), "wake ?")
+            .comes_to(Outcome::Unknown),
+        unseen("seen later: the proof begins then")
+            .unmarked(&[])
+            .on(600, Woken, "look 0@0, wake 1000")
+            .on(601, missed(600), "wake 700")
+            .on(700, Woken, "look 0@0, wake 1000")
+            .on(701, missed(700), "resolve 0 not_sent, wake 1020"),
+        unseen("found all the same").on(600, Woken, "look 0@0, wake 1000").on(
+            601,
+            found(VerdictKind::Delivered, 600),
+            "resolve 0 delivered, wake 1020",
+        ),
+    ]);
+    let slot = Link { lookup: Some(LookupAbility { needs_marker: false, ..SEEING }), ..PLAIN };
+    check([Scene::new("a place that holds only one needs no marker", plan(&[slot]))
+        .unmarked(&[0])
+        .settling(VerdictKind::Unknown)
+        .on(101, Settled, "look 0@0, wake 1000")
+        .on(301, missed(300), "wake 400")
+        .on(400, Woken, "look 0@0, wake 1000")
+        .on(401, missed(400), "resolve 0 not_sent, wake 1020")]);
+}
+
+/// A site that drops the marker shows the comment without it.
+#[test]
+fn a_reply_that_shows_another_comment_keeps_silence_from_proving_absence() {
+    let mut echo = verdict(VerdictKind::Unknown);
+    echo.contradiction = Some(Contradiction::ForeignEcho);
+    let silent = |scene: Scene| {
+        scene
+            .on(310, missed(301), "wake ?")
+            .on(600, Woken, "look 0@0, wake 1000")
+            .on(601, missed(600), "wake ?")
+            .comes_to(Outcome::Unknown)
+    };
+    check([silent(
+        Scene::new("its own reply", plan(&[SEARCHABLE]))
+            .sent()
+            .on(100, Event::Ended(echo.clone()), "settle 0 unknown, wake 1020")
+            .on(101, Settled, "look 0@0, wake 1000"),
+    )]);
+    let later = Plan {
+        earlier: [verdict(VerdictKind::Unknown), echo]
+            .map(|verdict| Earlier { link: Some(0), verdict, started: None, was_sent: true })
+            .to_vec(),
+        ..plan(&[SEARCHABLE])
+    };
+    check([Scene::new("that of a later attempt", later)
+        .on(0, Start, "look 0@0, wake 1000")
+        .on(300, missed(300), "wake ?")
+        .on(600, Woken, "look 0@0, wake 1000")
+        .on(601, missed(600), "wake ?")
+        .comes_to(Outcome::Unknown)]);
+}
+
+/// Nobody is left to wonder why nothing comes of it.
+#[test]
+fn the_answer_says_why_looking_has_not_made_it_certain() {
+    let told = |finding: Finding, unmarked: &[usize]| {
+        let mut shared = Purse { unmarked: unmarked.to_vec(), ..Purse::of(0) };
+        let mut machine = Machine::new(after(plan(&[SEARCHABLE]), &[VerdictKind::Unknown]));
+        let _ = machine.step(Start, at(0), &mut shared);
+        let _ = machine.step(Looked(finding, at(0)), at(900), &mut shared);
+        let actions = machine.step(Woken, at(1000), &mut shared);
+        let answer = actions.into_iter().find_map(|action| match action {
+            Action::Answer(answer) => Some(answer.message),
+            _ => None,
+        });
+        answer.expect("an answer")
+    };
+    for (finding, unmarked, says) in [
+        (Finding::Failed("the reply is longer than 9 bytes".into()), &[][..], "longer than 9 bytes"),
+        (Finding::Alike("c7".into()), &[], "(c7)"),
+        (Finding::NotFound { complete: true }, &[0], "no marker of ours was ever seen"),
+    ] {
+        let told = told(finding, unmarked);
+        assert!(told.starts_with("the channel says unknown; ") && told.contains(says), "{told}");
+    }
+    assert_eq!(told(Finding::NotFound { complete: true }, &[]), "the channel says unknown");
+}
+
 #[test]
 fn an_unknown_delivery_is_looked_up_again_and_never_sent() {
     let unknown = |link: Link| after(plan(&[link, PLAIN]), &[VerdictKind::Unknown]);
     let unplaced = Plan {
-        earlier: vec![Earlier { link: None, verdict: verdict(VerdictKind::Unknown), started: None }],
+        earlier: vec![Earlier {
+            link: None,
+            verdict: verdict(VerdictKind::Unknown),
+            started: None,
+            was_sent: true,
+        }],
         ..plan(&[BOTH])
     };
     let blind = LookupAbility { sees_every_state: false, ..SEEING };
@@ -114,7 +289,7 @@ fn an_unknown_delivery_is_looked_up_again_and_never_sent() {
             .on(400, Woken, "intent 1@0, wake 1000"),
         Scene::new("the channel can't be asked", unknown(SEARCHABLE))
             .on(0, Start, "look 0@0, wake 1000")
-            .on(900, Looked(Finding::Failed, at(0)), "wake 1000")
+            .on(900, Looked(Finding::Failed("HTTP 500".into()), at(0)), "wake 1000")
             .on(1000, Woken, "answer unknown 56, look 0@0"),
         Scene::new("nothing to know it by: asking once is enough", unknown(SEARCHABLE))
             .on(0, Start, "look 0@0, wake 1000")
@@ -204,7 +379,7 @@ fn an_unknown_is_repeated_for_a_caller_that_comes_again_within_the_channels_wind
     let again = |window_ms, started: Option<u64>| {
         let link = Link { deduplicates_within: Some(support::ms(window_ms)), ..SEARCHABLE };
         let verdict = verdict(VerdictKind::Unknown);
-        let earlier = vec![Earlier { link: Some(0), verdict, started: started.map(at) }];
+        let earlier = vec![Earlier { link: Some(0), verdict, started: started.map(at), was_sent: true }];
         Plan { earlier, deadline: at(11_000), ..plan(&[link, PLAIN]) }
     };
     check([

@@ -344,11 +344,16 @@ fn a_delivery_that_is_certain_stays_so() {
             .on(2, ended(NotSent), "settle 3 not_sent, wake 1020")
             .on(3, Settled, "wake ?")
             .on(60, Woken, "intent 4@0, wake 1000"),
-        Scene::new("a duplicate after a certain not_sent is another's", known(&[NotSent]))
-            .on(0, Start, "intent 1@0, wake 1000")
-            .on(1, IntentRecorded, "send 1@0")
-            .on(2, ended(VerdictKind::Duplicate), "settle 1 duplicate, wake 1020")
-            .on(3, Settled, "answer refused 52, finish"),
+        Scene::new(
+            "a duplicate after what never left is another's, if no lookup finds it",
+            known(&[NotSent]),
+        )
+        .on(0, Start, "intent 1@0, wake 1000")
+        .on(1, IntentRecorded, "send 1@0")
+        .on(2, ended(VerdictKind::Duplicate), "settle 1 unknown, wake 1020")
+        .on(3, Settled, "look 1@0, wake 1000")
+        .on(4, missed(3), "resolve 1 duplicate, wake 1020")
+        .on(5, Settled, "answer refused 52, finish"),
     ]);
 }
 

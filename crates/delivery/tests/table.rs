@@ -36,6 +36,9 @@ enum Same {
 enum End {
     /// An answer with this outcome and code.
     Answer(Outcome, u16),
+    /// Look it up; where there is no lookup, answer with this outcome and code, but as `Doubt` after another attempt
+    /// that was sent.
+    LookFirst(Outcome, u16),
     /// Look it up; where there is no lookup, answer `unknown` with code 56.
     Doubt,
 }
@@ -56,7 +59,7 @@ const FIRST: [Row; 9] = [
     row("delivered", Same::No, false, End::Answer(Delivered, 0)),
     row("held", Same::No, false, End::Answer(Held, 0)),
     row("misplaced", Same::No, false, End::Answer(Misplaced, 57)),
-    row("duplicate", Same::No, false, End::Answer(Refused, 52)),
+    row("duplicate", Same::No, false, End::LookFirst(Refused, 52)),
     row("refused", Same::No, false, End::Answer(Refused, 52)),
     row("denied", Same::Renewed, true, End::Answer(NotSent, 66)),
     row("throttled", Same::AfterHint, true, End::Answer(NotSent, 53)),
@@ -138,7 +141,10 @@ fn expected(case: &Case) -> Follows {
     }
     match row.end {
         End::Answer(outcome, code) => Follows::Answer(outcome, code),
-        End::Doubt if case.lookup => Follows::Look,
+        End::Doubt | End::LookFirst(..) if case.lookup => Follows::Look,
+        // The links before this one have all had it.
+        End::LookFirst(outcome, code) if case.link == 0 => Follows::Answer(outcome, code),
+        End::LookFirst(..) => Follows::Answer(Unknown, 56),
         End::Doubt => Follows::Answer(Unknown, 56),
     }
 }

@@ -27,7 +27,7 @@ pub use lock::{Holder, LockError};
 pub use memory::MemoryLedger;
 pub use sqlite::{OpenError, SqliteLedger, SqliteOptions};
 
-use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, Resolution};
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Destination, KeyRef, Resolution};
 use commentd_delivery::{Comment, DeliveryId, Fingerprint, Verdict};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -123,6 +123,30 @@ pub enum Find {
     Id(DeliveryId),
     /// By the whole key.
     Key(KeyRef),
+}
+
+/// A place and an account at which a marker of ours was seen, so that the channel keeps markers there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MarkedPlace {
+    /// The channel's name.
+    pub channel: String,
+    /// Its base URL, without userinfo or query.
+    pub base_url: String,
+    /// Who comments there.
+    pub account: String,
+}
+
+impl MarkedPlace {
+    /// Where this leads.
+    pub fn of(destination: &Destination) -> Self {
+        let Destination { channel, base_url, account, .. } = destination.clone();
+        Self { channel, base_url, account }
+    }
+
+    /// Whether this leads there.
+    pub fn is_at(&self, destination: &Destination) -> bool {
+        *self == Self::of(destination)
+    }
 }
 
 /// Most records that one [`Ledger::list`] returns, whatever its limit says.
@@ -231,6 +255,13 @@ pub trait Ledger: Send + Sync {
     /// Removes up to `most` deliveries that were settled when the ledger was younger by `kept_ms` or more, their claims
     /// included; those whose outcome is unknown stay. Returns how many it removed.
     fn sweep(&self, kept_ms: u64, most: u32) -> Pending<'_, u32>;
+
+    /// Remembers that a marker of ours was seen at this place, at this wall time in milliseconds since 1970, for as long
+    /// as the ledger lives. Of one that is remembered already, nothing changes.
+    fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> Pending<'_, ()>;
+
+    /// The places where a marker of ours was seen, in their order.
+    fn marked_places(&self) -> Pending<'_, Vec<MarkedPlace>>;
 
     /// Proves that it can still record, without recording anything about a delivery.
     fn check(&self) -> Pending<'_, ()>;

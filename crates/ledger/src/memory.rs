@@ -4,8 +4,8 @@ use crate::age::Age;
 use crate::hasher::RandomMap;
 use crate::rules::{self, Claim};
 use crate::{
-    Description, Filter, Find, Ledger, LedgerError, MAX_LISTED, Opened, Opening, Pending, Settled, Settling,
-    Stamp,
+    Description, Filter, Find, Ledger, LedgerError, MAX_LISTED, MarkedPlace, Opened, Opening, Pending,
+    Settled, Settling, Stamp,
 };
 use commentd_contract::Outcome;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, is_open, outcome_of_attempts};
@@ -34,6 +34,7 @@ struct Store {
     by_key: HashTable<(u64, u64)>,
     hashes: RandomState,
     places: Vec<Place>,
+    marked: BTreeSet<MarkedPlace>,
     /// Those that may be swept, by the ledger's age when they were settled.
     certain: BTreeSet<(u64, u64)>,
     closed: bool,
@@ -317,6 +318,17 @@ impl Ledger for MemoryLedger {
 
     fn sweep(&self, kept_ms: u64, most: u32) -> Pending<'_, u32> {
         self.with(|store| Ok(store.sweep(kept_ms, most)))
+    }
+
+    fn note_marker(&self, place: MarkedPlace, _at_ms: u64) -> Pending<'_, ()> {
+        self.with(|store| {
+            store.marked.insert(place);
+            Ok(())
+        })
+    }
+
+    fn marked_places(&self) -> Pending<'_, Vec<MarkedPlace>> {
+        self.with(|store| Ok(store.marked.iter().cloned().collect()))
     }
 
     fn check(&self) -> Pending<'_, ()> {

@@ -20,7 +20,7 @@ use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
 use commentd_delivery::{Comment, DeliveryId, Gate, Moment, Verdict};
 use condition::Condition;
-use manifest::Item;
+use manifest::ReadBack;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -43,6 +43,9 @@ pub struct Job {
     pub trace_id: Arc<str>,
     /// Which attempt of the delivery, from 1.
     pub attempt: u32,
+    /// When its first attempt began: wall time, in milliseconds since 1970; `None` where that isn't known. A lookup
+    /// needn't read what was stored long before.
+    pub began_ms: Option<u64>,
     /// When its caller gets an answer: after this, a gate that wasn't passed is cancelled.
     pub deadline: Moment,
 }
@@ -97,6 +100,15 @@ pub trait Provider: Send + Sync {
         Box::pin(async { Ok(None) })
     }
 
+    /// Whether a marker of ours was seen where this leads, by an echo or a lookup: now, or as it was told by
+    /// [`Provider::marker_was_seen`]. By itself, nothing hangs on markers.
+    fn has_seen_marker(&self) -> bool {
+        true
+    }
+
+    /// An earlier process has seen a marker of ours there.
+    fn marker_was_seen(&self) {}
+
     /// Tries once.
     ///
     /// The provider calls [`Gate::pass`] immediately before the comment is handed to its connection, and hands it
@@ -111,11 +123,12 @@ pub trait Provider: Send + Sync {
         Box::pin(async { Finding::CannotBeKnown })
     }
 
-    /// Reads the job's target back: every comment that the channel shows there. For people; a text proves nothing.
+    /// Reads the job's target back: every comment that the channel shows there and that isn't much older than the
+    /// first attempt. For people; a text proves nothing.
     ///
     /// # Errors
     /// Says why it can't be read.
-    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
+    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<ReadBack, String>> {
         Box::pin(async { Err(format!("what {} has posted can't be read back", self.name())) })
     }
 

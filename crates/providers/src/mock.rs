@@ -67,7 +67,11 @@ impl Provider for Mock {
             min_useful: Duration::from_millis(1),
             deduplicates_within: None,
             queues: false,
-            lookup: Some(LookupAbility { settles_within: None, sees_every_state: false }),
+            lookup: Some(LookupAbility {
+                settles_within: None,
+                sees_every_state: false,
+                needs_marker: false,
+            }),
         }
     }
 

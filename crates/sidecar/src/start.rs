@@ -197,7 +197,8 @@ mod tests {
     use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
     use commentd_delivery::{DeliveryId, Moment};
     use commentd_ledger::{
-        Description, Filter, Find, MemoryLedger, Opened, Opening, Pending, Settled, Settling, Stamp,
+        Description, Filter, Find, MarkedPlace, MemoryLedger, Opened, Opening, Pending, Settled, Settling,
+        Stamp,
     };
     use std::sync::Mutex;
 
@@ -248,6 +249,12 @@ mod tests {
         }
         fn forget(&self, id: DeliveryId) -> Pending<'_, ()> {
             self.rest.forget(id)
+        }
+        fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> Pending<'_, ()> {
+            self.rest.note_marker(place, at_ms)
+        }
+        fn marked_places(&self) -> Pending<'_, Vec<MarkedPlace>> {
+            self.rest.marked_places()
         }
         fn check(&self) -> Pending<'_, ()> {
             self.rest.check()

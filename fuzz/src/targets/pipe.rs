@@ -138,6 +138,7 @@ async fn attempt_over(path: &Path, sent: &[u8], asks: bool, gate: &Gate) -> io::
         comment: Arc::new(comment),
         trace_id: "".into(),
         attempt: 1,
+        began_ms: None,
         deadline: Moment::START,
     };
     let hook = async {

@@ -14,7 +14,7 @@ use commentd_delivery::time::whole_ms;
 use commentd_delivery::{DeliveryId, Gate, Verdict};
 use commentd_ledger::{Ledger, SqliteLedger, SqliteOptions, Stamp};
 use commentd_providers::condition::Condition;
-use commentd_providers::manifest::{Item, built_in};
+use commentd_providers::manifest::{ReadBack, built_in};
 use commentd_providers::native::{BaseUrl, NativeHttp};
 use commentd_providers::{Job, Pending, Provider, Rendered, Turn};
 use commentd_sidecar::clock::SystemClock;
@@ -80,6 +80,12 @@ impl Provider for Measured {
     fn marker(&self, id: DeliveryId) -> String {
         self.provider.marker(id)
     }
+    fn has_seen_marker(&self) -> bool {
+        self.provider.has_seen_marker()
+    }
+    fn marker_was_seen(&self) {
+        self.provider.marker_was_seen();
+    }
     fn turn<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<Option<Turn>, Box<Verdict>>> {
         self.provider.turn(job)
     }
@@ -93,7 +99,7 @@ impl Provider for Measured {
     fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding> {
         self.provider.look(job, receipt)
     }
-    fn read_target<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
+    fn read_target<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<ReadBack, String>> {
         self.provider.read_target(job)
     }
 

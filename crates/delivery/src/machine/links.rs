@@ -9,7 +9,7 @@ use crate::retry::backoff;
 use crate::sabotage::{Rule, is_off};
 use crate::step::{Action, Link, Shared};
 use crate::time::Moment;
-use crate::verdict::{Again, Effect, Next, Verdict};
+use crate::verdict::{Again, Contradiction, Effect, Next, Verdict};
 use commentd_contract::{Outcome, VerdictKind};
 use std::time::Duration;
 
@@ -189,6 +189,8 @@ impl Machine {
             pass: Some(pass),
             counted_unknown: None,
             search: None,
+            doubt: None,
+            was_sent: false,
             this_run: true,
         });
         self.phase = Phase::RecordingIntent { link };
@@ -265,7 +267,9 @@ impl Machine {
     /// Whether the same provider may try again after `verdict`, time and budget aside.
     pub(super) fn may_repeat(&self, link: usize, verdict: &Verdict) -> bool {
         let allowed = match verdict.rule().again {
-            Again::AfterHint | Again::WithinBudget | Again::IfDeduplicated => true,
+            Again::AfterHint | Again::WithinBudget => true,
+            // It has been told already what it would be told again.
+            Again::IfDeduplicated => verdict.contradiction != Some(Contradiction::Duplicate),
             Again::OnceAfterRenewal => verdict.renewed && self.renewals(link) == 1,
             Again::Never => false,
         };

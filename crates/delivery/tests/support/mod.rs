@@ -36,7 +36,7 @@ pub(crate) const DEDUPLICATING: Link = Link { deduplicates_within: Some(ms(86_40
 
 /// What a lookup that can prove absence 200 ms after an attempt's end says of itself.
 pub(crate) const SEEING: LookupAbility =
-    LookupAbility { settles_within: Some(ms(200)), sees_every_state: true };
+    LookupAbility { settles_within: Some(ms(200)), sees_every_state: true, needs_marker: true };
 
 /// A link with such a lookup.
 pub(crate) const SEARCHABLE: Link = Link { lookup: Some(SEEING), ..PLAIN };
@@ -58,7 +58,12 @@ pub(crate) fn plan(chain: &[Link]) -> Plan {
 
 /// The same plan after attempts of earlier runs that came to these verdicts, all at the first link.
 pub(crate) fn after(plan: Plan, verdicts: &[VerdictKind]) -> Plan {
-    let earlier = |kind: &VerdictKind| Earlier { link: Some(0), verdict: verdict(*kind), started: None };
+    let earlier = |kind: &VerdictKind| Earlier {
+        link: Some(0),
+        verdict: verdict(*kind),
+        started: None,
+        was_sent: *kind != VerdictKind::NotSent,
+    };
     Plan { earlier: verdicts.iter().map(earlier).collect(), ..plan }
 }
 
@@ -91,6 +96,8 @@ pub(crate) struct Purse {
     pub(crate) shut: Vec<usize>,
     /// Attempts that were sent and have not ended.
     pub(crate) under_way: i64,
+    /// Links at whose place no marker was seen yet.
+    pub(crate) unmarked: Vec<usize>,
     /// What ended attempts said, in order, and `found` where one was found after it counted as a failure.
     pub(crate) said: Vec<String>,
 }
@@ -108,6 +115,10 @@ impl Shared for Purse {
             retry_after_ms: Some(1000),
             ..Verdict::new(VerdictKind::Denied, format!("link {link} is shut"))
         })
+    }
+
+    fn has_seen_marker(&mut self, link: usize) -> bool {
+        !self.unmarked.contains(&link)
     }
 
     fn attempt_starts(&mut self, link: usize) -> Pass {
@@ -172,6 +183,12 @@ impl Scene {
     /// From now on the breakers of these links are open.
     pub(crate) fn shut(mut self, links: &[usize]) -> Self {
         self.purse.shut = links.to_vec();
+        self
+    }
+
+    /// No marker was seen yet at the places of these links.
+    pub(crate) fn unmarked(mut self, links: &[usize]) -> Self {
+        self.purse.unmarked = links.to_vec();
         self
     }
 

@@ -1,7 +1,7 @@
 //! Recovery, forgetting, sweeping, closing.
 
 use super::sample::{attempt, id, opening, settling, verdict};
-use crate::{End, Filter, Find, Ledger, LedgerError, Opened, Settled, Settling};
+use crate::{End, Filter, Find, Ledger, LedgerError, MarkedPlace, Opened, Settled, Settling};
 use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::record::{DeliveryRecord, Resolution, ResolvedBy, interrupted};
 use std::sync::Arc;
@@ -219,6 +219,26 @@ pub(super) async fn no_wall_clock_makes_a_ledger_old(ledger: &dyn Ledger) {
     ledger.recover(SETTLED_MS + HOUR_MS / 2).await.unwrap();
     assert_eq!(ledger.sweep(60_001 + HOUR_MS + HOUR_MS / 2, 10).await, Ok(0));
     assert_eq!(ledger.sweep(60_000 + HOUR_MS + HOUR_MS / 2, 10).await, Ok(1));
+}
+
+pub(super) async fn places_that_keep_markers_are_remembered(ledger: &dyn Ledger) {
+    let place = |channel: &str, base_url: &str, account: &str| MarkedPlace {
+        channel: channel.into(),
+        base_url: base_url.into(),
+        account: account.into(),
+    };
+    assert_eq!(ledger.marked_places().await, Ok(vec![]));
+    let places =
+        [place("isso", "http://a", ""), place("isso", "http://a", "Ann"), place("isso", "http://b", "Ann")];
+    // Sweeping is about deliveries, and a place that was seen twice is one place.
+    for n in [2, 0, 1, 0, 2] {
+        ledger.note_marker(places[n].clone(), SETTLED_MS).await.unwrap();
+    }
+    settled(ledger, 1, VerdictKind::Delivered, SETTLED_MS).await;
+    assert_eq!(ledger.sweep(0, 100).await, Ok(1));
+    assert_eq!(ledger.marked_places().await, Ok(places.to_vec()));
+    let sent = attempt(1).destination;
+    assert!(MarkedPlace::of(&sent).is_at(&sent) && !places[0].is_at(&sent));
 }
 
 pub(super) async fn a_check_changes_nothing(ledger: &dyn Ledger) {

@@ -67,6 +67,7 @@ cases![
     keeping::sweeping_ends_claims_and_keys,
     keeping::sweeping_counts_from_the_last_settling,
     keeping::no_wall_clock_makes_a_ledger_old,
+    keeping::places_that_keep_markers_are_remembered,
     keeping::a_check_changes_nothing,
     keeping::a_dropped_answer_undoes_nothing,
     keeping::a_closed_ledger_says_so,

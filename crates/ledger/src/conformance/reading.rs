@@ -5,6 +5,7 @@ use crate::{Filter, Find, Ledger, MAX_LISTED, Opened, Opening};
 use commentd_contract::limits::MAX_CONTENT_BYTES;
 use commentd_contract::{Code, Outcome, ProviderName, Var, VerdictKind};
 use commentd_delivery::record::{DeliveryRecord, KeyRef};
+use commentd_delivery::verdict::Contradiction;
 use commentd_delivery::{Fingerprint, Verdict};
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub(super) async fn records_come_back_whole(ledger: &dyn Ledger) {
         provider_error_message: "接口调用超过限制 \"quoted\"\n".into(),
         comment_id: String::new(),
         comment_id_is_ours: false,
+        contradiction: Some(Contradiction::Duplicate),
         retry_after_ms: Some(1500),
         renewed: true,
         uncounted: false,

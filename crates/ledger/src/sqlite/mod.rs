@@ -18,6 +18,7 @@ mod answers;
 mod error;
 mod file;
 mod log;
+mod markers;
 mod names;
 mod operations;
 mod planned;
@@ -35,7 +36,8 @@ pub use error::OpenError;
 
 use crate::lock::{Lock, LockError};
 use crate::{
-    Description, Filter, Find, Ledger, LedgerError, Opened, Opening, Pending, Settled, Settling, Stamp,
+    Description, Filter, Find, Ledger, LedgerError, MarkedPlace, Opened, Opening, Pending, Settled, Settling,
+    Stamp,
 };
 use answers::Reply;
 use commentd_delivery::DeliveryId;
@@ -228,6 +230,14 @@ impl Ledger for SqliteLedger {
 
     fn sweep(&self, kept_ms: u64, most: u32) -> Pending<'_, u32> {
         self.ask(|reply| Operation::Sweep { kept_ms, most, reply })
+    }
+
+    fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> Pending<'_, ()> {
+        self.ask(|reply| Operation::NoteMarker(Box::new(place), at_ms, reply))
+    }
+
+    fn marked_places(&self) -> Pending<'_, Vec<MarkedPlace>> {
+        self.ask(Operation::MarkedPlaces)
     }
 
     fn check(&self) -> Pending<'_, ()> {

@@ -1,7 +1,7 @@
 //! What waits for the writer: bounded, in the order of the calls.
 
 use super::answers::Reply;
-use crate::{Filter, Find, LedgerError, Opened, Opening, Settled, Settling};
+use crate::{Filter, Find, LedgerError, MarkedPlace, Opened, Opening, Settled, Settling};
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
 use std::collections::VecDeque;
@@ -27,6 +27,8 @@ pub(super) enum Operation {
         most: u32,
         reply: Reply<u32>,
     },
+    NoteMarker(Box<MarkedPlace>, u64, Reply<()>),
+    MarkedPlaces(Reply<Vec<MarkedPlace>>),
     Check(Reply<()>),
     /// Says that it began, then holds the writer until a word comes; panics, as no operation should, once none
     /// can come.
@@ -37,7 +39,7 @@ pub(super) enum Operation {
 impl Operation {
     /// Whether it may record something, and so needs a transaction.
     pub(super) fn records(&self) -> bool {
-        !matches!(self, Operation::Find(..) | Operation::List(..))
+        !matches!(self, Operation::Find(..) | Operation::List(..) | Operation::MarkedPlaces(..))
     }
 }
 

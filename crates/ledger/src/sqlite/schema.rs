@@ -1,7 +1,7 @@
 //! What stands in the file: pragmas, identity, tables, and how an older file is brought up to date.
 
 use super::error::OpenError;
-use super::names;
+use super::{markers, names};
 use crate::Stamp;
 use rusqlite::config::DbConfig;
 use rusqlite::wal::CheckpointMode;
@@ -14,7 +14,7 @@ const APPLICATION_ID: i32 = 0x636d_7464;
 
 /// Step `n` (from 0) brings a file from version `n` to `n + 1`; a new file takes all of them. A step that was
 /// released never changes: what comes later is a further step.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, markers::TABLE];
 
 /// `deliveries.number` counts openings, so that neighbours in time are neighbours on disk. `outcome` is what the
 /// attempts come to; with `settled_ms` NULL an attempt is open, and the outcome therefore unknown. The index over

@@ -3,6 +3,7 @@
 use super::answers::{self, Answer, Reply};
 use super::error::OpenError;
 use super::log;
+use super::markers;
 use super::operations::{self, Book, Fault, Recent};
 use super::planned;
 use super::queue::{Operation, Queue};
@@ -350,6 +351,10 @@ impl Working<'_> {
             Operation::Sweep { kept_ms, most, reply } => {
                 turn.take(reply, |book| operations::sweep(book, kept_ms, most))
             }
+            Operation::NoteMarker(place, at_ms, reply) => {
+                turn.take(reply, |book| markers::note(book.connection, &place, at_ms))
+            }
+            Operation::MarkedPlaces(reply) => turn.take(reply, |book| markers::places(book.connection)),
             Operation::Check(reply) => turn.take(reply, |book| operations::check(book.connection)),
             #[cfg(test)]
             Operation::Hold(began, word, reply) => turn.take(reply, |_| {

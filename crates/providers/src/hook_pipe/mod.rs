@@ -9,7 +9,7 @@ mod pipe;
 mod wire;
 
 use crate::condition::{Condition, Kept, Known};
-use crate::manifest::Item;
+use crate::manifest::ReadBack;
 use crate::{Job, Pending, Provider, Rendered};
 use bytes::Bytes;
 use commentd_contract::{Code, ProviderName, VerdictKind};
@@ -406,7 +406,7 @@ impl Provider for HookPipe {
         })
     }
 
-    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
+    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<ReadBack, String>> {
         Box::pin(async { Err("the hook's pipe can't read comments back".into()) })
     }
 

@@ -3,7 +3,7 @@
 use super::auth::{Auth, CompiledAuth};
 use super::judge::{self, Reply, VerdictRule};
 use super::language::Expr;
-use super::lookup::{CompiledLookup, Scan};
+use super::lookup::{CompiledLookup, LookupLimits, Scan};
 use super::names::{Names, Scope};
 use super::pace::Pace;
 use super::place;
@@ -149,14 +149,20 @@ impl Manifest {
             Some(leaf) => duration(leaf, &scope).map_err(|error| format!("{key}: {error}")),
         };
         let settles_within = seconds(&compiled.settles_within_s, "settles_within_s")?;
+        let mut lookup_limits = None;
         let lookup = match &compiled.lookup {
             None => None,
             Some(lookup) => {
+                lookup_limits = Some(lookup.limits(&scope)?);
                 let sees = lookup
                     .sees_every_state
                     .eval(&scope)
                     .map_err(|error| format!("lookup.sees_every_state: {error}"))?;
-                Some(LookupAbility { settles_within, sees_every_state: sees == Some(true.into()) })
+                Some(LookupAbility {
+                    settles_within,
+                    sees_every_state: sees == Some(true.into()),
+                    needs_marker: !lookup.has_slot(),
+                })
             }
         };
         let auth = compiled.auth.with_settings(&exposed).map_err(|error| format!("auth.{error}"))?;
@@ -175,6 +181,7 @@ impl Manifest {
             auth,
             lookup_auth,
             lookup,
+            lookup_limits,
             settles_within,
             deduplicates_within: seconds(&compiled.deduplicates_within_s, "deduplicates_within_s")?,
             max_content_bytes: self.written.limits.max_content_bytes,
@@ -302,6 +309,7 @@ pub struct Channel {
     auth: Auth,
     lookup_auth: Option<Auth>,
     lookup: Option<LookupAbility>,
+    lookup_limits: Option<LookupLimits>,
     settles_within: Option<Duration>,
     deduplicates_within: Option<Duration>,
     max_content_bytes: Option<usize>,
@@ -343,6 +351,11 @@ impl Channel {
     /// What a lookup can show; `None` without one.
     pub fn lookup_ability(&self) -> Option<LookupAbility> {
         self.lookup
+    }
+
+    /// How much a lookup reads; `None` without one.
+    pub fn lookup_limits(&self) -> Option<LookupLimits> {
+        self.lookup_limits
     }
 
     /// The longest that a request which was cut off may still be stored; `None` if nobody says.
@@ -437,6 +450,7 @@ impl Channel {
             unix_ms,
             left_ms: None,
             trace_id: Arc::default(),
+            began_ms: None,
         })
     }
 
@@ -482,12 +496,13 @@ impl Channel {
         let lookup = self.compiled.lookup.as_ref()?;
         let marked = scope.is_marked();
         let can_be_known = marked || lookup.has_slot() || !receipt.is_empty();
-        can_be_known.then(|| Scan::new(lookup, scope, marked, receipt))
+        let limits = self.lookup_limits?;
+        can_be_known.then(|| Scan::new(lookup, scope, marked, receipt, limits))
     }
 
     /// A reading of everything that the channel shows of the scope's target; `None` if it has no lookup.
     pub fn read_back(&self, scope: &Scope) -> Option<Scan<'_>> {
         let unmarked = scope.with(context! { marker => () });
-        self.compiled.lookup.as_ref().map(|lookup| Scan::new(lookup, &unmarked, false, ""))
+        Some(Scan::new(self.compiled.lookup.as_ref()?, &unmarked, false, "", self.lookup_limits?))
     }
 }

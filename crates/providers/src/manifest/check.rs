@@ -178,9 +178,11 @@ fn judged(
 fn found(channel: &Channel, example: &WrittenExample, scope: &Scope, expected: &str) -> Result<(), String> {
     let sighting = scanned(channel, example, scope)?;
     let (finds, id) = match &sighting {
-        Sighting::Found { kind, comment_id } => (kind.as_str(), comment_id.as_str()),
+        Sighting::Found { kind, comment_id, .. } => (kind.as_str(), comment_id.as_str()),
         Sighting::NotFound { complete: true } => ("nothing", ""),
-        Sighting::NotFound { complete: false } | Sighting::NoAnswer => ("undetermined", ""),
+        Sighting::NotFound { complete: false } | Sighting::Alike(_) | Sighting::NoAnswer(_) => {
+            ("undetermined", "")
+        }
     };
     if finds != expected {
         return Err(format!("expects to find {expected}, finds {finds}"));

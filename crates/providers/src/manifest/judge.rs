@@ -8,7 +8,7 @@ use bytes::Bytes;
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::Verdict;
 use commentd_delivery::sabotage::{Rule, is_off, is_on};
-use commentd_delivery::verdict::{Effect, code_of, rule};
+use commentd_delivery::verdict::{Contradiction, Effect, code_of, rule};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use minijinja::Value;
 use std::borrow::Cow;
@@ -40,6 +40,11 @@ impl Headers {
     pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
         let value = self.0.get_all(name).iter().next_back()?;
         Some(String::from_utf8_lossy(value.as_bytes()))
+    }
+
+    /// All of them in order, names in lower case; of one that comes more than once, each.
+    pub fn each(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
     }
 
     /// All of them, names in lower case.
@@ -245,7 +250,10 @@ pub(super) fn judge(
     };
     match rule(judged.kind).effect {
         Effect::One if judging.echo == Echo::Anothers => {
-            return judging.bad_reply("the channel's reply echoes a comment that isn't this one".into());
+            let mut verdict =
+                judging.bad_reply("the channel's reply echoes a comment that isn't this one".into());
+            verdict.contradiction = Some(Contradiction::ForeignEcho);
+            return verdict;
         }
         Effect::None => {
             if let Some(doubt) = judging.doubt() {
@@ -349,8 +357,11 @@ impl Judging<'_> {
     /// although nobody has said what the reply means.
     fn unclear(&self, message: String) -> Verdict {
         let mut verdict = self.bad_reply(message);
+        let receipt = receipt(self.compiled, &self.values);
         if self.echo != Echo::Anothers {
-            verdict.comment_id = receipt(self.compiled, &self.values);
+            verdict.comment_id = receipt;
+        } else if !receipt.is_empty() {
+            verdict.contradiction = Some(Contradiction::ForeignEcho);
         }
         verdict.comment_id_is_ours = self.echo == Echo::Ours && !verdict.comment_id.is_empty();
         verdict

@@ -5,6 +5,8 @@
 //! - `first_of(x, y, …)`: the first that is neither none nor undefined, or `none`
 //! - `flatten(list, 'key')`: the items of `list` and, after each, those of its list under `key`, all the way down
 //! - `text|plain`: the text without what looks like HTML tags, for showing a server's words to people
+//! - `text|unix_s`: the seconds since 1970 that a date and time stands for (RFC 3339; UTC where it names no zone), or
+//!   `none`
 //! - `omit`: leaves out the leaf whose value it is
 
 use super::names::{Names, ReplyNames};
@@ -26,6 +28,7 @@ static LANGUAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.add_function("first_of", first_of);
     environment.add_function("flatten", flatten);
     environment.add_filter("plain", |text: &str| plain(text));
+    environment.add_filter("unix_s", unix_s);
     environment.add_global("omit", Value::from_object(Omit));
     environment
 });
@@ -289,6 +292,13 @@ pub fn plain(text: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// As a float: that is what times with fractions need.
+fn unix_s(text: &Value) -> Option<f64> {
+    let text = text.as_str()?;
+    let time = text.parse::<jiff::Timestamp>().or_else(|_| format!("{text}Z").parse::<jiff::Timestamp>());
+    time.ok().map(|time| time.as_millisecond() as f64 / 1000.0)
+}
+
 fn flatten(list: &Value, key: &str) -> Result<Value, Error> {
     let mut flat = Vec::new();
     let mut open = vec![list.clone()];
@@ -439,6 +449,7 @@ mod tests {
                 unix_ms: 1,
                 left_ms: None,
                 trace_id: "".into(),
+                began_ms: None,
             });
             for source in [
                 "content",

@@ -1,16 +1,34 @@
 //! How a channel is asked whether a comment is there: page by page, by marker, receipt or slot.
 
 use super::judge::{Reply, shortened, verdict_kind};
-use super::language::Expr;
+use super::language::{Expr, plain};
 use super::names::Scope;
 use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
 use super::written::{WrittenLookup, WrittenState};
+use super::{freshness, mended};
 use commentd_contract::VerdictKind;
+use commentd_delivery::lookup::{Finding, Unfound};
 use commentd_delivery::verdict::{Effect, rule};
 use minijinja::{Value, context};
 
-/// A scan ends after this many pages, incomplete.
-const MOST_PAGES: usize = 20;
+/// Pages that a scan reads at most where the manifest doesn't say.
+const MOST_PAGES: usize = 100;
+/// The longest page that is read where the manifest doesn't say, in bytes (8 MiB).
+const MOST_BYTES: usize = 8 << 20;
+/// How far the channel's clock may be behind ours, in seconds. Wide: a clock may be set to a wrong time zone, and an
+/// item that is too old by it is taken for none of ours.
+const CLOCK_MARGIN_S: f64 = 86_400.0;
+/// The length of a delivery id.
+const ID_LEN: usize = 32;
+
+/// How much a lookup reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookupLimits {
+    /// Most pages; a scan that would need more has no answer.
+    pub max_pages: usize,
+    /// The longest page, in bytes; a longer one has no answer.
+    pub max_reply_bytes: usize,
+}
 
 /// What a lookup shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +39,19 @@ pub enum Sighting {
         kind: VerdictKind,
         /// The channel's id of it; empty if it gives it none.
         comment_id: String,
+        /// Whether it was known by its marker, so that the channel keeps markers.
+        by_marker: bool,
     },
     /// Not the comment.
     NotFound {
         /// Whether everything was read that could be the comment, and it would have been known.
         complete: bool,
     },
-    /// No answer to the question.
-    NoAnswer,
+    /// Not the comment as we would know it, but one with exactly its text and no delivery's marker, with this id: it
+    /// may be the comment without its marker.
+    Alike(String),
+    /// No answer to the question, and why.
+    NoAnswer(String),
 }
 
 /// A comment as it was read back.
@@ -51,8 +74,13 @@ pub(super) struct CompiledLookup {
     ours: Option<Expr>,
     id: Expr,
     text: Expr,
+    marker_place: Option<Expr>,
+    time: Option<Expr>,
+    newest_first: Option<Expr>,
     states: Vec<(VerdictKind, Expr)>,
     pub(super) sees_every_state: Leaf,
+    max_pages: Option<Leaf>,
+    max_reply_bytes: Option<Leaf>,
 }
 
 /// A lookup under way: gives the request of each page and takes in its reply.
@@ -64,8 +92,17 @@ pub struct Scan<'a> {
     marked: bool,
     /// The comment id of a reply whose echo was ours; empty if there is none.
     receipt: String,
+    limits: LookupLimits,
     page: Value,
     pages_read: usize,
+    /// Items that are older can't be the comment, in seconds since 1970.
+    since_s: Option<f64>,
+    /// The id of an item with exactly our text and no marker.
+    alike: Option<String>,
+    /// The word by which a page says that it comes from a cache.
+    stale: Option<String>,
+    /// Why what was read is no answer, although it may show the comment.
+    doubt: Option<String>,
 }
 
 /// One page that was read.
@@ -77,6 +114,15 @@ struct Page {
     more: bool,
     /// Whether nothing is left out, this page being the last.
     complete: bool,
+}
+
+/// What reading a whole target gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadBack {
+    /// What could be read.
+    pub items: Vec<Item>,
+    /// Why that isn't all, or isn't what is there now; empty if it is.
+    pub doubt: String,
 }
 
 impl CompiledLookup {
@@ -114,6 +160,12 @@ impl CompiledLookup {
             }
             (None, Some(_)) => {}
         }
+        if written.newest_first.is_some() && written.time.is_none() {
+            return Err("lookup.newest_first: needs `time`, which says how old an item is".into());
+        }
+        let leaf = |key: &str, value: &Option<toml::Value>| {
+            value.as_ref().map(Leaf::compile).transpose().map_err(|error| format!("lookup.{key}: {error}"))
+        };
         Ok(Self {
             request: RequestTemplate::compile(&written.request)
                 .map_err(|error| format!("lookup.request.{error}"))?,
@@ -125,6 +177,11 @@ impl CompiledLookup {
             ours,
             id: expr("id", &written.id)?,
             text: expr("text", &written.text)?,
+            marker_place: optional("marker_place", &written.marker_place)?,
+            time: optional("time", &written.time)?,
+            newest_first: optional("newest_first", &written.newest_first)?,
+            max_pages: leaf("max_pages", &written.max_pages)?,
+            max_reply_bytes: leaf("max_reply_bytes", &written.max_reply_bytes)?,
             states: written.states.iter().map(state).collect::<Result<_, _>>()?,
             sees_every_state: Leaf::compile(&written.sees_every_state)
                 .map_err(|error| format!("lookup.sees_every_state: {error}"))?,
@@ -135,13 +192,53 @@ impl CompiledLookup {
     pub(super) fn has_slot(&self) -> bool {
         self.slot.is_some()
     }
+
+    /// How much it reads with these settings.
+    ///
+    /// # Errors
+    /// Names the key.
+    pub(super) fn limits(&self, settings: &Value) -> Result<LookupLimits, String> {
+        let number = |key: &str, leaf: &Option<Leaf>, default: usize, most: u64| {
+            let given = match leaf {
+                None => None,
+                Some(leaf) => leaf.eval(settings).map_err(|error| format!("lookup.{key}: {error}"))?,
+            };
+            let Some(given) = given.filter(|given| !given.is_null()) else { return Ok(default) };
+            let number = given.as_u64().filter(|number| (1..=most).contains(number));
+            let number = number.and_then(|number| usize::try_from(number).ok());
+            number.ok_or_else(|| format!("lookup.{key}: must be 1 to {most}, is {given}"))
+        };
+        Ok(LookupLimits {
+            max_pages: number("max_pages", &self.max_pages, MOST_PAGES, 10_000)?,
+            max_reply_bytes: number("max_reply_bytes", &self.max_reply_bytes, MOST_BYTES, 256 << 20)?,
+        })
+    }
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(lookup: &'a CompiledLookup, scope: &Scope, marked: bool, receipt: &str) -> Self {
+    pub(super) fn new(
+        lookup: &'a CompiledLookup,
+        scope: &Scope,
+        marked: bool,
+        receipt: &str,
+        limits: LookupLimits,
+    ) -> Self {
         let known = if receipt.is_empty() { Value::from(()) } else { Value::from(receipt) };
+        let since_s = scope.began_ms().map(|began_ms| began_ms as f64 / 1000.0 - CLOCK_MARGIN_S);
         let scope = scope.with(context! { receipt => known });
-        Self { lookup, scope, marked, receipt: receipt.to_owned(), page: Value::from(()), pages_read: 0 }
+        Self {
+            lookup,
+            scope,
+            marked,
+            receipt: receipt.to_owned(),
+            limits,
+            page: Value::from(()),
+            pages_read: 0,
+            since_s,
+            alike: None,
+            stale: None,
+            doubt: None,
+        }
     }
 
     /// The request of the page that comes next.
@@ -150,6 +247,11 @@ impl<'a> Scan<'a> {
     /// When an expression fails.
     pub fn request(&self) -> Result<HttpRequest, RenderError> {
         self.lookup.request.render(&self.paged().value())
+    }
+
+    /// The same without what is another in each lookup: what a cassette knows the request by.
+    pub(crate) fn lasting_request(&self) -> Result<HttpRequest, RenderError> {
+        self.lookup.request.render(&self.paged().with(context! { nonce => () }).value())
     }
 
     fn paged(&self) -> Scope {
@@ -161,24 +263,75 @@ impl<'a> Scan<'a> {
     /// # Errors
     /// When an expression fails on the reply.
     pub fn sight(&mut self, reply: &Reply) -> Result<Option<Sighting>, String> {
-        let Some(page) = self.read(reply)? else { return Ok(Some(Sighting::NoAnswer)) };
+        let Some(page) = self.read(reply)? else {
+            return Ok(Some(Sighting::NoAnswer(self.doubt.take().unwrap_or_else(|| said(reply)))));
+        };
+        let mut ends = false;
         for item in &page.items {
             let values = context! { item => item.clone(), ..page.values.clone() };
-            if let Some(seen) = self.sight_item(&values)? {
-                return Ok(Some(seen));
+            match self.sight_item(&values) {
+                Ok(Some(seen)) => return Ok(Some(seen)),
+                Ok(None) => {}
+                // What somebody else wrote must not hide the rest.
+                Err(error) => self.doubt(format!("an item of the list can't be read: {error}")),
             }
+            ends |= self.time(&values).ok().flatten().is_some_and(|time| self.is_too_old(time));
         }
-        if page.more {
-            return Ok(None);
+        // Whatever comes on later pages is older still.
+        let newest_first = |expr: &Expr| expr.holds(&page.values);
+        let ends = ends && self.lookup.newest_first.as_ref().map_or(Ok(false), newest_first)?;
+        if page.more && !ends {
+            if self.pages_read < self.limits.max_pages {
+                return Ok(None);
+            }
+            self.doubt(self.too_many_pages());
         }
         // Where there is a slot, it wasn't among the items; whatever holds it isn't there to be asked.
         let would_be_known = self.marked && !self.lookup.has_slot();
-        Ok(Some(self.not_found(page.complete && would_be_known)))
+        let complete = if page.more { self.lookup.complete.holds(&page.values)? } else { page.complete };
+        Ok(Some(self.not_found(complete && would_be_known)))
+    }
+
+    /// What it means that the comment isn't among what was read. A reply that showed a stored comment never has effect
+    /// none, whatever became of the comment since: with a receipt of ours, not finding it proves nothing.
+    fn not_found(&mut self, complete: bool) -> Sighting {
+        let complete = complete && self.receipt.is_empty();
+        let unfound = Unfound { complete, stale: self.stale.take(), alike: self.alike.take() };
+        match (unfound.finding(), self.doubt.take()) {
+            (Finding::Alike(comment_id), _) => Sighting::Alike(comment_id),
+            (_, Some(why)) | (Finding::Failed(why), None) => Sighting::NoAnswer(why),
+            (Finding::NotFound { complete }, None) => Sighting::NotFound { complete },
+            (Finding::Found(_) | Finding::CannotBeKnown, None) => Sighting::NotFound { complete: false },
+        }
+    }
+
+    /// Keeps the first reason why what is read can't show that the comment isn't there.
+    fn doubt(&mut self, why: String) {
+        self.doubt.get_or_insert(why);
+    }
+
+    fn too_many_pages(&self) -> String {
+        format!(
+            "the channel's list has more than {} pages; let lookup.max_pages in its manifest allow more",
+            self.limits.max_pages
+        )
+    }
+
+    /// When the item was stored, in seconds since 1970; `None` if nothing says so.
+    fn time(&self, values: &Value) -> Result<Option<f64>, String> {
+        let Some(time) = &self.lookup.time else { return Ok(None) };
+        let time = time.eval(values)?;
+        Ok(f64::try_from(time).ok().filter(|seconds| seconds.is_finite()))
+    }
+
+    fn is_too_old(&self, time_s: f64) -> bool {
+        self.since_s.is_some_and(|since_s| time_s < since_s)
     }
 
     /// `None` for an item that says nothing about the comment.
-    fn sight_item(&self, values: &Value) -> Result<Option<Sighting>, String> {
+    fn sight_item(&mut self, values: &Value) -> Result<Option<Sighting>, String> {
         let lookup = self.lookup;
+        let mut by_marker = false;
         if let Some(slot) = &lookup.slot {
             if !slot.holds(values)? {
                 return Ok(None);
@@ -192,12 +345,15 @@ impl<'a> Scan<'a> {
                 return Ok(Some(self.not_found(true)));
             }
         } else {
-            let by_receipt = !self.receipt.is_empty() && lookup.id.text(values)? == self.receipt;
-            let by_marker = || match &lookup.ours {
-                Some(ours) if self.marked => ours.holds(values),
-                _ => Ok(false),
+            by_marker = match &lookup.ours {
+                Some(ours) if self.marked => ours.holds(values)?,
+                _ => false,
             };
-            if !by_receipt && !by_marker()? {
+            let by_receipt = !self.receipt.is_empty() && lookup.id.text(values)? == self.receipt;
+            if !by_receipt && !by_marker {
+                if self.alike.is_none() && self.is_alike(values)? {
+                    self.alike = Some(lookup.id.text(values)?);
+                }
                 return Ok(None);
             }
         }
@@ -208,42 +364,69 @@ impl<'a> Scan<'a> {
                 break;
             }
         }
-        Ok(Some(Sighting::Found { kind, comment_id: lookup.id.text(values)? }))
+        Ok(Some(Sighting::Found { kind, comment_id: lookup.id.text(values)?, by_marker }))
     }
 
-    /// A reply that showed a stored comment never has effect none, whatever became of the comment since: with a
-    /// receipt of ours, not finding it proves nothing.
-    fn not_found(&self, complete: bool) -> Sighting {
-        Sighting::NotFound { complete: complete && self.receipt.is_empty() }
+    /// Whether the item has exactly our text, no marker of any delivery, and isn't older than the attempt.
+    fn is_alike(&self, values: &Value) -> Result<bool, String> {
+        let text = plain(&self.lookup.text.text(values)?);
+        let is_ours = values.get_attr("content").is_ok_and(|ours| ours.as_str().map(plain) == Some(text));
+        // An item that doesn't say how old it is, or what stands where the marker would, is none to be sure of.
+        let is_old = self.time(values).ok().flatten().is_some_and(|time| self.is_too_old(time));
+        let place = self.lookup.marker_place.as_ref().and_then(|place| place.text(values).ok());
+        Ok(is_ours && !is_old && !place.is_some_and(|place| has_marker(&place)))
     }
 
     /// Takes in the reply to [`Scan::request`] when a whole target is read back; true if it was the last page.
     ///
     /// # Errors
-    /// When the reply is no answer, the scan ends incomplete, or an expression fails.
-    pub fn collect(&mut self, reply: &Reply, items: &mut Vec<Item>) -> Result<bool, String> {
+    /// When the reply is no answer, or an expression fails on the whole of it.
+    pub fn collect(&mut self, reply: &Reply, back: &mut ReadBack) -> Result<bool, String> {
         let Some(page) = self.read(reply)? else {
-            let words = shortened(&reply.text());
-            return Err(format!("the channel answered HTTP {} {words}", reply.status));
+            return Err(self.doubt.take().unwrap_or_else(|| said(reply)));
         };
+        let mut ends = false;
         for item in &page.items {
             let values = context! { item => item.clone(), ..page.values.clone() };
-            let item =
-                Item { comment_id: self.lookup.id.text(&values)?, text: self.lookup.text.text(&values)? };
-            let is_empty_slot = self.lookup.has_slot() && item.text.is_empty();
-            if !is_empty_slot {
-                items.push(item);
+            let read = |expr: &Expr| expr.text(&values);
+            match (read(&self.lookup.id), read(&self.lookup.text)) {
+                (Ok(comment_id), Ok(text)) => {
+                    let is_empty_slot = self.lookup.has_slot() && text.is_empty();
+                    if !is_empty_slot {
+                        back.items.push(Item { comment_id, text });
+                    }
+                }
+                (Err(error), _) | (_, Err(error)) => {
+                    self.doubt(format!("an item of the list can't be read: {error}"));
+                }
             }
+            ends |= self.time(&values).ok().flatten().is_some_and(|time| self.is_too_old(time));
         }
-        if !page.more && !page.complete {
-            return Err("the channel's answer isn't complete".into());
+        let newest_first = |expr: &Expr| expr.holds(&page.values);
+        let ends = ends && self.lookup.newest_first.as_ref().map_or(Ok(false), newest_first)?;
+        let more = page.more && !ends;
+        if more && self.pages_read >= self.limits.max_pages {
+            self.doubt(self.too_many_pages());
+        } else if !page.more && !page.complete {
+            self.doubt("the channel's answer isn't complete".into());
         }
-        Ok(!page.more)
+        let is_last = !more || self.pages_read >= self.limits.max_pages;
+        if let Some(word) = self.stale.take_if(|_| is_last) {
+            self.doubt(format!("the answer comes from a cache ({word}), so it may be old"));
+        }
+        if is_last {
+            back.doubt = self.doubt.take().unwrap_or_default();
+        }
+        Ok(is_last)
     }
 
     /// `None` if the reply is no answer.
     fn read(&mut self, reply: &Reply) -> Result<Option<Page>, String> {
-        let values = reply.scope(&self.paged());
+        if let Some(word) = freshness::from_cache(&reply.headers) {
+            self.stale.get_or_insert(word);
+        }
+        let mended = mended::body(&reply.body).map(|body| Reply { body, ..reply.clone() });
+        let values = mended.as_ref().unwrap_or(reply).scope(&self.paged());
         if !self.lookup.answers.holds(&values)? {
             return Ok(None);
         }
@@ -261,6 +444,23 @@ impl<'a> Scan<'a> {
             return Err("lookup.next: names the page that was just read".into());
         }
         self.page = next;
-        Ok(Some(Page { values, items, more: self.pages_read < MOST_PAGES, complete: false }))
+        Ok(Some(Page { values, items, more: true, complete: false }))
     }
+}
+
+/// What the channel said instead of an answer.
+fn said(reply: &Reply) -> String {
+    let words = shortened(&reply.text());
+    format!("the channel answered HTTP {} {words}", reply.status).trim_end().to_owned()
+}
+
+/// Whether a text has a delivery's id in it.
+fn has_marker(text: &str) -> bool {
+    let mut run = 0;
+    let mut ends = text.bytes().chain([b' ']);
+    ends.any(|byte| {
+        let is_end = run == ID_LEN && !byte.is_ascii_hexdigit();
+        run = if byte.is_ascii_hexdigit() { run + 1 } else { 0 };
+        is_end
+    })
 }

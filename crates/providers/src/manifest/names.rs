@@ -33,6 +33,8 @@ pub(super) struct Names {
     pub(super) left_ms: Option<u64>,
     /// The trace that the attempt belongs to; empty for none.
     pub(super) trace_id: Arc<str>,
+    /// When its first attempt began: wall time, in milliseconds since 1970; `None` where that isn't known.
+    pub(super) began_ms: Option<u64>,
 }
 
 impl fmt::Debug for Names {
@@ -133,9 +135,27 @@ impl Scope {
         self
     }
 
+    /// The same for a delivery whose first attempt began then: wall time, in milliseconds since 1970.
+    #[must_use]
+    pub fn with_began_ms(mut self, began_ms: u64) -> Scope {
+        Arc::make_mut(&mut self.names).began_ms = Some(began_ms);
+        self
+    }
+
+    /// When its first attempt began: wall time, in milliseconds since 1970; `None` where that isn't known.
+    pub(super) fn began_ms(&self) -> Option<u64> {
+        self.names.began_ms
+    }
+
     /// Whether the channel carries a marker of this delivery.
     pub(super) fn is_marked(&self) -> bool {
         !self.names.marker.is_empty()
+    }
+
+    /// Whether the id that a marker carries stands in this body.
+    pub(crate) fn is_marker_in(&self, body: &[u8]) -> bool {
+        let digits = self.names.digits.as_str().as_bytes();
+        self.is_marked() && body.windows(digits.len()).any(|part| part == digits)
     }
 
     /// The wall time that expressions see, in milliseconds since 1970.

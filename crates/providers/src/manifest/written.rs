@@ -279,7 +279,9 @@ pub struct WrittenFailure {
 ///   the comment isn't there; a slot that isn't among the items shows nothing.
 ///
 /// Not finding it proves something only by the rules of `sees_every_state`, `complete` and `settles_within_s`.
-/// Lookups are sent with `Cache-Control: no-cache`; against a cache that ignores it, put `nonce` into the query.
+/// Lookups are sent with `Cache-Control: no-cache`; against a cache that ignores it, put `nonce` into the query. A
+/// reply that says of itself that it comes from a cache (`Age`, `X-Cache` and their like) may show the comment, and
+/// never that it isn't there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrittenLookup {
@@ -298,7 +300,7 @@ pub struct WrittenLookup {
     /// last.
     pub complete: String,
     /// What `page` is for the request of the following page (a number, an offset, a cursor), or none after the
-    /// last: an expression over the reply. Absent: there is one page. After 20 pages a scan ends, incomplete.
+    /// last: an expression over the reply. Absent: there is one page.
     pub next: Option<String>,
     /// Whether `item` is the one place where the comment would stand: an expression over the item. A manifest
     /// with a slot does well to give it a name that claims it: the same `id` here and as `receipt`, with `echo =
@@ -310,6 +312,22 @@ pub struct WrittenLookup {
     pub id: String,
     /// The item's text, as the channel keeps it; empty or none for an empty slot.
     pub text: String,
+    /// What stands in the item where the marker would: an expression over the item, for example `item.link`. An item
+    /// with exactly the comment's text and no delivery's marker there keeps a comment from being called absent: it
+    /// may be the comment, with its marker dropped. Absent: every item with exactly the text does.
+    pub marker_place: Option<String>,
+    /// When the item was stored, in seconds since 1970: an expression over the item; none where it doesn't say.
+    /// One that is more than a day older than the attempt isn't the comment.
+    pub time: Option<String>,
+    /// Whether no item of a later page can be younger than the oldest of this page: an expression over the reply.
+    /// Then the lookup ends at a page with items that are too old. Needs `time`.
+    pub newest_first: Option<String>,
+    /// Most pages that one lookup reads, 1 to 10000: an expression over the settings; 100 if absent. A list with more
+    /// gives no answer.
+    pub max_pages: Option<toml::Value>,
+    /// The longest page that is read, in bytes, 1 to 268435456: an expression over the settings; 8388608 (8 MiB) if
+    /// absent. A longer one gives no answer.
+    pub max_reply_bytes: Option<toml::Value>,
     /// In what state the item is; first match wins, no match is `delivered`.
     #[serde(rename = "state", default)]
     pub states: Vec<WrittenState>,

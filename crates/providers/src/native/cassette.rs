@@ -66,6 +66,8 @@ pub(super) struct Part<'a> {
     pub(super) like: String,
     pub(super) id: DeliveryId,
     pub(super) words: Vec<String>,
+    /// The longest reply that is read, in bytes.
+    pub(super) limit: usize,
     /// For a token call: where in the reply the secret is.
     pub(super) token: Option<&'a TokenCall>,
 }

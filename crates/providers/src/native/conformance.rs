@@ -70,7 +70,7 @@ fn native(stage: &dyn Stage) -> Result<NativeHttp, String> {
 async fn attempt(native: &NativeHttp, gate: &Gate) -> Verdict {
     let deadline = Moment::at(Duration::from_secs(3600));
     let comment = Arc::new(Comment { content: "hi".into(), ..Comment::default() });
-    let job = Job { id: ID, comment, trace_id: "".into(), attempt: 1, deadline };
+    let job = Job { id: ID, comment, trace_id: "".into(), attempt: 1, began_ms: None, deadline };
     native.attempt(&job, gate).await
 }
 

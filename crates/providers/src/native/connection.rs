@@ -171,12 +171,17 @@ impl Connection {
         read.map(Collected::to_bytes).map_err(|error| Failure {
             side: Side::AfterGate,
             message: if error.is::<LengthLimitError>() {
-                format!("the reply is longer than {limit} bytes")
+                too_long(limit)
             } else {
                 format!("the reply broke off: {}", reason(&*error))
             },
         })
     }
+}
+
+/// What is said of a reply over this limit.
+pub(super) fn too_long(limit: usize) -> String {
+    format!("the reply is longer than {limit} bytes")
 }
 
 /// What an error says, with its causes; what TLS says, in words for people.

@@ -1,7 +1,7 @@
 //! Credentials as they go along with requests; tokens are fetched by a call, kept, and renewed before they expire.
 
 use super::cassette::{Part, Purpose};
-use super::wire::Wire;
+use super::wire::{MAX_REPLY_BYTES, Wire};
 use crate::manifest::settings::redacted;
 use crate::manifest::{Auth, HttpRequest, RenderError, Signing, Token, TokenCall};
 use commentd_delivery::{DeliveryId, Gate, Moment};
@@ -237,7 +237,8 @@ async fn fetch(call: &TokenCall, wire: &Wire, forced: bool) -> Result<Token, NoT
     // A token call is known by its path alone: what else it says is secret.
     let like = format!("{} {}", request.method, request.path_and_query.split('?').next().unwrap_or_default());
     let id = DeliveryId::from_bytes([0; 16]);
-    let part = Part { purpose: Purpose::Token, like, id, words: Vec::new(), token: Some(call) };
+    let limit = MAX_REPLY_BYTES;
+    let part = Part { purpose: Purpose::Token, like, id, words: Vec::new(), limit, token: Some(call) };
     let reply = wire.ask(&request, part).await.map_err(|error| NoToken {
         refused: false,
         was_told: false,

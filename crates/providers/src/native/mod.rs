@@ -11,6 +11,7 @@ pub mod dial;
 mod har;
 mod identity;
 mod idle;
+mod lookups;
 mod tls;
 mod turns;
 mod watched;
@@ -18,12 +19,10 @@ mod wire;
 
 use crate::condition::{Condition, Kept, Known};
 use crate::manifest::settings::REDACTED;
-use crate::manifest::{
-    Ability, Channel, HttpRequest, Item, RenderError, Reply, Scan, Scope, Sighting, Token,
-};
+use crate::manifest::{Ability, Channel, HttpRequest, ReadBack, RenderError, Reply, Scope, Token};
 use crate::{Job, Pending, Provider, Rendered, step_aside};
 use cassette::{Part, Purpose, like, without_run_words};
-use commentd_contract::{Addressing, Code, ProviderName, VerdictKind};
+use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::Link;
@@ -34,9 +33,10 @@ use dial::Dial;
 use identity::identity;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use turns::Turns;
-use wire::{Wire, within};
+use wire::{MAX_REPLY_BYTES, Wire, within};
 
 pub use base::{BaseUrl, BaseUrlError};
 pub use cassette::{Player, Recorder, Tape};
@@ -83,6 +83,8 @@ pub struct NativeHttp {
     destination: Arc<Destination>,
     turns: Arc<Turns>,
     condition: Kept,
+    /// Whether a marker of ours came back from the channel: then it keeps them.
+    marker_seen: AtomicBool,
 }
 
 impl NativeHttp {
@@ -125,7 +127,8 @@ impl NativeHttp {
         let readers = readers.unwrap_or_else(|| senders.clone());
         let turns = Arc::new(Turns::new(channel.paces()));
         let wire = Arc::new(Wire::new(base, timeout, clock, files)?);
-        Ok(Self { channel, wire, senders, readers, destination, turns, condition })
+        let marker_seen = AtomicBool::new(false);
+        Ok(Self { channel, wire, senders, readers, destination, turns, condition, marker_seen })
     }
 
     /// The same provider, with its connections made by `dialer`.
@@ -143,79 +146,6 @@ impl NativeHttp {
         Self { wire: Arc::new(self.wire.taped(tape, Arc::new(redact))), ..self }
     }
 
-    /// Reads a whole target back: every comment that the channel shows there.
-    ///
-    /// # Errors
-    /// Says why it can't be read: no lookup, no answer, an incomplete one.
-    pub async fn read_back(&self, sns_id: &str) -> Result<Vec<Item>, String> {
-        let addressing = Addressing { sns_id: sns_id.to_owned(), ..Addressing::default() };
-        let comment = Comment { addressing: addressing.into(), ..Comment::default() };
-        let id = NOBODY;
-        let scope = self.channel.scope(comment, id, self.wire.clock.unix_ms());
-        self.read(&scope, id).await
-    }
-
-    async fn read(&self, scope: &Scope, id: DeliveryId) -> Result<Vec<Item>, String> {
-        let mut scan = self.channel.read_back(scope).ok_or_else(|| {
-            format!("channel {} has no lookup, so nothing can be read back", self.channel.name())
-        })?;
-        let mut items = Vec::new();
-        loop {
-            let request = scan.request().map_err(|error| error.0)?;
-            if scan.collect(&self.ask(&request, scope, id).await?, &mut items)? {
-                return Ok(items);
-            }
-        }
-    }
-
-    /// One read, with the lookup's credentials. A token that the channel refuses is renewed once.
-    async fn ask(&self, request: &HttpRequest, scope: &Scope, id: DeliveryId) -> Result<Reply, String> {
-        let (reply, token) = self.ask_once(&self.readers, request, id, Purpose::Lookup).await?;
-        let verdict = self.channel.judge(&reply, scope);
-        match token.filter(|_| is_unauthorized(&verdict)) {
-            Some(token) if self.readers.give_up(&token, self.now()) => {
-                Ok(self.ask_once(&self.readers, request, id, Purpose::Lookup).await?.0)
-            }
-            _ => Ok(reply),
-        }
-    }
-
-    async fn ask_once(
-        &self,
-        credentials: &Credentials,
-        request: &HttpRequest,
-        id: DeliveryId,
-        purpose: Purpose,
-    ) -> Result<(Reply, Option<Token>), String> {
-        let token = credentials.token(&self.wire, None).await.map_err(|none| self.redact(&none.message))?;
-        let like = like(request);
-        let mut request = request.clone();
-        let signed = credentials.apply(&mut request, token.as_ref(), id, self.wire.clock.unix_ms());
-        signed.map_err(|error| error.0)?;
-        // A read waits for its turn as long as it would for its reply, and is asked for again later.
-        let now = self.now();
-        let turn = self.turns.reserve(None, now, now + self.wire.timeout).map_err(|late| {
-            format!("channel {} takes {}, and its turns are used up", self.channel.name(), late.pace)
-        })?;
-        turn.wait(now).await;
-        turn.count();
-        let reply = self
-            .wire
-            .ask(
-                &request,
-                Part {
-                    purpose,
-                    like: like.replace(&id.to_string(), &NOBODY.to_string()),
-                    id,
-                    words: Vec::new(),
-                    token: None,
-                },
-            )
-            .await
-            .map_err(|error| self.redact(&error))?;
-        Ok((reply, token))
-    }
-
     /// Asks the channel, without any effect there, whether it would take comments from us; `None` if its manifest
     /// has no probe. Ends by itself, within twice the timeout.
     pub async fn ask_ability(&self) -> Option<Ability> {
@@ -224,7 +154,15 @@ impl NativeHttp {
             Ok(request) => request,
             Err(error) => return Some(Ability::Unclear(self.redact(&error.0))),
         };
-        Some(match self.ask_once(&self.senders, &request, NOBODY, Purpose::Probe).await {
+        let part = Part {
+            purpose: Purpose::Probe,
+            like: like(&request),
+            id: NOBODY,
+            words: Vec::new(),
+            limit: MAX_REPLY_BYTES,
+            token: None,
+        };
+        Some(match self.ask_once(&self.senders, &request, part).await {
             Ok((reply, _)) => self.channel.ability(&reply, unix_ms).redacted(|text| self.redact(text)),
             Err(error) => Ability::Unclear(error),
         })
@@ -350,15 +288,15 @@ impl NativeHttp {
 
     /// What a cassette knows this comment by.
     fn part_of(&self, job: &Job) -> Part<'static> {
-        let (purpose, id, token) = (Purpose::Send, job.id, None);
+        let (purpose, id, limit, token) = (Purpose::Send, job.id, MAX_REPLY_BYTES, None);
         if self.wire.is_live() {
-            return Part { purpose, like: String::new(), id, words: Vec::new(), token };
+            return Part { purpose, like: String::new(), id, words: Vec::new(), limit, token };
         }
         let (content, words) = without_run_words(&job.comment.content);
         let comment = Comment { content, addressing: job.comment.addressing.clone() };
         let scope = self.channel.redacted_scope(comment, NOBODY, 0).with_caller(0, &Arc::default());
         let like = self.channel.render(&scope).map_or_else(|error| error.0, |request| like(&request));
-        Part { purpose, like, id, words, token }
+        Part { purpose, like, id, words, limit, token }
     }
 
     /// Adds the credentials to the request.
@@ -396,6 +334,9 @@ impl NativeHttp {
             [&mut verdict.message, &mut verdict.provider_error_code, &mut verdict.provider_error_message]
         {
             *words = self.redact(words);
+        }
+        if verdict.comment_id_is_ours && !self.has_seen_marker() && scope.is_marker_in(&reply.body) {
+            self.marker_was_seen();
         }
         verdict
     }
@@ -438,39 +379,6 @@ impl NativeHttp {
             VerdictKind::Unknown,
             format!("the comment was handed over, then nothing came back within {timeout_ms} ms"),
         )
-    }
-
-    async fn look_once(&self, job: &Job, receipt: &str) -> Finding {
-        let scope = self.scope(job);
-        let Some(scan) = self.channel.look(&scope, receipt) else { return Finding::CannotBeKnown };
-        match self.sight(scan, &scope, job.id).await {
-            Ok(Sighting::Found { kind, comment_id }) => {
-                let mut verdict = Verdict::new(kind, "");
-                if kind == VerdictKind::Misplaced {
-                    "stored, but not as asked; found by a lookup".clone_into(&mut verdict.message);
-                }
-                verdict.comment_id_is_ours = !comment_id.is_empty();
-                verdict.comment_id = comment_id;
-                Finding::Found(verdict)
-            }
-            Ok(Sighting::NotFound { complete }) => Finding::NotFound { complete },
-            Ok(Sighting::NoAnswer) => Finding::Failed,
-            Err(reason) => {
-                let reason = self.redact(&reason);
-                tracing::warn!(id = %job.id, %reason, "the channel couldn't be asked for a comment");
-                Finding::Failed
-            }
-        }
-    }
-
-    /// Asks for one page after another until one of them says what there is.
-    async fn sight(&self, mut scan: Scan<'_>, scope: &Scope, id: DeliveryId) -> Result<Sighting, String> {
-        loop {
-            let request = scan.request().map_err(|error| error.0)?;
-            if let Some(sighting) = scan.sight(&self.ask(&request, scope, id).await?)? {
-                return Ok(sighting);
-            }
-        }
     }
 }
 
@@ -550,6 +458,14 @@ impl Provider for NativeHttp {
         })
     }
 
+    fn has_seen_marker(&self) -> bool {
+        self.marker_seen.load(Ordering::Relaxed)
+    }
+
+    fn marker_was_seen(&self) {
+        self.marker_seen.store(true, Ordering::Relaxed);
+    }
+
     fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
         Box::pin(async move {
             let began = self.now();
@@ -563,8 +479,8 @@ impl Provider for NativeHttp {
         Box::pin(self.look_once(job, receipt))
     }
 
-    fn read_target<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
-        Box::pin(async move { self.read(&self.scope(job), job.id).await })
+    fn read_target<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<ReadBack, String>> {
+        Box::pin(async move { self.read(&self.lookup_scope(job), job.id).await })
     }
 
     fn settles_within(&self) -> Option<Duration> {

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// A reply's body ends here, in bytes; a longer one is unreadable.
-const MAX_REPLY_BYTES: usize = 1 << 20;
+/// The longest reply that is read, in bytes, but for lookups, whose lists may be longer; a longer one is unreadable.
+pub(super) const MAX_REPLY_BYTES: usize = 1 << 20;
 
 /// A request as it leaves.
 pub(super) type Outgoing = http::Request<Full<Bytes>>;
@@ -220,11 +220,12 @@ impl Wire {
         if !gate.pass() {
             return Err(Failure::before_gate("cancelled before it was sent"));
         }
+        let limit = part.limit;
         let recording = match &self.tape {
             Tape::Record(recorder) => Some(self.recording(recorder, part, &outgoing, &request.body)),
             Tape::Live | Tape::Replay(_) => None,
         };
-        let ended = self.hand_over(connection, outgoing).await;
+        let ended = self.hand_over(connection, outgoing, limit).await;
         if let Some(recording) = recording {
             recording.finish(ended.as_ref());
         }
@@ -242,9 +243,14 @@ impl Wire {
     }
 
     /// The gate was passed immediately before.
-    async fn hand_over(&self, mut connection: Connection, request: Outgoing) -> Result<Reply, Failure> {
+    async fn hand_over(
+        &self,
+        mut connection: Connection,
+        request: Outgoing,
+        limit: usize,
+    ) -> Result<Reply, Failure> {
         let (head, body) = connection.send(request).await?.into_parts();
-        let bytes = connection.read(body, MAX_REPLY_BYTES).await?;
+        let bytes = connection.read(body, limit).await?;
         self.idle.put(connection);
         let bytes = decoded(&head.headers, bytes, MAX_REPLY_BYTES)
             .map_err(|message| Failure { side: Side::AfterGate, message })?;

@@ -21,7 +21,7 @@ mod predecessor;
 mod worker;
 
 use crate::condition::{Condition, Kept, Known};
-use crate::manifest::Item;
+use crate::manifest::ReadBack;
 use crate::{Job, Pending, Provider, Rendered};
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::record::Destination;
@@ -335,7 +335,7 @@ impl Provider for UiWorker {
         })
     }
 
-    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
+    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<ReadBack, String>> {
         Box::pin(async { Err("the UI worker can't read comments back".into()) })
     }
 

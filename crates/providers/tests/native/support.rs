@@ -98,6 +98,7 @@ pub fn job(number: u8, attempt: u32, clock: &dyn Clock) -> Job {
         comment: Arc::new(Comment { content: "hello".into(), addressing: addressing.into() }),
         trace_id: "0af7651916cd43dd8448eb211c80319c".into(),
         attempt,
+        began_ms: None,
         deadline: clock.now() + Duration::from_millis(1000),
     }
 }

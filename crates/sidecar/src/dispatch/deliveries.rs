@@ -2,15 +2,15 @@
 
 use super::flights::Command;
 use super::{Dispatcher, Inner};
-use commentd_contract::deliveries::{Candidate, Candidates, ResolveRequest};
+use commentd_contract::deliveries::{Candidate, Candidates, LastLook, ResolveRequest};
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, ResolvedBy, interrupted};
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Clock, DeliveryId, Verdict};
 use commentd_ledger::{End, Filter, Find, LedgerError, Settled, Settling};
 use commentd_providers::Job;
-use commentd_providers::manifest::Item;
 use commentd_providers::manifest::language::plain;
+use commentd_providers::manifest::{Item, ReadBack};
 use std::fmt;
 use std::time::Duration;
 
@@ -74,15 +74,20 @@ impl Dispatcher {
     /// nothing: it is for a person to judge.
     pub async fn candidates(&self, record: &DeliveryRecord) -> Candidates {
         match self.read_candidates(record).await {
-            Ok(items) => {
+            Ok(ReadBack { items, doubt }) => {
                 let candidate = |item: Item| Candidate { comment_id: item.comment_id, text: item.text };
-                Candidates { comments: items.into_iter().map(candidate).collect(), error: String::new() }
+                Candidates { comments: items.into_iter().map(candidate).collect(), error: doubt }
             }
             Err(error) => Candidates { comments: Vec::new(), error },
         }
     }
 
-    async fn read_candidates(&self, record: &DeliveryRecord) -> Result<Vec<Item>, String> {
+    /// What the last lookup for this delivery came to, if it is one of the latest since the start.
+    pub fn last_lookup(&self, id: DeliveryId) -> Option<LastLook> {
+        self.inner.looks.last(id)
+    }
+
+    async fn read_candidates(&self, record: &DeliveryRecord) -> Result<ReadBack, String> {
         let comment = record.comment.clone().ok_or("its comment was forgotten")?;
         let attempt = unclear(record).last().or(record.attempts.last()).ok_or("it has no attempt")?;
         let link = self.inner.links.leading_to(&attempt.destination);
@@ -94,12 +99,14 @@ impl Dispatcher {
             comment,
             trace_id: record.trace_id.clone(),
             attempt: attempt.number,
+            began_ms: Some(record.created_ms),
             deadline: self.inner.clock.now(),
         };
         let _turn = self.inner.looks.turn(self.inner.clock, true).await;
-        let items = provider.read_target(&job).await?;
+        let mut back = provider.read_target(&job).await?;
         let ours = plain(&job.comment.content);
-        Ok(items.into_iter().filter(|item| plain(&item.text) == ours).collect())
+        back.items.retain(|item| plain(&item.text) == ours);
+        Ok(back)
     }
 
     /// Makes an unknown delivery certain by what a person says, and tells whoever waits for it.

@@ -158,6 +158,10 @@ impl Shared for View<'_> {
         })
     }
 
+    fn has_seen_marker(&mut self, link: usize) -> bool {
+        self.links.get(link).is_some_and(|provider| provider.has_seen_marker())
+    }
+
     fn attempt_starts(&mut self, link: usize) -> Pass {
         self.gauge(link).map_or_else(Pass::default, |gauge| gauge.breaker.start())
     }

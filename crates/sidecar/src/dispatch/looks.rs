@@ -1,13 +1,20 @@
 //! The pace of lookups: they must never become a load of their own.
 
 use crate::clock::SystemClock;
-use commentd_delivery::{Clock, Moment};
+use commentd_contract::deliveries::LastLook;
+use commentd_contract::provider::LookCounts;
+use commentd_delivery::lookup::Finding;
+use commentd_delivery::{Clock, DeliveryId, Moment};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Lookups at a time.
 const AT_A_TIME: usize = 4;
+
+/// Deliveries of which it is kept what their last look came to.
+const MOST_KEPT: usize = 4096;
 
 /// Hands out turns to look, by the generic cell rate algorithm (ITU-T I.371).
 ///
@@ -19,6 +26,16 @@ pub(super) struct Looks {
     due: Mutex<Moment>,
     /// Lookups a second in the long run; a second's worth may come at once after a pause.
     per_second: u32,
+    past: Mutex<Past>,
+}
+
+/// What looks have come to since the start.
+#[derive(Debug, Default)]
+struct Past {
+    counts: LookCounts,
+    last: HashMap<DeliveryId, LastLook>,
+    /// Those of `last`, the oldest first.
+    order: VecDeque<DeliveryId>,
 }
 
 /// A turn to look.
@@ -50,7 +67,43 @@ impl Looks {
             background: Semaphore::new(AT_A_TIME - 1),
             due: Mutex::new(Moment::START),
             per_second: per_second.max(1),
+            past: Mutex::default(),
         }
+    }
+
+    /// Keeps what a look for this delivery came to; `at_ms` is wall time, in milliseconds since 1970.
+    pub(super) fn note(&self, id: DeliveryId, finding: &Finding, at_ms: u64) {
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let Past { counts, last, order } = &mut *past;
+        let count = match finding {
+            Finding::Found(_) => &mut counts.found,
+            Finding::NotFound { complete: true } => &mut counts.not_found,
+            Finding::NotFound { complete: false } | Finding::Alike(_) | Finding::CannotBeKnown => {
+                &mut counts.undetermined
+            }
+            Finding::Failed(_) => &mut counts.failed,
+        };
+        *count += 1;
+        let said = finding.doubt().unwrap_or_default();
+        let is_new = last.insert(id, LastLook { at_ms, finding: word_of(finding).into(), said }).is_none();
+        if is_new {
+            order.push_back(id);
+        }
+        if order.len() > MOST_KEPT
+            && let Some(oldest) = order.pop_front()
+        {
+            last.remove(&oldest);
+        }
+    }
+
+    /// How many looks came to what.
+    pub(super) fn counts(&self) -> LookCounts {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner).counts
+    }
+
+    /// What the last look for this delivery came to, if it was one of the latest.
+    pub(super) fn last(&self, id: DeliveryId) -> Option<LastLook> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner).last.get(&id).cloned()
     }
 
     /// Waits for a turn; it lasts until it is dropped. `is_awaited` if a caller waits for what the look finds.
@@ -78,6 +131,15 @@ impl Looks {
     }
 }
 
+fn word_of(finding: &Finding) -> &'static str {
+    match finding {
+        Finding::Found(_) => "found",
+        Finding::NotFound { complete: true } => "not_found",
+        Finding::NotFound { complete: false } | Finding::Alike(_) | Finding::CannotBeKnown => "undetermined",
+        Finding::Failed(_) => "failed",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +151,23 @@ mod tests {
         let starts: Vec<Moment> = (0..60).map(|_| looks.reserve(now)).collect();
         assert!(starts[..20].iter().all(|start| *start == now));
         assert_eq!(starts[59] - now, Duration::from_secs(2), "40 more at 20 a second");
+    }
+
+    #[test]
+    fn looks_are_counted_and_the_latest_of_each_delivery_is_kept() {
+        let looks = Looks::new(20);
+        let id = |n: usize| DeliveryId::from_bytes((n as u128).to_be_bytes());
+        looks.note(id(0), &Finding::Failed("HTTP 500".into()), 1);
+        assert_eq!(looks.last(id(0)).unwrap().said, "the channel could not be asked for it: HTTP 500");
+        looks.note(id(0), &Finding::NotFound { complete: true }, 2);
+        let last = looks.last(id(0)).unwrap();
+        assert_eq!((last.at_ms, last.finding.as_str(), last.said.as_str()), (2, "not_found", ""));
+        for n in 1..=MOST_KEPT {
+            looks.note(id(n), &Finding::NotFound { complete: false }, 3);
+        }
+        assert!(looks.last(id(0)).is_none() && looks.last(id(MOST_KEPT)).is_some());
+        let counts = looks.counts();
+        assert_eq!((counts.found, counts.not_found, counts.undetermined, counts.failed), (0, 1, 4096, 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ pub mod deliveries;
 mod flights;
 mod links;
 mod looks;
+mod markers;
 mod progress;
 mod recording;
 mod run;
@@ -22,7 +23,7 @@ mod windows;
 use crate::clock::SystemClock;
 use aloft::Aloft;
 use commentd_contract::Outcome;
-use commentd_contract::provider::ProviderView;
+use commentd_contract::provider::{LookCounts, ProviderView};
 use commentd_delivery::id::Ids;
 use commentd_delivery::record::{AttemptRecord, KeyRef};
 use commentd_delivery::sabotage::{Rule, is_off};
@@ -97,6 +98,7 @@ struct Inner {
     flights: Flights,
     admission: admission::Admission,
     looks: looks::Looks,
+    markers: markers::Markers,
     backlog: background::Backlog,
     windows: windows::Windows,
     tasks: TaskTracker,
@@ -155,6 +157,7 @@ impl Dispatcher {
         bounds: Bounds,
     ) -> Self {
         let recording = Arc::new(Recording::new(ledger));
+        let markers = markers::Markers::new(chain.len());
         Self {
             inner: Arc::new(Inner {
                 links: Links::new(chain),
@@ -165,6 +168,7 @@ impl Dispatcher {
                 flights: Flights::default(),
                 admission: admission::Admission::new(bounds.in_flight),
                 looks: looks::Looks::new(bounds.lookups_per_second),
+                markers,
                 backlog: background::Backlog::default(),
                 windows: windows::Windows::default(),
                 tasks: TaskTracker::new(),
@@ -297,6 +301,7 @@ impl Dispatcher {
     /// # Errors
     /// When the ledger is closed.
     pub async fn recover(&self) -> Result<usize, LedgerError> {
+        markers::load(&self.inner).await;
         let count = match self.inner.ledger.recover(self.inner.clock.unix_ms()).await {
             Ok(unknown) => {
                 let count = unknown.len();
@@ -321,6 +326,11 @@ impl Dispatcher {
     /// The chain as it can be seen from outside.
     pub fn providers(&self) -> Vec<ProviderView> {
         self.inner.links.views(self.inner.clock.now())
+    }
+
+    /// How many lookups came to what, since the start.
+    pub fn lookups(&self) -> LookCounts {
+        self.inner.looks.counts()
     }
 
     /// Begins to ask the ledger and the providers how they are where that is due: without it, a breaker whose provider

@@ -3,7 +3,7 @@
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
 use commentd_ledger::{
-    Description, Filter, Find, Ledger, LedgerError, Opened, Opening, Pending, Settled, Settling,
+    Description, Filter, Find, Ledger, LedgerError, MarkedPlace, Opened, Opening, Pending, Settled, Settling,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -110,6 +110,12 @@ impl Ledger for Recording {
     }
     fn sweep(&self, kept_ms: u64, most: u32) -> Pending<'_, u32> {
         self.noted(self.ledger.sweep(kept_ms, most), |removed| *removed > 0)
+    }
+    fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> Pending<'_, ()> {
+        self.noted(self.ledger.note_marker(place, at_ms), |()| true)
+    }
+    fn marked_places(&self) -> Pending<'_, Vec<MarkedPlace>> {
+        self.ledger.marked_places()
     }
     fn check(&self) -> Pending<'_, ()> {
         self.noted(self.ledger.check(), |()| true)

@@ -37,6 +37,8 @@ struct Run {
     deadline: Moment,
     id: DeliveryId,
     machine: Machine,
+    /// When its first attempt began: wall time, in milliseconds since 1970.
+    began_ms: Option<u64>,
     /// Whether the ledger has a record of this delivery.
     opened: bool,
     /// Whether nothing can have been sent under its key by an earlier delivery: the server made the key, or the
@@ -169,6 +171,7 @@ impl Run {
             deadline,
             id,
             machine: Machine::new(plan),
+            began_ms: None,
             opened: false,
             key_is_clear: false,
             replays: false,
@@ -213,12 +216,14 @@ impl Run {
             link: self.inner.links.leading_to(&attempt.destination),
             verdict: attempt.settled().cloned().unwrap_or_else(interrupted),
             started: started.get(index).copied().flatten(),
+            was_sent: attempt.was_sent(),
         });
         let earlier: Vec<Earlier> = earlier.collect();
         let verdicts = earlier.iter().map(|earlier| Some(earlier.verdict.clone()));
         let names = record.attempts.iter().map(|attempt| attempt.destination.provider);
         self.attempts = names.zip(verdicts).collect();
         self.id = record.id;
+        self.began_ms = Some(record.created_ms);
         self.trace_id.clone_from(&record.trace_id);
         self.opened = true;
         self.machine = Machine::new(self.plan(earlier, has_caller));
@@ -480,11 +485,13 @@ impl Run {
         fence::pass(Fence::BeforeIntent);
         let Some(provider) = self.inner.links.get(link) else { return };
         self.link = link;
+        let started_ms = self.inner.clock.unix_ms();
+        self.began_ms.get_or_insert(started_ms);
         let intent = AttemptRecord {
             number: number(attempt),
             destination: Arc::clone(provider.destination()),
             marker: provider.marker(self.id),
-            started_ms: self.inner.clock.unix_ms(),
+            started_ms,
             verdict: None,
             resolution: None,
         };
@@ -512,6 +519,7 @@ impl Run {
             comment: Arc::clone(&self.comment),
             trace_id: self.trace_id.clone(),
             attempt: number(attempt),
+            began_ms: self.began_ms,
             deadline: self.deadline,
         }
     }
@@ -565,7 +573,9 @@ impl Run {
             let _lane = lanes.enter().await;
             let began = inner.clock.now();
             let finding = AssertUnwindSafe(provider.look(&job, &receipt)).catch_unwind().await;
-            Back::Event(Event::Looked(finding.unwrap_or(Finding::Failed), began))
+            let finding = finding.unwrap_or_else(|_| Finding::Failed("the provider failed".into()));
+            inner.looks.note(job.id, &finding, inner.clock.unix_ms());
+            Back::Event(Event::Looked(finding, began))
         }));
     }
 }

@@ -7,7 +7,7 @@ use commentd_delivery::Verdict;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, ResolvedBy, speaking_verdict};
 use commentd_delivery::verdict::Effect;
 
-/// The whole record; candidates are left to whoever asks the channel for them.
+/// The whole record; candidates and the last lookup are left to whoever asks for them.
 #[must_use]
 pub fn shown(record: &DeliveryRecord) -> DeliveryView {
     let stored = speaking_verdict(&record.attempts).filter(|verdict| verdict.rule().effect == Effect::One);
@@ -28,6 +28,7 @@ pub fn shown(record: &DeliveryRecord) -> DeliveryView {
         }),
         attempts: record.attempts.iter().map(attempt).collect(),
         candidates: None,
+        last_lookup: None,
     }
 }
 

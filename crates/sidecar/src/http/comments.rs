@@ -436,6 +436,7 @@ impl Receipt<'_> {
             comment: Arc::new(comment),
             trace_id: self.trace_id.clone(),
             attempt: 1,
+            began_ms: None,
             deadline: self.deadline,
         };
         match provider.rehearse(&job) {

@@ -137,6 +137,7 @@ pub(super) async fn show(
         let much = query(much)?;
         let record = asked.find(&id).await?;
         let mut view = shown(&record);
+        view.last_lookup = asked.app.dispatcher.last_lookup(record.id);
         if much.candidates == Some(true) {
             view.candidates = Some(asked.app.dispatcher.candidates(&record).await);
         }

@@ -8,7 +8,7 @@ use commentd_contract::provider::{BreakerState, ProviderView, ProvidersData, Rea
 use commentd_contract::{Code, Reply};
 
 pub(super) async fn providers(State(app): State<App>) -> Response {
-    let data = ProvidersData { providers: app.dispatcher.providers() };
+    let data = ProvidersData { providers: app.dispatcher.providers(), lookups: app.dispatcher.lookups() };
     json(StatusCode::OK, &Reply::ok(String::new(), 0, data))
 }
 

@@ -8,6 +8,7 @@ mod again;
 mod background;
 mod hang_up;
 mod healing;
+mod markers;
 mod pace_and_breaker;
 mod people;
 mod recovery;

@@ -6,11 +6,11 @@ use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Destination, KeyR
 use commentd_delivery::step::Link;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Verdict};
 use commentd_ledger::{
-    Description, Filter, Find, Ledger, LedgerError, MemoryLedger, Opened, Opening, Settled, Settling,
-    SqliteLedger, SqliteOptions, Stamp,
+    Description, Filter, Find, Ledger, LedgerError, MarkedPlace, MemoryLedger, Opened, Opening, Settled,
+    Settling, SqliteLedger, SqliteOptions, Stamp,
 };
 use commentd_providers::condition::Condition;
-use commentd_providers::manifest::Item;
+use commentd_providers::manifest::{Item, ReadBack};
 use commentd_providers::{Job, Pending, Provider, Rendered};
 use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher, Order};
@@ -53,6 +53,8 @@ pub(crate) struct Channel {
     pub(crate) looks: AtomicU32,
     /// Whether it answers no lookup.
     pub(crate) is_away: AtomicBool,
+    /// Whether a marker of ours came back from it.
+    pub(crate) marker_seen: AtomicBool,
     /// Whether attempts need a lane, so that a key is read before anything else is done for it.
     pub(crate) queues: AtomicBool,
     /// How long it deduplicates by our key.
@@ -72,6 +74,7 @@ impl Channel {
             attempts: Mutex::default(),
             looks: AtomicU32::new(0),
             is_away: AtomicBool::new(false),
+            marker_seen: AtomicBool::new(true),
             queues: AtomicBool::new(false),
             deduplicates_within: Mutex::default(),
             fills: Mutex::default(),
@@ -115,7 +118,11 @@ impl Provider for Channel {
     }
 
     fn link(&self) -> Link {
-        let lookup = LookupAbility { settles_within: Some(SETTLES_WITHIN), sees_every_state: true };
+        let lookup = LookupAbility {
+            settles_within: Some(SETTLES_WITHIN),
+            sees_every_state: true,
+            needs_marker: true,
+        };
         Link {
             max_attempts: 3,
             min_useful: Duration::ZERO,
@@ -139,6 +146,14 @@ impl Provider for Channel {
 
     fn probe(&self) -> Pending<'_, Condition> {
         Box::pin(async { Condition::GOOD })
+    }
+
+    fn has_seen_marker(&self) -> bool {
+        self.marker_seen.load(Ordering::SeqCst)
+    }
+
+    fn marker_was_seen(&self) {
+        self.marker_seen.store(true, Ordering::SeqCst);
     }
 
     fn marker(&self, id: DeliveryId) -> String {
@@ -165,7 +180,10 @@ impl Provider for Channel {
                 self.goes_on.notified().await;
             }
             match does {
-                Does::Deliver | Does::Wait => stored_as(&format!("c-{}", job.id)),
+                Does::Deliver | Does::Wait => {
+                    self.marker_was_seen();
+                    stored_as(&format!("c-{}", job.id))
+                }
                 Does::StoreSilently | Does::Lose | Does::Fail => {
                     Verdict::new(VerdictKind::Unknown, "no reply")
                 }
@@ -178,15 +196,16 @@ impl Provider for Channel {
         let stored = self.stored.lock().unwrap();
         let found = stored.get(&job.id.to_string()).or_else(|| stored.get(receipt));
         let finding = match found {
-            _ if self.is_away.load(Ordering::SeqCst) => Finding::Failed,
+            _ if self.is_away.load(Ordering::SeqCst) => Finding::Failed("away".into()),
             Some(comment_id) => Finding::Found(stored_as(comment_id)),
             None => Finding::NotFound { complete: receipt.is_empty() },
         };
         Box::pin(std::future::ready(finding))
     }
 
-    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<Vec<Item>, String>> {
-        Box::pin(std::future::ready(Ok(self.texts.lock().unwrap().clone())))
+    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<ReadBack, String>> {
+        let items = self.texts.lock().unwrap().clone();
+        Box::pin(std::future::ready(Ok(ReadBack { items, doubt: String::new() })))
     }
 
     fn settles_within(&self) -> Option<Duration> {
@@ -320,6 +339,14 @@ impl Ledger for Troubled {
 
     fn sweep(&self, kept_ms: u64, most: u32) -> commentd_ledger::Pending<'_, u32> {
         self.rest.sweep(kept_ms, most)
+    }
+
+    fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> commentd_ledger::Pending<'_, ()> {
+        self.rest.note_marker(place, at_ms)
+    }
+
+    fn marked_places(&self) -> commentd_ledger::Pending<'_, Vec<MarkedPlace>> {
+        self.rest.marked_places()
     }
 
     fn check(&self) -> commentd_ledger::Pending<'_, ()> {

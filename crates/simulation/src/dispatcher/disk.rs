@@ -4,8 +4,8 @@ use super::world::{Shared, lock};
 use commentd_delivery::record::AttemptRecord;
 use commentd_delivery::{DeliveryId, Moment};
 use commentd_ledger::{
-    Description, Filter, Find, Ledger, LedgerError, MemoryLedger, Opened, Opening, Pending, Settled,
-    Settling, Stamp,
+    Description, Filter, Find, Ledger, LedgerError, MarkedPlace, MemoryLedger, Opened, Opening, Pending,
+    Settled, Settling, Stamp,
 };
 use futures_util::FutureExt;
 use std::time::Duration;
@@ -51,6 +51,7 @@ enum Operation {
     Forget(DeliveryId),
     Age(u64, u64),
     Sweep(u64, u32),
+    NoteMarker(MarkedPlace, u64),
     Close,
 }
 
@@ -65,6 +66,7 @@ impl Operation {
             Operation::Forget(id) => drop(memory.forget(id)),
             Operation::Age(passed_ms, at_ms) => drop(memory.age(passed_ms, at_ms)),
             Operation::Sweep(kept_ms, most) => drop(memory.sweep(kept_ms, most)),
+            Operation::NoteMarker(place, at_ms) => drop(memory.note_marker(place, at_ms)),
             Operation::Close => {}
         }
     }
@@ -232,6 +234,16 @@ impl Ledger for DiskLedger {
 
     fn sweep(&self, kept_ms: u64, most: u32) -> Pending<'_, u32> {
         self.write(Operation::Sweep(kept_ms, most), |memory| memory.sweep(kept_ms, most))
+    }
+
+    fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> Pending<'_, ()> {
+        self.write(Operation::NoteMarker(place.clone(), at_ms), move |memory| {
+            memory.note_marker(place, at_ms)
+        })
+    }
+
+    fn marked_places(&self) -> Pending<'_, Vec<MarkedPlace>> {
+        self.read(MemoryLedger::marked_places)
     }
 
     fn check(&self) -> Pending<'_, ()> {

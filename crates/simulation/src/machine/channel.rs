@@ -7,9 +7,9 @@ use super::{ms, verdict};
 use commentd_contract::VerdictKind::{
     self, Delivered, Denied, Duplicate, Held, Misplaced, NotSent, Refused, Throttled, Unknown,
 };
-use commentd_delivery::lookup::{Finding, LookupAbility};
+use commentd_delivery::lookup::{Finding, LookupAbility, Unfound};
 use commentd_delivery::step::Link;
-use commentd_delivery::verdict::Effect;
+use commentd_delivery::verdict::{Contradiction, Effect};
 use commentd_delivery::{Moment, Verdict};
 use std::time::Duration;
 
@@ -18,6 +18,17 @@ pub(crate) const FOREIGN: &str = "of another delivery";
 
 /// The longest that a request may still be stored where nobody states a bound.
 const UNSTATED: Duration = ms(30_000);
+
+/// What a channel does with markers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Markers {
+    /// It keeps them, but for a few that a moderator clears.
+    Keeps,
+    /// It drops them, and always has.
+    Drops,
+    /// It has kept them, and drops them now.
+    DropsNow,
+}
 
 /// Requests that the channel takes for one: it stores at most one comment for each.
 #[derive(Debug)]
@@ -32,6 +43,11 @@ struct Stored {
     since: Moment,
     /// A lookup that doesn't see every state misses it.
     hidden: bool,
+    /// It has its marker.
+    marked: bool,
+    /// Its text isn't the one that was sent: markup, or a filter for words. Where markers were kept once, only a
+    /// reply that shows it then tells of it; without one the channel breaks what it was seen to do.
+    altered: bool,
 }
 
 /// What becomes of one request once its gate is passed.
@@ -47,6 +63,8 @@ pub(crate) struct Fate {
     pub(crate) verdict: Verdict,
     /// How the channel breaks the assumptions of the promise with it, if it does.
     pub(crate) foul: Option<&'static str>,
+    /// A proxy sends it twice, and hands back the second answer.
+    pub(crate) posted_twice: bool,
 }
 
 /// One channel.
@@ -54,6 +72,15 @@ pub(crate) struct Fate {
 pub(crate) struct Channel {
     /// What is true of it, and what its manifest states.
     pub(crate) rules: Link,
+    /// Whether a marker of ours was seen there, by this delivery or others.
+    pub(crate) marker_seen: bool,
+    markers: Markers,
+    /// Whether the ledger has a reply that shows a comment without its marker.
+    pub(crate) echo_recorded: bool,
+    /// Whether lookups may be answered by a cache, which says so.
+    is_cached: bool,
+    /// Whether a proxy stands before it that may send a request twice.
+    has_proxy: bool,
     entries: Vec<Entry>,
 }
 
@@ -61,7 +88,7 @@ impl Channel {
     /// A channel of random abilities.
     pub(crate) fn random(dice: &mut Dice) -> Self {
         let lookup = |settles_ms: Option<u64>, sees_every_state| {
-            Some(LookupAbility { settles_within: settles_ms.map(ms), sees_every_state })
+            Some(LookupAbility { settles_within: settles_ms.map(ms), sees_every_state, needs_marker: true })
         };
         let lookups = [
             lookup(Some(200), true),
@@ -79,7 +106,21 @@ impl Channel {
             deduplicates_within: dice.pick(&windows),
             lookup: dice.pick(&lookups),
         };
-        Self { rules, entries: Vec::new() }
+        let markers = dice.pick(&[
+            Markers::Keeps,
+            Markers::Keeps,
+            Markers::Keeps,
+            Markers::Drops,
+            Markers::DropsNow,
+            Markers::Keeps,
+        ]);
+        let marker_seen = match markers {
+            Markers::Keeps => !dice.chance(30),
+            Markers::Drops => false,
+            Markers::DropsNow => true,
+        };
+        let (is_cached, has_proxy) = (dice.chance(20), dice.chance(20));
+        Self { rules, marker_seen, markers, echo_recorded: false, is_cached, has_proxy, entries: Vec::new() }
     }
 
     /// How many comments of our delivery there are.
@@ -97,7 +138,12 @@ impl Channel {
         let slot = &mut self.entries[entry].stored;
         if slot.is_none() {
             let kind = dice.pick(&[Delivered, Delivered, Held, Misplaced]);
-            *slot = Some(Stored { kind, since: now, hidden: dice.chance(50) });
+            let (marked, altered) = match self.markers {
+                Markers::Keeps => (!dice.chance(10), false),
+                Markers::Drops => (false, dice.chance(50)),
+                Markers::DropsNow => (false, dice.chance(50)),
+            };
+            *slot = Some(Stored { kind, since: now, hidden: dice.chance(50), marked, altered });
         }
     }
 
@@ -111,10 +157,13 @@ impl Channel {
             self.entries.len() - 1
         });
         let ends_after = dice.pick_ms(&[10, 1, 40, 200, 700, 2_500]);
-        let (mut said, stores) = if known.is_some() && dice.chance(40) {
+        let posted_twice = self.has_proxy && dice.chance(30);
+        let (mut said, stores) = if posted_twice {
+            (verdict(Duplicate), Stores::BeforeTheEnd)
+        } else if known.is_some() && dice.chance(40) {
             (verdict(Duplicate), Stores::Never)
         } else {
-            Self::say(dice)
+            self.echo(Self::say(dice))
         };
         if said.kind == Throttled {
             said.retry_after_ms = dice.pick(&[None, Some(30), Some(400), Some(5_000)]);
@@ -133,6 +182,7 @@ impl Channel {
                     ends_after,
                     verdict: said,
                     foul: Some("lies of the channel"),
+                    posted_twice,
                 };
             }
             Some(_) if matches!(stores, Stores::AnyTime) && dice.chance(1) => Some("stored too late"),
@@ -141,7 +191,17 @@ impl Channel {
         let stored_after = stored_after.map(|after| {
             if foul.is_some() { after + ends_after + self.settles_within().saturating_mul(3) } else { after }
         });
-        Fate { entry, stored_after, ends_after, verdict: said, foul }
+        Fate { entry, stored_after, ends_after, verdict: said, foul, posted_twice }
+    }
+
+    /// A reply that shows the stored comment shows it as it was stored.
+    fn echo(&self, (said, stores): (Verdict, Stores)) -> (Verdict, Stores) {
+        let shows_it = said.rule().effect == Effect::One && said.comment_id.is_empty();
+        if self.markers == Markers::Keeps || !shows_it || self.rules.lookup.is_none() {
+            return (said, stores);
+        }
+        let foreign = Verdict { contradiction: Some(Contradiction::ForeignEcho), ..verdict(Unknown) };
+        (foreign, Stores::BeforeTheEnd)
     }
 
     /// What the channel says of a request, and what it does.
@@ -170,24 +230,32 @@ impl Channel {
     /// `settles_within` before it began: against that, absence takes two looks.
     pub(crate) fn look(&self, began: Moment, now: Moment, dice: &mut Dice) -> Finding {
         if dice.chance(15) {
-            return if dice.chance(50) { Finding::Failed } else { Finding::NotFound { complete: false } };
+            return if dice.chance(50) {
+                Finding::Failed("no answer".into())
+            } else {
+                Finding::NotFound { complete: false }
+            };
         }
         let sees_all = self.rules.lookup.is_some_and(|ability| ability.sees_every_state);
-        let as_of = if dice.chance(20) {
-            let age = dice.up_to(self.settles_within() / 2);
-            Moment::at(began.since_start().saturating_sub(age))
+        let back_by = |age: Duration| Moment::at(began.since_start().saturating_sub(age));
+        let (as_of, stale) = if self.is_cached && dice.chance(40) {
+            (back_by(dice.up_to(Duration::from_secs(120))), Some("age: 60".to_owned()))
+        } else if dice.chance(20) {
+            (back_by(dice.up_to(self.settles_within() / 2)), None)
         } else {
-            now
+            (now, None)
         };
-        let is_seen = |stored: &Stored| stored.since <= as_of && (sees_all || !stored.hidden);
-        let seen = self.entries.iter().filter_map(|entry| entry.stored).find(is_seen);
-        match seen {
-            Some(stored) => Finding::Found(verdict(stored.kind)),
-            None if dice.chance(6) => {
-                Finding::Found(Verdict { comment_id: FOREIGN.into(), ..verdict(Delivered) })
-            }
-            None => Finding::NotFound { complete: true },
+        let is_seen = |stored: &&Stored| stored.since <= as_of && (sees_all || !stored.hidden);
+        let seen = || self.entries.iter().filter_map(|entry| entry.stored.as_ref()).filter(is_seen);
+        if let Some(stored) = seen().find(|stored| stored.marked) {
+            return Finding::Found(verdict(stored.kind));
         }
+        if dice.chance(6) {
+            return Finding::Found(Verdict { comment_id: FOREIGN.into(), ..verdict(Delivered) });
+        }
+        let is_readable = self.markers == Markers::DropsNow && !self.echo_recorded;
+        let alike = seen().any(|stored| !stored.altered || is_readable).then(|| "7".to_owned());
+        Unfound { complete: true, stale, alike }.finding()
     }
 }
 

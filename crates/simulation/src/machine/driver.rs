@@ -9,13 +9,18 @@ use commentd_contract::VerdictKind;
 use commentd_delivery::lookup::Finding;
 use commentd_delivery::machine::Machine;
 use commentd_delivery::step::{Action, Event};
+use commentd_delivery::verdict::Contradiction;
 use commentd_delivery::{Gate, Moment, Verdict};
 use std::time::Duration;
+
+/// The promise is given where nobody repeats requests. Where somebody does, only a lookup helps.
+const PROXY: &str = "a request sent twice by a proxy";
 
 impl World {
     /// Tells the machine what happened and sets going what it asks for.
     pub(super) fn tell(&mut self, event: Event, machine: &mut Machine, purse: &mut Purse) -> Kept {
         let event_text = if self.traced { format!("{event:.0?}") } else { String::new() };
+        purse.marked = self.order.iter().map(|channel| self.channels[*channel].marker_seen).collect();
         let actions = machine.step(event, self.local(), purse);
         self.note(|| {
             let words: Vec<String> = actions.iter().map(ToString::to_string).collect();
@@ -214,6 +219,8 @@ impl World {
             self.count("absences proved");
         }
         if let Some(row) = self.rows.get_mut(attempt) {
+            self.channels[row.channel].echo_recorded |=
+                verdict.contradiction == Some(Contradiction::ForeignEcho);
             *(if resolves { &mut row.resolution } else { &mut row.verdict }) = Some(verdict);
         }
         promise::on_change(before, &self.rows, self.effects())
@@ -238,11 +245,27 @@ impl World {
             )
         });
         self.foul = self.foul.or(fate.foul);
+        if fate.posted_twice {
+            self.count("requests that a proxy sent twice");
+            // Nobody can look for it, and it is the first: then the channel's word is all there is.
+            let can_look = self.channels[channel].rules.lookup.is_some();
+            if !can_look && !self.another_was_sent() {
+                self.foul = self.foul.or(Some(PROXY));
+            }
+        }
         if let Some(after) = fate.stored_after {
             self.stores.push((self.now + after, channel, fate.entry));
         }
         self.later(fate.ends_after, Coming::Ended(fate.verdict));
         Ok(())
+    }
+
+    /// Whether an attempt before the last may have passed its gate.
+    fn another_was_sent(&self) -> bool {
+        let before = self.rows.split_last().map_or(&[][..], |(_, before)| before);
+        before
+            .iter()
+            .any(|row| row.verdict.as_ref().is_none_or(|verdict| verdict.kind != VerdictKind::NotSent))
     }
 
     fn ended(&mut self, mut verdict: Verdict, machine: &mut Machine, purse: &mut Purse) -> Kept {
@@ -267,6 +290,16 @@ impl World {
         let elsewhere = self.plants(Planted::LookElsewhere);
         let asked = if elsewhere { (channel + 1) % self.channels.len() } else { channel };
         let mut finding = self.channels[asked].look(began, self.now, &mut self.dice);
+        let is_missed = finding == Finding::NotFound { complete: true } && self.channels[asked].effects() > 0;
+        let is_duplicate =
+            |row: &Row| row.verdict.as_ref().is_some_and(|verdict| verdict.contradiction.is_some());
+        if is_missed && self.rows.last().is_some_and(is_duplicate) && !self.another_was_sent() {
+            // A proxy has sent the only request twice, and the lookup couldn't see what came of it.
+            self.foul = self.foul.or(Some(PROXY));
+        }
+        if matches!(&finding, Finding::Found(found) if found.comment_id != FOREIGN) {
+            self.channels[asked].marker_seen = true;
+        }
         if self.plants(Planted::FailureIsAbsence) && !matches!(finding, Finding::Found(_)) {
             finding = Finding::NotFound { complete: true };
         }

@@ -288,9 +288,11 @@ impl World {
         let chain = chain.collect();
         let earlier = |row: &Row| {
             let link = self.order.iter().position(|channel| *channel == row.channel);
+            let was_sent = row.verdict.as_ref().is_none_or(|verdict| verdict.kind != VerdictKind::NotSent);
             Earlier {
                 link,
                 verdict: row.settled().cloned().unwrap_or_else(interrupted),
+                was_sent,
                 // A process that has begun since knows no moment of the earlier one.
                 started: (row.started >= self.born).then(|| Moment::at(row.started.since(self.born))),
             }

@@ -37,6 +37,8 @@ struct Purse {
     retries: u32,
     /// Links whose breaker is open.
     shut: Vec<usize>,
+    /// At which links' places a marker was seen.
+    marked: Vec<bool>,
     /// Attempts that were sent and have not ended.
     under_way: i64,
 }
@@ -54,6 +56,10 @@ impl Shared for Purse {
             retry_after_ms: Some(1000),
             ..Verdict::new(VerdictKind::Denied, format!("link {link} is shut"))
         })
+    }
+
+    fn has_seen_marker(&mut self, link: usize) -> bool {
+        self.marked.get(link).copied().unwrap_or_default()
     }
 
     fn attempt_starts(&mut self, link: usize) -> Pass {

@@ -185,9 +185,9 @@ pub(crate) fn on_settling(
     let unknown = row.verdict.as_ref().is_some_and(|known| known.kind == VerdictKind::Unknown) || row.phantom;
     say(!unknown || row.resolution.is_some(), || format!("attempt {attempt} is resolved, but was certain"))?;
     say(verdict.kind == VerdictKind::Unknown, || format!("attempt {attempt} is resolved as unknown"))?;
-    let contradicted = rows[attempt + 1..]
-        .iter()
-        .any(|later| later.channel == row.channel && later.kind() == Some(VerdictKind::Duplicate));
+    let says_it_has_it = |row: &Row| row.verdict.as_ref().is_some_and(|said| said.contradiction.is_some());
+    let contradicted =
+        rows[attempt..].iter().any(|later| later.channel == row.channel && says_it_has_it(later));
     say(verdict.kind == VerdictKind::NotSent && contradicted, || {
         format!("attempt {attempt} is said to be absent, and the channel has said that it has it")
     })

@@ -64,6 +64,7 @@ pub(super) async fn run(args: &TryArgs) -> Ended {
         comment: Arc::new(Comment { content: args.text.clone(), addressing: addressing.into() }),
         trace_id: "".into(),
         attempt: 1,
+        began_ms: None,
         deadline: clock.now() + DEADLINE,
     };
     match provider.rehearse(&job) {
@@ -153,7 +154,12 @@ fn told(finding: &Finding) -> String {
         Finding::CannotBeKnown => {
             "this comment has nothing to be known by (no marker, receipt or slot)".into()
         }
-        Finding::Failed => "the channel couldn't be asked".into(),
+        Finding::Failed(why) => format!("the channel couldn't be asked: {why}"),
+        Finding::Alike(comment_id) => {
+            format!(
+                "not found by its marker, but there is one with the same text and without a marker ({comment_id})"
+            )
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use comfy_table::{ContentArrangement, Table, presets};
-use commentd_contract::deliveries::{AttemptDetail, Candidates, DeliveryView};
+use commentd_contract::deliveries::{AttemptDetail, Candidates, DeliveryView, LastLook};
 use commentd_contract::terminal::one_line as plain;
 use serde::Serialize;
 
@@ -59,6 +59,10 @@ pub(super) fn one(view: &DeliveryView) -> String {
     }
     lines.push(String::new());
     lines.push(attempts.to_string());
+    if let Some(look) = &view.last_lookup {
+        lines.push(String::new());
+        lines.push(last_lookup(look));
+    }
     if let Some(candidates) = &view.candidates {
         lines.push(String::new());
         lines.push(candidates_of(candidates));
@@ -80,7 +84,7 @@ fn attempt_row(attempt: &AttemptDetail) -> [String; 6] {
 }
 
 fn candidates_of(candidates: &Candidates) -> String {
-    if !candidates.error.is_empty() {
+    if !candidates.error.is_empty() && candidates.comments.is_empty() {
         return format!("The channel can't be asked for comments like it: {}", plain(&candidates.error));
     }
     if candidates.comments.is_empty() {
@@ -90,7 +94,22 @@ fn candidates_of(candidates: &Candidates) -> String {
     for candidate in &candidates.comments {
         rows.add_row([plain(&candidate.comment_id), short(&candidate.text)]);
     }
-    format!("The channel shows these, which read like it; the same words prove nothing:\n{rows}")
+    let shown = format!("The channel shows these, which read like it; the same words prove nothing:\n{rows}");
+    match candidates.error.as_str() {
+        "" => shown,
+        error => format!("{shown}\nThere may be more: {}", plain(error)),
+    }
+}
+
+fn last_lookup(look: &LastLook) -> String {
+    let found = match look.finding.as_str() {
+        "found" => "found it",
+        "not_found" => "didn't find it",
+        "failed" => "failed",
+        _ => "didn't find it, which shows nothing",
+    };
+    let said = if look.said.is_empty() { String::new() } else { format!(": {}", plain(&look.said)) };
+    format!("The last lookup, at {}, {found}{said}", time(look.at_ms))
 }
 
 fn table(header: &[&str]) -> Table {
@@ -138,6 +157,20 @@ mod tests {
     fn what_others_wrote_cant_reach_the_terminal() {
         assert_eq!(short("a \n\t b"), "a b");
         assert_eq!(short(&"x".repeat(100)).chars().count(), MOST_SHOWN);
+    }
+
+    #[test]
+    fn a_lookup_that_failed_is_told() {
+        let look = |finding: &str, said: &str| {
+            last_lookup(&LastLook { at_ms: 0, finding: finding.into(), said: said.into() })
+        };
+        let told =
+            look("failed", "the channel could not be asked for it: the reply is longer than 9 bytes\u{1b}");
+        assert_eq!(
+            told,
+            "The last lookup, at 1970-01-01T00:00:00Z, failed: the channel could not be asked for it: the reply is longer than 9 bytes\u{fffd}"
+        );
+        assert!(look("not_found", "").ends_with("didn't find it"));
     }
 
     #[test]

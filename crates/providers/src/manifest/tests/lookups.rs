@@ -2,7 +2,7 @@
 
 use super::comment;
 use crate::manifest::check::check;
-use crate::manifest::{Channel, Item, Manifest, Reply, Sighting};
+use crate::manifest::{Channel, Item, Manifest, ReadBack, Reply, Sighting};
 use commentd_contract::VerdictKind;
 use commentd_delivery::{Comment, DeliveryId};
 use std::collections::BTreeMap;
@@ -50,6 +50,10 @@ next = "(page or 1) + 1 if (page or 1) < at('pages') else none"
 ours = "item.link == marker"
 id = "item.id"
 text = "item.text"
+marker_place = "item.link"
+time = "item.at"
+newest_first = "true"
+max_pages = 20
 sees_every_state = "settings.moderator_token != ''"
 state = [{ is = "held", when = "item.status == 'hold'" }]
 [lookup.request]
@@ -59,15 +63,15 @@ query = { page = "page or 1", search = "marker", nonce = "nonce" }
 headers = { Authorization = "settings.moderator_token or omit" }
 [[example]]
 name = "on the second page"
-reply = { status = 200, body = '{"pages":2,"total":3,"items":[{"id":1,"link":"","text":"a","status":"ok"}]}' }
-then = [{ status = 200, body = '{"pages":2,"total":3,"items":[{"id":3,"link":"00000000000000000000000000000000","text":"b","status":"hold"}]}' }]
+reply = { status = 200, body = '{"pages":2,"total":3,"items":[{"id":1,"link":"","text":"a","status":"ok","at":null}]}' }
+then = [{ status = 200, body = '{"pages":2,"total":3,"items":[{"id":3,"link":"00000000000000000000000000000000","text":"b","status":"hold","at":null}]}' }]
 finds = "held"
 comment_id = "3"
 [[example]]
 name = "by its receipt"
 settings = { marked = false }
 receipt = "1"
-reply = { status = 200, body = '{"pages":2,"total":3,"items":[{"id":1,"link":"","text":"a","status":"ok"}]}' }
+reply = { status = 200, body = '{"pages":2,"total":3,"items":[{"id":1,"link":"","text":"a","status":"ok","at":null}]}' }
 finds = "delivered"
 comment_id = "1"
 [[example]]
@@ -144,12 +148,16 @@ fn sight(channel: &Channel, comment: &Comment, receipt: &str, pages: &[serde_jso
 }
 
 fn page(pages: usize, items: &[(u32, &str, &str)]) -> serde_json::Value {
-    let item = |(id, link, text): &(u32, &str, &str)| serde_json::json!({"id": id, "link": link, "text": text, "status": "ok"});
+    let item = |(id, link, text): &(u32, &str, &str)| serde_json::json!({"id": id, "link": link, "text": text, "status": "ok", "at": null});
     serde_json::json!({"pages": pages, "total": 9, "items": items.iter().map(item).collect::<Vec<_>>()})
 }
 
 fn found(comment_id: &str) -> Sighting {
-    Sighting::Found { kind: VerdictKind::Delivered, comment_id: comment_id.into() }
+    found_by(comment_id, true)
+}
+
+fn found_by(comment_id: &str, by_marker: bool) -> Sighting {
+    Sighting::Found { kind: VerdictKind::Delivered, comment_id: comment_id.into(), by_marker }
 }
 
 #[test]
@@ -163,7 +171,7 @@ fn the_manifests_of_these_tests_prove_themselves() {
 #[test]
 fn the_same_text_finds_nothing_and_the_marker_does() {
     let channel = channel(LIST, &[]);
-    let others = page(1, &[(1, "", "+1"), (2, "x", "+1")]);
+    let others = page(1, &[(1, "", "+2"), (2, "0123456789abcdef0123456789abcdef", "+1")]);
     assert_eq!(sight(&channel, &comment("+1"), "", &[others]), Sighting::NotFound { complete: true });
     let ours = page(1, &[(1, "", "+1"), (2, MARKER, "&#43;1")]);
     assert_eq!(sight(&channel, &comment("+1"), "", &[ours]), found("2"));
@@ -172,7 +180,7 @@ fn the_same_text_finds_nothing_and_the_marker_does() {
 #[test]
 fn pages_are_read_until_it_is_found_or_there_are_none_left() {
     let channel = channel(LIST, &[]);
-    let other = || page(3, &[(1, "", "a")]);
+    let other = || page(3, &[(1, "", "b")]);
     assert_eq!(
         sight(&channel, &comment("a"), "", &[other(), other(), other()]),
         Sighting::NotFound { complete: true }
@@ -187,14 +195,16 @@ fn pages_are_read_until_it_is_found_or_there_are_none_left() {
     assert!(scan.request().unwrap().path_and_query.contains("page=2&"));
     // A page that isn't answered leaves the question open.
     let failed = Reply { status: 500, ..Reply::default() };
-    assert_eq!(scan.sight(&failed), Ok(Some(Sighting::NoAnswer)));
+    let said = Sighting::NoAnswer("the channel answered HTTP 500".into());
+    assert_eq!(scan.sight(&failed), Ok(Some(said)));
 }
 
 #[test]
 fn a_scan_that_ends_early_proves_nothing() {
     let channel = channel(LIST, &[]);
-    let twenty = vec![page(1000, &[(1, "", "a")]); 20];
-    assert_eq!(sight(&channel, &comment("a"), "", &twenty), Sighting::NotFound { complete: false });
+    let twenty = vec![page(1000, &[(1, "", "b")]); 20];
+    let told = "the channel's list has more than 20 pages; let lookup.max_pages in its manifest allow more";
+    assert_eq!(sight(&channel, &comment("a"), "", &twenty), Sighting::NoAnswer(told.into()));
     let cut = serde_json::json!({"pages": 1, "total": null, "items": []});
     assert_eq!(sight(&channel, &comment("a"), "", &[cut]), Sighting::NotFound { complete: false });
     let endless = LIST.replace("next = \"(page or 1) + 1 if", "next = \"page or 1 if");
@@ -205,11 +215,132 @@ fn a_scan_that_ends_early_proves_nothing() {
     assert!(scan.sight(&reply(&page(9, &[]))).unwrap_err().contains("lookup.next"));
 }
 
+/// What the channel shows of the comment `a` in one page, whose attempt began two days after 1970 did.
+fn sight_one(page: &serde_json::Value, headers: &[(&str, &str)]) -> Sighting {
+    let channel = channel(LIST, &[]);
+    let scope = channel.scope(comment("a"), ID, 0).with_began_ms(2 * 86_400_000);
+    let mut scan = channel.look(&scope, "").unwrap();
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let page = Reply { headers: headers.collect(), ..reply(page) };
+    scan.sight(&page).unwrap().expect("no other page is asked for")
+}
+
+#[test]
+fn an_answer_from_a_cache_may_show_the_comment_and_never_that_it_is_absent() {
+    let without = page(1, &[(1, "", "b")]);
+    assert_eq!(sight_one(&without, &[("age", "0")]), Sighting::NotFound { complete: true });
+    for (name, value) in [("age", "60"), ("x-cache", "HIT"), ("cf-cache-status", "STALE")] {
+        let told = format!("the answer comes from a cache ({name}: {value}), so it may be old");
+        assert_eq!(sight_one(&without, &[(name, value)]), Sighting::NoAnswer(told));
+        assert_eq!(sight_one(&page(1, &[(2, MARKER, "a")]), &[(name, value)]), found("2"));
+    }
+    // One page of several is enough.
+    let channel = channel(LIST, &[]);
+    let scope = channel.scope(comment("a"), ID, 0);
+    let mut scan = channel.look(&scope, "").unwrap();
+    let headers = || [("age".to_owned(), "60".to_owned())].into_iter().collect();
+    let first = Reply { headers: headers(), ..reply(&page(2, &[])) };
+    assert_eq!(scan.sight(&first), Ok(None));
+    assert!(matches!(scan.sight(&reply(&page(2, &[]))), Ok(Some(Sighting::NoAnswer(_)))));
+    // Whoever counts comments is told, too.
+    let mut back = ReadBack::default();
+    let mut scan = channel.read_back(&scope).unwrap();
+    let only = Reply { headers: headers(), ..reply(&page(1, &[(1, "", "b")])) };
+    assert_eq!(scan.collect(&only, &mut back), Ok(true));
+    assert!(back.items.len() == 1 && back.doubt.contains("from a cache"), "{back:?}");
+}
+
+/// Somebody's half a surrogate pair made the whole list unreadable.
+#[test]
+fn an_unreadable_item_of_a_stranger_does_not_make_the_list_unreadable() {
+    let item = |text: &str, link: &str| {
+        format!(r#"{{"id":1,"link":"{link}","text":"{text}","status":"ok","at":null}}"#)
+    };
+    let sight = |items: &[String]| {
+        let channel = channel(LIST, &[]);
+        let body = format!(r#"{{"pages":1,"total":2,"items":[{}]}}"#, items.join(","));
+        let scope = channel.scope(comment("a"), ID, 0);
+        let reply = Reply { status: 200, body: body.into(), ..Reply::default() };
+        channel.look(&scope, "").unwrap().sight(&reply).unwrap().unwrap()
+    };
+    let broken = item(r"\ud83d", "");
+    assert_eq!(sight(std::slice::from_ref(&broken)), Sighting::NotFound { complete: true });
+    assert_eq!(sight(&[broken, item("a", MARKER)]), found("1"));
+    // One that lacks what tells whose it is may be ours: the others are read, and nothing is proved.
+    let odd = r#"{"id":5,"text":"x"}"#.to_owned();
+    assert_eq!(sight(&[odd.clone(), item("a", MARKER)]), found("1"));
+    let Sighting::NoAnswer(told) = sight(&[odd, item("b", "")]) else { panic!("it was an answer") };
+    assert!(told.contains("an item of the list can't be read") && told.contains("link"), "{told}");
+}
+
+#[test]
+fn a_lookup_stops_at_items_that_are_older_than_the_attempt() {
+    let page = |at: serde_json::Value, text: &str| serde_json::json!({"pages": 50, "total": 9, "items": [{"id": 1, "link": "", "text": text, "status": "ok", "at": at}]});
+    // A day less than the attempt is the margin for clocks.
+    assert_eq!(sight_one(&page(86_399.into(), "b"), &[]), Sighting::NotFound { complete: true });
+    let channel = channel(LIST, &[]);
+    let scope = channel.scope(comment("a"), ID, 0);
+    for at in [serde_json::json!(86_400), serde_json::Value::Null, serde_json::json!("yesterday")] {
+        let scope = scope.clone().with_began_ms(2 * 86_400_000);
+        let mut scan = channel.look(&scope, "").unwrap();
+        assert_eq!(scan.sight(&reply(&page(at.clone(), "b"))), Ok(None), "{at}");
+    }
+    // Nobody knows when it began, so everything is read.
+    assert_eq!(channel.look(&scope, "").unwrap().sight(&reply(&page(0.into(), "b"))), Ok(None));
+    // Not every list comes in that order.
+    let unordered = self::channel(&LIST.replace("newest_first = \"true\"\n", ""), &[]);
+    let scope = unordered.scope(comment("a"), ID, 0).with_began_ms(2 * 86_400_000);
+    assert_eq!(unordered.look(&scope, "").unwrap().sight(&reply(&page(0.into(), "b"))), Ok(None));
+}
+
+/// Where a site drops the marker, the comment is there all the same.
+#[test]
+fn the_same_text_without_any_marker_vetoes_absence() {
+    let item = |at: u32, link: &str, text: &str| serde_json::json!({"pages": 1, "total": 9, "items": [{"id": 7, "link": link, "text": text, "status": "ok", "at": at}]});
+    let alike = Sighting::Alike("7".into());
+    assert_eq!(sight_one(&item(172_800, "", "a"), &[]), alike);
+    assert_eq!(sight_one(&item(172_800, "https://example.org/#x", "<p>a</p>"), &[]), alike);
+    let absent = Sighting::NotFound { complete: true };
+    assert_eq!(sight_one(&item(172_800, "", "b"), &[]), absent, "other words");
+    assert_eq!(sight_one(&item(1, "", "a"), &[]), absent, "older than the attempt");
+    let anothers = "https://example.org/#0123456789abcdef0123456789abcdef";
+    assert_eq!(sight_one(&item(172_800, anothers, "a"), &[]), absent, "another delivery's");
+    // Ours may come behind it.
+    let both = page(1, &[(1, "", "a"), (2, MARKER, "a")]);
+    assert_eq!(sight_one(&both, &[]), found("2"));
+}
+
+#[test]
+fn how_much_is_read_is_the_manifests_to_say() {
+    let limits = |key: &str, value: &str| {
+        let manifest = LIST.replace("max_pages = 20\n", &format!("{key} = {value}\n"));
+        let manifest = Manifest::parse(&manifest, "mine.toml").unwrap();
+        manifest.channel(&BTreeMap::new()).map(|channel| channel.lookup_limits().unwrap())
+    };
+    let given = limits("max_pages", "3").unwrap();
+    assert_eq!((given.max_pages, given.max_reply_bytes), (3, 8 << 20));
+    let given = limits("max_reply_bytes", "\"1000 * 2\"").unwrap();
+    assert_eq!((given.max_pages, given.max_reply_bytes), (100, 2000));
+    for (key, value) in [("max_pages", "0"), ("max_pages", "10001"), ("max_reply_bytes", "\"'much'\"")] {
+        let error = limits(key, value).unwrap_err();
+        assert!(error.contains(&format!("lookup.{key}: must be 1 to")), "{error}");
+    }
+}
+
+#[test]
+fn a_cassette_knows_a_lookup_without_its_nonce() {
+    let channel = channel(LIST, &[]);
+    let scope = channel.scope(comment("a"), ID, 5);
+    let scan = channel.look(&scope, "").unwrap();
+    assert!(scan.request().unwrap().path_and_query.contains("nonce="));
+    assert!(!scan.lasting_request().unwrap().path_and_query.contains("nonce"));
+}
+
 #[test]
 fn a_receipt_finds_and_its_absence_proves_nothing() {
     let unmarked = channel(LIST, &[("marked", false.into())]);
     let items = page(1, &[(1, "", "a"), (12, "", "b")]);
-    assert_eq!(sight(&unmarked, &comment("x"), "12", std::slice::from_ref(&items)), found("12"));
+    assert_eq!(sight(&unmarked, &comment("x"), "12", std::slice::from_ref(&items)), found_by("12", false));
     let gone = Sighting::NotFound { complete: false };
     assert_eq!(sight(&unmarked, &comment("x"), "13", std::slice::from_ref(&items)), gone);
     // A reply has shown it: it was stored, whatever became of it.
@@ -257,14 +388,14 @@ fn a_slot_answers_both_ways() {
     };
     let sight = |pages: &[serde_json::Value]| sight(&channel, &ours, "", pages);
     let absent = Sighting::NotFound { complete: true };
-    assert_eq!(sight(&[page(2, &[(6, Some("hi")), (7, Some("hi"))])]), found("7"));
+    assert_eq!(sight(&[page(2, &[(6, Some("hi")), (7, Some("hi"))])]), found_by("7", false));
     assert_eq!(sight(&[page(2, &[(6, Some("hi")), (7, None)])]), absent, "another slot's text isn't ours");
     assert_eq!(sight(&[page(2, &[(7, Some("thanks"))])]), absent, "another's text took the slot");
     // Without the slot itself nothing is known.
     let nowhere = Sighting::NotFound { complete: false };
     assert_eq!(sight(&[page(2, &[(6, Some("hi"))])]), nowhere);
     // Once the slot was seen, the rest needn't be.
-    assert_eq!(sight(&[page(9, &[(7, Some("hi"))])]), found("7"));
+    assert_eq!(sight(&[page(9, &[(7, Some("hi"))])]), found_by("7", false));
     assert_eq!(sight(&[page(3, &[(5, None)]), page(3, &[(7, None)])]), absent);
     // Who fills a slot owns it.
     let verdict =
@@ -278,18 +409,18 @@ fn a_whole_target_is_read_page_by_page() {
     let scope = list.scope(comment(""), ID, 0);
     let mut scan = list.read_back(&scope).unwrap();
     assert!(!scan.request().unwrap().path_and_query.contains("search"), "no marker is asked for");
-    let mut items = Vec::new();
-    assert_eq!(scan.collect(&reply(&page(2, &[(1, "", "a")])), &mut items), Ok(false));
-    assert_eq!(scan.collect(&reply(&page(2, &[(2, "", "b")])), &mut items), Ok(true));
+    let mut back = ReadBack::default();
+    assert_eq!(scan.collect(&reply(&page(2, &[(1, "", "a")])), &mut back), Ok(false));
+    assert_eq!(scan.collect(&reply(&page(2, &[(2, "", "b")])), &mut back), Ok(true));
     let item = |id: &str, text: &str| Item { comment_id: id.into(), text: text.into() };
-    assert_eq!(items, [item("1", "a"), item("2", "b")]);
+    assert_eq!((back.items, back.doubt), (vec![item("1", "a"), item("2", "b")], String::new()));
 
     let slot = channel(SLOT, &[]);
     let mut scan = slot.read_back(&scope).unwrap();
     let readers = serde_json::json!({"errcode":0,"total":2,"comment":[{"id":1,"reply":null},{"id":2,"reply":{"content":"b"}}]});
-    let mut items = Vec::new();
-    assert_eq!(scan.collect(&reply(&readers), &mut items), Ok(true));
-    assert_eq!(items, [item("2", "b")], "an empty slot is no comment");
+    let mut back = ReadBack::default();
+    assert_eq!(scan.collect(&reply(&readers), &mut back), Ok(true));
+    assert_eq!(back.items, [item("2", "b")], "an empty slot is no comment");
 }
 
 #[test]
@@ -317,6 +448,7 @@ fn lookups_that_prove_nothing_are_told_so() {
         ("ours = \"item.link == marker\"\n", "", "lookup.ours"),
         ("item.link == marker", "item.text == content", "a text alone proves nothing"),
         ("next = \"(page", "next = \"((page", "lookup.next"),
+        ("time = \"item.at\"\n", "", "lookup.newest_first"),
         ("ours = \"item", "slot = \"item.\"\nours = \"item", "lookup.slot"),
         ("is = \"held\"", "is = \"refused\"", "lookup.state"),
     ] {

@@ -1,6 +1,7 @@
 //! How a flight makes durable what an attempt came to: as often as it takes.
 
 use super::{Run, number};
+use crate::dispatch::markers;
 use crate::dispatch::under_way::Back;
 use commentd_delivery::record::{Resolution, ResolvedBy};
 use commentd_delivery::sabotage::{Rule, is_off};
@@ -19,6 +20,7 @@ const MOST_RETRIES_IN_A_DRAIN: u32 = 8;
 
 impl Run {
     pub(super) fn record_settling(&mut self, attempt: usize, verdict: Verdict, resolves: bool) {
+        markers::note(&self.inner);
         let at_ms = self.inner.clock.unix_ms();
         let end = if resolves {
             End::Resolution(Resolution { by: ResolvedBy::Lookup, at_ms, verdict })

@@ -1,0 +1,133 @@
+//! What is asked of the channel without any effect there: lookups, and whole targets.
+
+use super::cassette::{Part, Purpose, like};
+use super::credentials::Credentials;
+use super::wire::MAX_REPLY_BYTES;
+use super::{NOBODY, NativeHttp, connection, is_unauthorized};
+use crate::manifest::{HttpRequest, Item, ReadBack, Reply, Scan, Scope, Sighting, Token};
+use crate::{Job, Provider};
+use commentd_contract::{Addressing, VerdictKind};
+use commentd_delivery::lookup::Finding;
+use commentd_delivery::{Comment, DeliveryId, Verdict};
+
+impl NativeHttp {
+    /// Reads a whole target back: every comment that the channel shows there.
+    ///
+    /// # Errors
+    /// Says why it can't be read: no lookup, no answer, one that is incomplete or may be old.
+    pub async fn read_back(&self, sns_id: &str) -> Result<Vec<Item>, String> {
+        let addressing = Addressing { sns_id: sns_id.to_owned(), ..Addressing::default() };
+        let comment = Comment { addressing: addressing.into(), ..Comment::default() };
+        let id = NOBODY;
+        let scope = self.channel.scope(comment, id, self.wire.clock.unix_ms());
+        let back = self.read(&scope, id).await?;
+        if back.doubt.is_empty() { Ok(back.items) } else { Err(back.doubt) }
+    }
+
+    pub(super) async fn read(&self, scope: &Scope, id: DeliveryId) -> Result<ReadBack, String> {
+        let mut scan = self.channel.read_back(scope).ok_or_else(|| {
+            format!("channel {} has no lookup, so nothing can be read back", self.channel.name())
+        })?;
+        let mut back = ReadBack::default();
+        loop {
+            if scan.collect(&self.ask(&scan, scope, id).await?, &mut back)? {
+                return Ok(back);
+            }
+        }
+    }
+
+    /// The next page of a lookup, with its credentials. A token that the channel refuses is renewed once.
+    async fn ask(&self, scan: &Scan<'_>, scope: &Scope, id: DeliveryId) -> Result<Reply, String> {
+        let request = scan.request().map_err(|error| error.0)?;
+        let lasting = scan.lasting_request().map_err(|error| error.0)?;
+        let limit = self.channel.lookup_limits().map_or(MAX_REPLY_BYTES, |limits| limits.max_reply_bytes);
+        let part = || Part {
+            purpose: Purpose::Lookup,
+            like: like(&lasting).replace(&id.to_string(), &NOBODY.to_string()),
+            id,
+            words: Vec::new(),
+            limit,
+            token: None,
+        };
+        let explain = |error: String| {
+            if error != connection::too_long(limit) {
+                return error;
+            }
+            format!("{error}; let lookup.max_reply_bytes in the channel's manifest allow more")
+        };
+        let (reply, token) = self.ask_once(&self.readers, &request, part()).await.map_err(explain)?;
+        let verdict = self.channel.judge(&reply, scope);
+        match token.filter(|_| is_unauthorized(&verdict)) {
+            Some(token) if self.readers.give_up(&token, self.now()) => {
+                Ok(self.ask_once(&self.readers, &request, part()).await.map_err(explain)?.0)
+            }
+            _ => Ok(reply),
+        }
+    }
+
+    pub(super) async fn ask_once(
+        &self,
+        credentials: &Credentials,
+        request: &HttpRequest,
+        part: Part<'_>,
+    ) -> Result<(Reply, Option<Token>), String> {
+        let token = credentials.token(&self.wire, None).await.map_err(|none| self.redact(&none.message))?;
+        let id = part.id;
+        let mut request = request.clone();
+        let signed = credentials.apply(&mut request, token.as_ref(), id, self.wire.clock.unix_ms());
+        signed.map_err(|error| error.0)?;
+        // A read waits for its turn as long as it would for its reply, and is asked for again later.
+        let now = self.now();
+        let turn = self.turns.reserve(None, now, now + self.wire.timeout).map_err(|late| {
+            format!("channel {} takes {}, and its turns are used up", self.channel.name(), late.pace)
+        })?;
+        turn.wait(now).await;
+        turn.count();
+        let reply = self.wire.ask(&request, part).await.map_err(|error| self.redact(&error))?;
+        Ok((reply, token))
+    }
+
+    /// What is asked for when a comment is looked for.
+    pub(super) fn lookup_scope(&self, job: &Job) -> Scope {
+        let scope = self.scope(job);
+        match job.began_ms {
+            Some(began_ms) => scope.with_began_ms(began_ms),
+            None => scope,
+        }
+    }
+
+    pub(super) async fn look_once(&self, job: &Job, receipt: &str) -> Finding {
+        let scope = self.lookup_scope(job);
+        let Some(scan) = self.channel.look(&scope, receipt) else { return Finding::CannotBeKnown };
+        match self.sight(scan, &scope, job.id).await {
+            Ok(Sighting::Found { kind, comment_id, by_marker }) => {
+                if by_marker {
+                    self.marker_was_seen();
+                }
+                let mut verdict = Verdict::new(kind, "");
+                if kind == VerdictKind::Misplaced {
+                    "stored, but not as asked; found by a lookup".clone_into(&mut verdict.message);
+                }
+                verdict.comment_id_is_ours = !comment_id.is_empty();
+                verdict.comment_id = comment_id;
+                Finding::Found(verdict)
+            }
+            Ok(Sighting::NotFound { complete }) => Finding::NotFound { complete },
+            Ok(Sighting::Alike(comment_id)) => Finding::Alike(self.redact(&comment_id)),
+            Ok(Sighting::NoAnswer(reason)) | Err(reason) => {
+                let reason = self.redact(&reason);
+                tracing::warn!(id = %job.id, %reason, "the channel couldn't be asked for a comment");
+                Finding::Failed(reason)
+            }
+        }
+    }
+
+    /// Asks for one page after another until one of them says what there is.
+    async fn sight(&self, mut scan: Scan<'_>, scope: &Scope, id: DeliveryId) -> Result<Sighting, String> {
+        loop {
+            if let Some(sighting) = scan.sight(&self.ask(&scan, scope, id).await?)? {
+                return Ok(sighting);
+            }
+        }
+    }
+}
