@@ -25,7 +25,9 @@ pub(super) struct Watch {
     unasked: AtomicBool,
     /// A reply began before its request was written.
     early: AtomicBool,
-    /// Bytes since the request that may still be its reply's head.
+    /// The reply's head is whole: what follows is its body.
+    has_head: AtomicBool,
+    /// Bytes since the request, until its reply's head is whole.
     head_bytes: AtomicUsize,
 }
 
@@ -37,12 +39,13 @@ impl Watch {
 
     /// The reply's head is here; what follows is its body.
     pub(super) fn head_is_read(&self) {
-        self.head_bytes.store(0, Relaxed);
+        self.has_head.store(true, Relaxed);
     }
 
     /// The reply is read whole: from here on nobody has asked for anything.
     pub(super) fn reply_is_read(&self) {
         self.asked.store(false, Relaxed);
+        self.has_head.store(false, Relaxed);
         self.head_bytes.store(0, Relaxed);
     }
 
@@ -79,21 +82,28 @@ impl Watched {
         (Self { stream, watch: Arc::clone(&watch) }, watch)
     }
 
-    fn came(&self, bytes: usize) -> io::Result<()> {
+    fn came(&self, bytes: usize) {
         let watch = &*self.watch;
         if bytes == 0 {
-            return Ok(());
+            return;
         }
         if !watch.is_asked() {
             watch.set_unasked();
-            return Ok(());
+            return;
         }
         if watch.unsent.load(Relaxed) {
             watch.early.store(true, Relaxed);
         }
-        let head_bytes = watch.head_bytes.load(Relaxed).saturating_add(bytes);
-        watch.head_bytes.store(head_bytes, Relaxed);
-        if head_bytes > MOST_HEAD_BYTES {
+        if !watch.has_head.load(Relaxed) {
+            watch.head_bytes.store(watch.head_bytes.load(Relaxed).saturating_add(bytes), Relaxed);
+        }
+    }
+
+    /// Whether what came may still be taken for a head: asked before more is read, because the bytes that came last may
+    /// have its end in them.
+    fn may_read_on(&self) -> io::Result<()> {
+        let watch = &*self.watch;
+        if !watch.has_head.load(Relaxed) && watch.head_bytes.load(Relaxed) > MOST_HEAD_BYTES {
             return Err(io::Error::other(format!(
                 "more than {MOST_HEAD_BYTES} bytes came before the reply's head was whole"
             )));
@@ -108,9 +118,13 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.may_read_on()?;
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) => Poll::Ready(self.came(buffer.filled().len().saturating_sub(before))),
+            Poll::Ready(Ok(())) => {
+                self.came(buffer.filled().len().saturating_sub(before));
+                Poll::Ready(Ok(()))
+            }
             Poll::Pending if self.watch.looks_closely.load(Relaxed) && !self.watch.is_asked() => {
                 match self.stream.unread() {
                     Unread::Nothing => Poll::Pending,

@@ -134,6 +134,28 @@ async fn informational_replies_without_an_end_are_not_read_without_an_end() {
 }
 
 #[tokio::test]
+async fn a_long_body_is_no_long_head() {
+    let body = format!("{{\"pad\":\"{}\"}}", "x".repeat(900 * 1024));
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(4000);
+    for before in ["", hints.as_str()] {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        let reply = Arc::new([before, &head, &body].concat().into_bytes());
+        let url = upstream(move |mut stream| {
+            let reply = Arc::clone(&reply);
+            async move { while request(&mut stream).await && stream.write_all(&reply).await.is_ok() {} }
+        })
+        .await;
+        let clock = HandClock::default();
+        let provider = provider("", &url, ["", ""], &clock);
+        // The second goes over the first one's connection.
+        for number in 1..=2 {
+            let verdict = attempt(&provider, &job(number, 1, &clock)).await;
+            assert_eq!(verdict.kind, VerdictKind::Delivered, "{verdict:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_idle_connection_that_its_upstream_closes_is_closed_without_traffic() {
     let answered = Arc::new(Notify::new());
     let (closed, mut is_closed) = tokio::sync::mpsc::unbounded_channel();
