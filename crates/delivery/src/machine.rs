@@ -353,10 +353,11 @@ impl Machine {
         let lost = entry.and_then(|entry| std::mem::replace(&mut entry.verdict, before));
         if resolves {
             // What another delivery has claimed is not found.
-            if let Some(link) = self.attempts.get(attempt).and_then(|entry| entry.link) {
-                self.missed(attempt, link, false, now, now, actions);
-            }
-            return;
+            let Some(link) = self.attempts.get(attempt).and_then(|entry| entry.link) else { return };
+            return match self.duplicate_in_anothers_slot(attempt, link) {
+                Some(none_of_ours) => self.settle(attempt, none_of_ours, true, actions),
+                None => self.missed(attempt, link, false, now, now, actions),
+            };
         }
         let verdict = Verdict::new(
             VerdictKind::Unknown,

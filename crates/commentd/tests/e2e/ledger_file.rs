@@ -1,7 +1,7 @@
 //! What happens to a ledger's file while a sidecar has it, and between two: nothing is sent twice for it, and it is said.
 
 use crate::support::rig::{assert_outcome, comment};
-use crate::support::{PATIENCE, Program, Rig};
+use crate::support::{PATIENCE, Program, Rig, wait_for};
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ fn nothing_is_sent_while_the_ledger_is_moved_and_ready_says_why() {
     assert_eq!(rig.received(), 1, "what can't be recorded isn't sent");
 
     std::fs::rename(&elsewhere, &ledger).unwrap();
-    assert_eq!(text(&rig, "/ready").0, 200);
+    wait_for("the sidecar to be ready again", || text(&rig, "/ready").0 == 200);
     assert_outcome(&rig.post(&comment("meanwhile", "k2")), "delivered", false);
     assert_outcome(&rig.post(&comment("before", "k1")), "delivered", true);
     assert_eq!(rig.texts(), ["before", "meanwhile"]);

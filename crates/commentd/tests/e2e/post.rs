@@ -155,10 +155,10 @@ fn past_the_retention_nothing_is_sent() {
     let path = scene.path("c.jsonl.state");
     let mut state: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     for first_ms in state["keys"].as_object_mut().unwrap().values_mut() {
-        *first_ms = json!(first_ms.as_u64().unwrap() - 24 * 3_600_000);
+        *first_ms = json!(first_ms.as_u64().unwrap() - 168 * 3_600_000);
     }
     std::fs::write(&path, state.to_string()).unwrap();
-    assert_ends(&scene.post_file(), 2, &["c.jsonl.state", "longer ago", "24 h", "nothing was sent"]);
+    assert_ends(&scene.post_file(), 2, &["c.jsonl.state", "longer ago", "168 h", "nothing was sent"]);
     assert_eq!(scene.stored(), 1);
 }
 

@@ -57,6 +57,14 @@ impl Machine {
         })
     }
 
+    /// The same where the lookup found a comment that another delivery has claimed. Only a slot, which holds a single
+    /// comment, shows by that that ours isn't there; one that carries our marker would be ours all the same.
+    pub(super) fn duplicate_in_anothers_slot(&self, attempt: usize, link: usize) -> Option<Verdict> {
+        let ability = self.plan.chain.get(link).and_then(|rules| rules.lookup)?;
+        let is_slot = !ability.needs_marker;
+        is_slot.then(|| self.duplicate_of_anothers(attempt, &Finding::NotFound { complete: true }))?
+    }
+
     /// Whether another attempt of this delivery may have passed its gate, resolved or not.
     fn another_was_sent(&self, attempt: usize) -> bool {
         let others = || self.attempts.iter().enumerate().filter(|(index, _)| *index != attempt);
