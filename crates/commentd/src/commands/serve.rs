@@ -78,8 +78,13 @@ pub(crate) fn config_failure(errors: Vec<ConfigError>) -> Failure {
 
 /// The provider for this channel.
 pub(crate) fn native(choice: ChannelChoice, clock: SystemClock) -> Result<NativeHttp, Failure> {
-    NativeHttp::with_tls(choice.channel, choice.base_url, choice.timeout, Arc::new(clock), &choice.tls)
-        .map_err(|reason| Failure(format!("the channel can't be spoken to: {reason}")))
+    let native =
+        NativeHttp::with_tls(choice.channel, choice.base_url, choice.timeout, Arc::new(clock), &choice.tls)
+            .map_err(|reason| Failure(format!("the channel can't be spoken to: {reason}")))?;
+    Ok(match choice.proxy {
+        Some(proxy) => native.by_proxy(proxy),
+        None => native,
+    })
 }
 
 pub(crate) fn open_ledger(config: &ServeConfig) -> Result<OpenLedger, Failure> {

@@ -119,6 +119,32 @@ fn a_tls_handshake_that_nobody_answers_is_cut_at_the_deadline_and_not_sent() {
 }
 
 #[test]
+fn a_proxy_that_never_answers_is_left_at_the_deadline_and_its_password_is_told_to_nobody() {
+    let proxy = Server::deaf();
+    let directory = tempfile::tempdir().unwrap();
+    let address = proxy.url().replace("http://", "http://ann:s3cret@");
+    let args = ["--log-level", "trace", "--proxy", &address];
+    let sidecar = serve("generic", "http://channel.test", directory.path(), &args);
+    let rig = Rig { sidecar, directory };
+    let first = told_as_not_sent(&rig, &comment("hello", "k", 1000));
+    assert!(first["latency_ms"].as_u64().unwrap() >= 1000, "answered before the deadline: {first:#}");
+    wait_for("the connection's end", || proxy.seen().ends.len() >= attempts(&first));
+    let asked = "CONNECT channel.test:80 HTTP/1.1\r\nHost: channel.test:80\r\n\
+                 Proxy-Authorization: Basic YW5uOnMzY3JldA==\r\n\r\n";
+    let seen = proxy.seen();
+    assert_eq!(String::from_utf8(seen.bytes).unwrap(), asked.repeat(seen.connections));
+    let client = rig.sidecar.client();
+    let told: Vec<String> = ["/health", "/ready", "/api/providers"]
+        .map(|path| client.get(path).json().to_string())
+        .into_iter()
+        .chain([first.to_string(), rig.sidecar.log()])
+        .collect();
+    for text in told {
+        assert!(!text.contains("s3cret") && !text.contains("YW5u"), "{text}");
+    }
+}
+
+#[test]
 fn a_comment_that_nobody_answers_is_unknown_by_the_deadline() {
     let server = Server::silent();
     let rig = Rig::before(&server.url());

@@ -24,6 +24,12 @@ pub struct BaseUrl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrlError(String);
 
+impl BaseUrlError {
+    pub(super) fn new(message: String) -> Self {
+        Self(message)
+    }
+}
+
 impl fmt::Display for BaseUrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

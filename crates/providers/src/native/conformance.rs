@@ -2,6 +2,8 @@
 //! a connection fails, and what such an attempt comes to.
 
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod tcp;
 
 use super::dial::Dial;

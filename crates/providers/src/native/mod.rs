@@ -12,6 +12,7 @@ mod har;
 mod identity;
 mod idle;
 mod lookups;
+mod proxy;
 mod tls;
 mod turns;
 mod watched;
@@ -40,6 +41,7 @@ use wire::{MAX_REPLY_BYTES, Wire, within};
 
 pub use base::{BaseUrl, BaseUrlError};
 pub use cassette::{Player, Recorder, Tape};
+pub use proxy::Proxy;
 pub use tls::TlsFiles;
 pub use turns::Turn;
 
@@ -140,9 +142,10 @@ impl NativeHttp {
     /// The same provider, with its exchanges recorded or replayed. A replay connects to nothing.
     #[must_use]
     pub fn taped(self, tape: Tape) -> Self {
-        let (channel, base) = (self.channel.clone(), self.wire.base.clone());
+        let (channel, way) = (self.channel.clone(), Arc::clone(&self.wire));
         let (senders, readers) = (self.senders.clone(), self.readers.clone());
-        let redact = move |text: &str| readers.redact(&senders.redact(&base.redact(&channel.redact(text))));
+        let redact =
+            move |text: &str| readers.redact(&senders.redact(&way.redact_addresses(&channel.redact(text))));
         Self { wire: Arc::new(self.wire.taped(tape, Arc::new(redact))), ..self }
     }
 
@@ -174,7 +177,7 @@ impl NativeHttp {
         if text.is_empty() {
             return String::new();
         }
-        let text = self.wire.base.redact(&self.channel.redact(text));
+        let text = self.wire.redact_addresses(&self.channel.redact(text));
         self.readers.redact(&self.senders.redact(&text))
     }
 
@@ -354,7 +357,7 @@ impl NativeHttp {
     }
 
     fn no_connection(&self) -> String {
-        format!("no connection to {} within {} ms", self.wire.base.shown(), self.wire.timeout.as_millis())
+        format!("no connection to {} within {} ms", self.wire.shown(), self.wire.timeout.as_millis())
     }
 
     /// What an attempt has shown. A refusal of our credentials that no renewal helps against is asked about again

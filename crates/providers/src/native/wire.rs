@@ -6,6 +6,7 @@ use super::cassette::{Part, Recorder, Recording, Redact, Tape};
 use super::connection::Connection;
 use super::dial::{Dial, Tcp};
 use super::idle::{Idle, REST, Taken};
+use super::proxy::{Proxy, Tunnels};
 use super::tls::{Tls, TlsFiles};
 use super::{Failure, Side};
 use crate::manifest::{HttpRequest, Reply};
@@ -37,6 +38,7 @@ pub(super) struct Wire {
     idle: Arc<Idle>,
     tls: Option<Tls>,
     dialer: Arc<dyn Dial>,
+    proxy: Option<Proxy>,
     tape: Tape,
     redact: Redact,
 }
@@ -64,14 +66,38 @@ impl Wire {
             idle,
             tls,
             dialer,
+            proxy: None,
             tape: Tape::Live,
             redact: Arc::new(str::to_owned),
         })
     }
 
-    /// The same way, without its idle connections, with new ones made by `dialer`.
+    /// The same way, without its idle connections, with new ones made by `dialer`; not by way of a proxy any more.
     pub(super) fn dialing(&self, dialer: Arc<dyn Dial>) -> Self {
-        Self { dialer, ..self.anew() }
+        Self { dialer, proxy: None, ..self.anew() }
+    }
+
+    /// The same way, without its idle connections, with new ones made by way of this proxy.
+    pub(super) fn by_proxy(&self, proxy: Proxy) -> Self {
+        let dialer = Arc::new(Tunnels::new(proxy.clone(), Arc::clone(&self.dialer)));
+        Self { dialer, proxy: Some(proxy), ..self.anew() }
+    }
+
+    /// Where it leads, and by what way: for people.
+    pub(super) fn shown(&self) -> String {
+        match &self.proxy {
+            None => self.base.shown(),
+            Some(proxy) => format!("{} by way of the proxy {}", self.base.shown(), proxy.shown()),
+        }
+    }
+
+    /// Replaces what is secret in the addresses by `***`.
+    pub(super) fn redact_addresses(&self, text: &str) -> String {
+        let text = self.base.redact(text);
+        match &self.proxy {
+            None => text,
+            Some(proxy) => proxy.redact(&text),
+        }
     }
 
     /// The same way, without its idle connections, recorded or replayed.
@@ -97,6 +123,7 @@ impl Wire {
             idle: Idle::new(self.base.shown(), Arc::clone(&self.clock)),
             tls: self.tls.clone(),
             dialer: Arc::clone(&self.dialer),
+            proxy: self.proxy.clone(),
             tape: self.tape.clone(),
             redact: Arc::clone(&self.redact),
         }
@@ -140,7 +167,7 @@ impl Wire {
             return Ok(connection);
         }
         self.idle.note(&connection);
-        let shown = self.base.shown();
+        let shown = self.shown();
         Err(Failure::before_gate(&if connection.was_unasked() {
             format!("what listens at {shown} speaks before it is asked, so that no reply can be told from it")
         } else {

@@ -14,6 +14,7 @@ mod bodies;
 mod cassette;
 mod connections;
 mod pace;
+mod proxy;
 mod stand_in;
 mod support;
 mod tls;

@@ -84,6 +84,12 @@ pub fn provider(
     NativeHttp::new(channel, base, Duration::from_secs(30), Arc::new(clock.clone())).unwrap()
 }
 
+/// A provider whose attempts take at most this long.
+pub fn provider_within(timeout: Duration, url: &str, clock: &HandClock) -> NativeHttp {
+    let channel = Manifest::parse(COMMON, "mine.toml").unwrap().channel(&BTreeMap::new()).unwrap();
+    NativeHttp::new(channel, BaseUrl::parse(url).unwrap(), timeout, Arc::new(clock.clone())).unwrap()
+}
+
 /// A provider that speaks TLS with these files.
 pub fn provider_with_tls(url: &str, files: &TlsFiles, clock: &HandClock) -> Result<NativeHttp, String> {
     let channel = Manifest::parse(COMMON, "mine.toml").unwrap().channel(&BTreeMap::new()).unwrap();

@@ -24,7 +24,7 @@ fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/native/tls").join(name)
 }
 
-fn trusting() -> TlsFiles {
+pub fn trusting() -> TlsFiles {
     TlsFiles { ca: Some(path("ca.pem")), client: None }
 }
 
@@ -67,7 +67,7 @@ impl AsyncWrite for Slow {
 }
 
 /// A server with this certificate, which takes every comment; the address.
-async fn server(certificate: &str, wants_client: bool, is_slow: bool) -> String {
+pub async fn server(certificate: &str, wants_client: bool, is_slow: bool) -> String {
     let ring = Arc::new(crypto::ring::default_provider());
     let chain = vec![CertificateDer::from_pem_file(path(&format!("{certificate}.pem"))).unwrap()];
     let key = PrivateKeyDer::from_pem_file(path(&format!("{certificate}.key"))).unwrap();

@@ -10,7 +10,7 @@ use commentd_providers::manifest::check::check;
 use commentd_providers::manifest::settings::{Settings, environment_name};
 use commentd_providers::manifest::written::{SettingKind, WrittenSetting};
 use commentd_providers::manifest::{Channel, Manifest, built_in};
-use commentd_providers::native::{BaseUrl, TlsFiles};
+use commentd_providers::native::{BaseUrl, Proxy, TlsFiles};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,8 @@ pub struct ChannelChoice {
     pub channel: Channel,
     /// What one attempt may take: connect, headers and body.
     pub timeout: Duration,
+    /// By what way it is reached.
+    pub proxy: Option<Proxy>,
     /// What TLS needs beside the system's roots.
     pub tls: TlsFiles,
 }
@@ -44,6 +46,7 @@ impl fmt::Debug for ChannelChoice {
             .field("base_url", &self.base_url)
             .field("channel", &self.channel)
             .field("timeout", &self.timeout)
+            .field("proxy", &self.proxy)
             .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
@@ -137,6 +140,7 @@ fn own_manifests(directory: &Path) -> Result<Vec<Manifest>, Vec<String>> {
 /// The channel that was chosen; `None` if something is wrong, which the findings then tell.
 pub(super) fn choose(values: &mut Values<'_>) -> Option<ChannelChoice> {
     let base_url = base_url(values);
+    let proxy = proxy(values);
     let tls = tls(values, base_url.as_ref());
     let manifest = manifest(values)?;
     let found = resolve(&manifest, values.written);
@@ -157,6 +161,7 @@ pub(super) fn choose(values: &mut Values<'_>) -> Option<ChannelChoice> {
         base_url: base_url?,
         manifest,
         timeout: values.ms("native-timeout-ms"),
+        proxy: proxy.ok()?,
         tls: tls?,
     })
 }
@@ -202,6 +207,14 @@ fn base_url(values: &mut Values<'_>) -> Option<BaseUrl> {
         return None;
     }
     BaseUrl::parse(text).map_err(|error| values.error("channel-url", error.to_string())).ok()
+}
+
+fn proxy(values: &mut Values<'_>) -> Result<Option<Proxy>, ()> {
+    let text = values.text("proxy");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Proxy::parse(text).map(Some).map_err(|error| values.error("proxy", error.to_string()))
 }
 
 /// The files that TLS needs; whether they can be used, the provider tells.

@@ -157,7 +157,7 @@ fn value_name(setting: &Setting) -> &'static str {
         Kind::Path => "PATH",
         Kind::Secret => "SECRET",
         Kind::List => "LIST",
-        Kind::Text if setting.name.ends_with("-url") => "URL",
+        Kind::Address => "URL",
         Kind::Text | Kind::Switch | Kind::OneOf(_) => "TEXT",
     }
 }

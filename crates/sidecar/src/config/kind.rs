@@ -20,6 +20,8 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// A file or directory; a relative one is looked for from the working directory.
     Path,
+    /// A URL, which is shown without the credentials in it.
+    Address,
     /// A text on one line that is never shown.
     Secret,
     /// Texts separated by commas.
@@ -52,7 +54,9 @@ impl Kind {
             Kind::Ratio if ratio(text).is_none() => "must be a number from 0 to 1".to_owned(),
             Kind::Switch if switch(text).is_none() => "must be true or false".to_owned(),
             Kind::OneOf(words) if self.word(text).is_none() => format!("must be one of {}", words.join(", ")),
-            Kind::Text | Kind::Path | Kind::List | Kind::Secret if text.chars().any(char::is_control) => {
+            Kind::Text | Kind::Path | Kind::List | Kind::Address | Kind::Secret
+                if text.chars().any(char::is_control) =>
+            {
                 "must be one line without control characters".to_owned()
             }
             _ => return Ok(()),
@@ -90,7 +94,12 @@ impl Kind {
 
     /// The value as people may see it: no secrets, no credentials in addresses.
     pub(super) fn shown(self, text: &str) -> String {
-        if self == Kind::Secret && !text.is_empty() { REDACTED.to_owned() } else { without_credentials(text) }
+        match (self, text.rsplit_once('@')) {
+            (Kind::Secret, _) if !text.is_empty() => REDACTED.to_owned(),
+            // Where the scheme is forgotten.
+            (Kind::Address, Some((_, place))) if !text.contains("://") => format!("{REDACTED}@{place}"),
+            _ => without_credentials(text),
+        }
     }
 
     /// The same in quotes and cut, for messages.
@@ -156,6 +165,8 @@ mod tests {
         ] {
             assert_eq!(Kind::Text.shown(text), shown);
         }
+        assert_eq!(Kind::Address.shown("u:p@h:1"), "***@h:1");
+        assert_eq!(Kind::Address.shown("http://u:p@h:1"), "http://***@h:1");
         assert_eq!(Kind::Secret.shown("s"), REDACTED);
         assert_eq!(Kind::Secret.shown(""), "");
     }

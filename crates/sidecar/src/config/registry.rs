@@ -158,7 +158,7 @@ const HOOK_BATCHES: &str = "the hook's batch and piggyback commands are never us
 const NO_UI_TUNING: &str = "the UI worker is a process of its own, which has its own settings";
 
 use Heading::{Access, Channel, Ledger, Limits, Listening, Logging, Net, Old, Providers};
-use Kind::{Integer, List, OneOf, Path, Ratio, Secret, Switch, Text};
+use Kind::{Address, Integer, List, OneOf, Path, Ratio, Secret, Switch, Text};
 
 const fn ms(min: i64) -> Kind {
     Integer { min, max: MAX_MS }
@@ -224,7 +224,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new(
         Channel,
         "channel-url",
-        Text,
+        Address,
         "Where the channel is: http:// or https://, host, perhaps port and path",
     )
     .aliases(&["native-upstream-base-url"])
@@ -238,6 +238,14 @@ pub const SETTINGS: &[Setting] = &[
         ms(1),
         "Time for one attempt on the channel, connect, headers and body together, in ms, 1 to 600000",
     ).clamps()
+    .only_with(ProviderName::NativeHttp),
+    Setting::new(
+        Channel,
+        "proxy",
+        Address,
+        "HTTP proxy by way of which the channel is reached (CONNECT), http://HOST:PORT; the environment's http_proxy and \
+         https_proxy are never looked at; credentials in it (http://USER:PASSWORD@HOST:PORT) better by COMMENTD_PROXY",
+    )
     .only_with(ProviderName::NativeHttp),
     Setting::new(
         Channel,

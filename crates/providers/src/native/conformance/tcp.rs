@@ -14,22 +14,22 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 #[derive(Default)]
-struct Seen {
-    does: Mutex<Option<Does>>,
+pub(super) struct Seen {
+    pub(super) does: Mutex<Option<Does>>,
     received: AtomicUsize,
     connections: AtomicUsize,
     greeted: Notify,
 }
 
-struct Loopback {
-    seen: Arc<Seen>,
+pub(super) struct Loopback {
+    pub(super) seen: Arc<Seen>,
     port: u16,
     listening: JoinHandle<()>,
     clock: TestClock,
 }
 
 impl Loopback {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Seen::default());

@@ -1,4 +1,5 @@
 use super::super::channel::ChannelChoice;
+use super::super::show::{as_text, rows};
 use super::{Layers, URL, flags};
 use commentd_delivery::{Comment, DeliveryId};
 use commentd_providers::manifest::HttpRequest;
@@ -238,6 +239,46 @@ fn a_password_in_an_address_on_the_command_line_is_warned_of() {
     }
     let env = [("COMMENTD_CHANNEL_URL", url[0].1)];
     assert!(Layers { env: &env, ..Layers::default() }.check().unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_proxy_is_an_explicit_setting_whose_credentials_are_shown_nowhere() {
+    let url = ("proxy", "http://ann:secret@proxy.example:3128");
+    let both = [URL, url];
+    let given = flags(&both);
+    let written = given.load().unwrap();
+    let (choice, of_channel) = written.check_channel().unwrap();
+    assert_eq!(choice.proxy.unwrap().shown(), "http://proxy.example:3128");
+    let config = given.check().unwrap();
+    for warnings in [&config.warnings, &of_channel, &written.secrets_on_command_line()] {
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("COMMENTD_PROXY") && !warnings[0].contains("secret"), "{warnings:?}");
+    }
+    let shown = format!("{config:?}{}", as_text(&rows(&written)));
+    assert!(shown.contains("proxy.example") && !shown.contains("secret"), "{shown}");
+    let env = [("COMMENTD_CHANNEL_URL", URL.1), ("COMMENTD_PROXY", url.1)];
+    let config = Layers { env: &env, ..Layers::default() }.check().unwrap();
+    assert!(config.warnings.is_empty() && config.channel.unwrap().proxy.is_some(), "{:?}", config.warnings);
+    let others = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let env: Vec<_> = others.map(|name| (name, url.1)).into_iter().chain([env[0]]).collect();
+    let config = Layers { env: &env, ..Layers::default() }.check().unwrap();
+    assert!(config.channel.unwrap().proxy.is_none());
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_refused_without_its_credentials() {
+    for (text, says) in [
+        ("https://ann:secret@proxy.example", "--proxy must start with http://: TLS to a proxy itself"),
+        ("ann:secret@proxy.example:3128", "--proxy must start with http://"),
+        ("http://ann:secret@proxy.example/x", "--proxy must have nothing behind host and port"),
+    ] {
+        let both = [URL, ("proxy", text)];
+        let error = flags(&both).error();
+        assert!(error.starts_with(says), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+        let shown = as_text(&rows(&flags(&both).load().unwrap()));
+        assert!(shown.contains("***@proxy.example") && !shown.contains("secret"), "{shown}");
+    }
 }
 
 #[test]

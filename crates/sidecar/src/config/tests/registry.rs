@@ -80,6 +80,7 @@ const SAMPLES: &[(&str, &str, Given<'_>)] = &[
     ("channel-url", "http://127.0.0.1:2", &[]),
     ("channels-dir", "/nonexistent", &[URL]),
     ("native-timeout-ms", "7", &[URL]),
+    ("proxy", "http://127.0.0.1:3128", &[URL]),
     ("tls-ca-file", "a.pem", &[SECURE]),
     ("tls-client-certificate", "c.pem", &[SECURE, ("tls-client-key", "c.key")]),
     ("tls-client-key", "c.key", &[SECURE, ("tls-client-certificate", "c.pem")]),
