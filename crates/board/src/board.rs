@@ -134,7 +134,7 @@ impl Board {
     /// # Errors
     /// [`BoardError::Database`] when SQLite fails; [`BoardError::Stopped`] when the runtime ends.
     pub async fn comments(&self, target: &str) -> Result<Vec<StoredComment>, BoardError> {
-        Ok(self.inner.store.list(target.to_owned(), None, usize::MAX).await?.comments)
+        Ok(self.inner.store.list(target.to_owned(), None, false, usize::MAX).await?.comments)
     }
 
     /// The counters as they are now.

@@ -57,6 +57,9 @@ fn store_failed(failure: &BoardError) -> Response {
 struct ListQuery {
     target: String,
     marker: Option<String>,
+    /// Whether comments without any marker are shown beside those with `marker`.
+    #[serde(default)]
+    unmarked: bool,
     limit: Option<usize>,
 }
 
@@ -79,7 +82,7 @@ async fn list(State(surface): State<Surface>, query: Result<Query<ListQuery>, Qu
         let message = format!("limit: must be 1 to {MAX_LIMIT}, is {limit}");
         return error(StatusCode::BAD_REQUEST, "bad_query", message).into_response();
     }
-    match surface.board.store().list(query.target, query.marker, limit).await {
+    match surface.board.store().list(query.target, query.marker, query.unmarked, limit).await {
         Ok(listing) => {
             let complete = listing.comments.len() as u64 == listing.total;
             let body = ListBody { total: listing.total, complete, comments: listing.comments };

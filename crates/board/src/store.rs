@@ -151,21 +151,24 @@ impl Store {
         .await
     }
 
-    /// The comments of a target, oldest first, at most `limit`; with a marker only those that carry it.
+    /// The comments of a target, oldest first, at most `limit`; with a marker only those that carry it, and, if
+    /// `unmarked`, those that carry none.
     pub(crate) async fn list(
         &self,
         target: String,
         marker: Option<String>,
+        unmarked: bool,
         limit: usize,
     ) -> Result<Listing, BoardError> {
         self.run(move |connection| {
-            let filter = "FROM comment WHERE target = ?1 AND (?2 IS NULL OR marker = ?2)";
+            let filter =
+                "FROM comment WHERE target = ?1 AND (?2 IS NULL OR marker = ?2 OR (?3 AND marker = ''))";
             let total = connection
                 .prepare_cached(&format!("SELECT count(*) {filter}"))?
-                .query_row(params![target, marker], count)?;
+                .query_row(params![target, marker, unmarked], count)?;
             let comments = connection
-                .prepare_cached(&format!("SELECT {COLUMNS} {filter} ORDER BY id LIMIT ?3"))?
-                .query_map(params![target, marker, saturated(limit)], read)?
+                .prepare_cached(&format!("SELECT {COLUMNS} {filter} ORDER BY id LIMIT ?4"))?
+                .query_map(params![target, marker, unmarked, saturated(limit)], read)?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(Listing { total, comments })
         })
@@ -298,7 +301,7 @@ mod tests {
         let second = store.add(vec![text("two")], None).await.unwrap();
         assert!(matches!(first.as_slice(), [Added::Stored(comment)] if comment.id == "1"));
         assert!(matches!(second.as_slice(), [Added::Stored(comment)] if comment.id == "2"));
-        assert_eq!(store.list("t".into(), None, 10).await.unwrap().total, 2);
+        assert_eq!(store.list("t".into(), None, false, 10).await.unwrap().total, 2);
     }
 
     #[test]

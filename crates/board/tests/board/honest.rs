@@ -24,6 +24,8 @@ async fn a_native_comment_is_stored_and_listed() {
     assert!(all["comments"][1]["stored_at_ms"].as_u64().unwrap() > 1_600_000_000_000);
     let marked = board.get("/api/comments?target=t&marker=m1").await.json();
     assert_eq!((&marked["total"], &marked["comments"][0]["id"]), (&json!(1), &json!("1")));
+    let beside = board.get("/api/comments?target=t&marker=other&unmarked=true").await.json();
+    assert_eq!((&beside["total"], &beside["comments"][0]["id"]), (&json!(1), &json!("2")));
     let page = board.get("/api/comments?target=t&limit=1").await.json();
     assert_eq!((&page["total"], &page["complete"]), (&json!(2), &json!(false)));
     assert_eq!(page["comments"].as_array().unwrap().len(), 1);

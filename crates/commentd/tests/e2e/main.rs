@@ -14,6 +14,7 @@
 )]
 
 mod bad_input;
+mod between;
 // Real servers come from Debian's packages, and are ended by their process group.
 #[cfg(unix)]
 mod cassette;

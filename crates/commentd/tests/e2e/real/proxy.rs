@@ -4,10 +4,9 @@ use super::counted;
 use crate::misbehaving::Server;
 use crate::support::at;
 use crate::support::process::Served;
+use crate::support::proxy::Upstream;
 use serde_json::json;
 use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What becomes of a request.
@@ -24,13 +23,13 @@ pub enum Way {
 /// A proxy before `server` (`http://host:port`) that asks `way` about each comment that is sent, numbered from 0.
 /// Everything else passes.
 pub fn before(server: &str, way: impl Fn(usize) -> Way + Send + Sync + 'static) -> Server {
-    let address = server.trim_start_matches("http://").to_owned();
+    let upstream = Upstream::at(server);
     let sent = AtomicUsize::new(0);
     Server::start(move |talk| {
         let Some(request) = talk.request() else { return };
         match if is_comment(&request) { way(sent.fetch_add(1, Ordering::SeqCst)) } else { Way::Whole } {
-            Way::Whole => talk.say(&forward(&address, &request)),
-            Way::ReplyLost => drop(forward(&address, &request)),
+            Way::Whole => talk.say(&upstream.forward(&request)),
+            Way::ReplyLost => drop(upstream.forward(&request)),
             Way::RequestLost => {}
         }
     })
@@ -39,16 +38,6 @@ pub fn before(server: &str, way: impl Fn(usize) -> Way + Send + Sync + 'static) 
 /// Twikoo's reads are posted, too.
 fn is_comment(request: &str) -> bool {
     request.starts_with("POST ") && !request.contains("COMMENT_GET")
-}
-
-/// Hands a request to the server, and gives its reply. The connection isn't kept, so that the reply's end is its.
-fn forward(address: &str, request: &str) -> Vec<u8> {
-    let (line, rest) = request.split_once("\r\n").unwrap();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(format!("{line}\r\nConnection: close\r\n{rest}").as_bytes()).unwrap();
-    let mut reply = Vec::new();
-    stream.read_to_end(&mut reply).unwrap();
-    reply
 }
 
 /// Two of five are cut, each in its own way. That few, because a provider that mostly fails isn't asked any more.

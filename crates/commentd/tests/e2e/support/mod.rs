@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod process;
+pub mod proxy;
 pub mod rig;
 
 pub use http::{Answer, Client};
