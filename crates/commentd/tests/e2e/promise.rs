@@ -23,10 +23,12 @@ fn outcomes_once_certain(client: &Client, key: &str) -> Vec<String> {
     outcomes
 }
 
-/// Asks for the comment, kills the sidecar once the board has it, and asks the next sidecar under the same key.
+/// Lets a first comment through, asks for this one, kills the sidecar once the board has it, and asks the next sidecar
+/// under the same key.
 fn kill_between_two_callers(fault: &str, settles_within_s: &str) -> (Rig, Value) {
     let settles = format!("settles_within_s={settles_within_s}");
     let rig = Rig::start(fault, &["--set", &settles]);
+    rig.let_first_through();
     let first = rig.client();
     let asking = std::thread::spawn(move || {
         // It may get no answer at all: the sidecar is killed.
@@ -34,7 +36,7 @@ fn kill_between_two_callers(fault: &str, settles_within_s: &str) -> (Rig, Value)
         let head = format!("POST /api/comment HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", first.address);
         let _ = first.raw(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
     });
-    wait_for("the board to have it", || rig.received() == 1);
+    wait_for("the board to have it", || rig.received() == 2);
     let rig = rig.killed_and_restarted();
     asking.join().unwrap();
     let second = rig.post(&comment("once", "k"));
@@ -44,16 +46,16 @@ fn kill_between_two_callers(fault: &str, settles_within_s: &str) -> (Rig, Value)
 #[test]
 fn two_callers_of_one_key_and_a_kill_between_them_one_comment_that_was_stored() {
     // Stored, and then not answered for longer than the sidecar lives.
-    let fault = "[[fault]]\nkind = \"slow_headers\"\nhold_ms = 300000\nrequests = [1]";
+    let fault = "[[fault]]\nkind = \"slow_headers\"\nhold_ms = 300000\nrequests = [2]";
     let (rig, second) = kill_between_two_callers(fault, "30");
     assert_outcome(&second, "delivered", true);
-    assert_eq!((rig.texts(), rig.received()), (vec!["once".to_owned()], 1));
+    assert_eq!((rig.texts(), rig.received()), (vec!["first".to_owned(), "once".to_owned()], 2));
     assert_eq!(deliveries(&rig.client(), "k").len(), 1);
 }
 
 #[test]
 fn two_callers_of_one_key_and_a_kill_between_them_one_comment_that_was_not_stored() {
-    let fault = "[[fault]]\nkind = \"hang\"\nrequests = [1]";
+    let fault = "[[fault]]\nkind = \"hang\"\nrequests = [2]";
     let (rig, second) = kill_between_two_callers(fault, "0.3");
     // Its first attempt was proved absent, so it was sent again, under the same delivery.
     let last = if at(&second, "data.outcome") == "unknown" {
@@ -63,20 +65,20 @@ fn two_callers_of_one_key_and_a_kill_between_them_one_comment_that_was_not_store
         second
     };
     assert_eq!(at(&last, "data.outcome"), "delivered", "{last:#}");
-    assert_eq!(rig.texts(), ["once"]);
-    assert_eq!(rig.received(), 2);
+    assert_eq!(rig.texts(), ["first", "once"]);
+    assert_eq!(rig.received(), 3);
 }
 
 #[test]
 fn two_callers_of_one_key_and_a_kill_between_them_one_comment_that_is_stored_after_the_kill() {
     // The board stores it 200 ms after the sidecar's connection has gone, which is within what it says.
-    let fault = "[[fault]]\nkind = \"store_late\"\nhold_ms = 300000\nlate_ms = 200\nrequests = [1]";
+    let fault = "[[fault]]\nkind = \"store_late\"\nhold_ms = 300000\nlate_ms = 200\nrequests = [2]";
     let (rig, second) = kill_between_two_callers(fault, "3");
     if at(&second, "data.outcome") == "unknown" {
         assert_eq!(outcomes_once_certain(&rig.client(), "k"), ["delivered"]);
     }
     assert_outcome(&rig.post(&comment("once", "k")), "delivered", true);
-    assert_eq!((rig.texts(), rig.received()), (vec!["once".to_owned()], 1));
+    assert_eq!((rig.texts(), rig.received()), (vec!["first".to_owned(), "once".to_owned()], 2));
 }
 
 /// The same words twice, one after the other.
@@ -200,12 +202,13 @@ fn a_lookup_settles_what_was_unknown_and_the_caller_learns_it_by_its_key() {
 /// The limit of the promise: a channel that takes longer than its manifest says.
 #[test]
 fn a_channel_that_stores_after_its_stated_time_is_the_documented_limit() {
-    let fault = "[[fault]]\nkind = \"store_late\"\nhold_ms = 300000\nlate_ms = 5000\nrequests = [1]";
+    let fault = "[[fault]]\nkind = \"store_late\"\nhold_ms = 300000\nlate_ms = 5000\nrequests = [2]";
     let rig = Rig::start(fault, &["--native-timeout-ms", "1000", "--set", "settles_within_s=0.2"]);
+    rig.let_first_through();
     let mut hurried = comment("too late", "k");
     hurried["deadline_ms"] = json!(1050);
     assert_outcome(&rig.post(&hurried), "unknown", false);
     assert_eq!(outcomes_once_certain(&rig.client(), "k"), ["not_sent"], "proved absent by what it had said");
     assert_outcome(&rig.post(&comment("too late", "k")), "delivered", false);
-    wait_for("the late one to be there, too", || rig.texts().len() == 2);
+    wait_for("the late one to be there, too", || rig.texts().len() == 3);
 }
