@@ -24,6 +24,13 @@ pub struct ProviderView {
     pub healthy: Option<bool>,
     /// Why it isn't healthy; empty otherwise.
     pub health_reason: String,
+    /// Whether it has shown that it is there and is what it should be: a probe knew it, or it has stored a comment; null if
+    /// it was never asked. Stays true once it was.
+    #[serde(default)]
+    pub recognized: Option<bool>,
+    /// Why it isn't recognized; empty otherwise.
+    #[serde(default)]
+    pub identity_reason: String,
     /// Whether it is able to comment; null if it was never asked. One that isn't is skipped.
     pub able: Option<bool>,
     /// Why it isn't able; empty otherwise.

@@ -36,19 +36,27 @@ impl Known {
 }
 
 /// What is known of a provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// Whether it is up: it answered when it was last asked.
     pub health: Known,
     /// Whether it is able to comment. One that isn't is skipped, and asked again from time to time.
     pub capability: Known,
+    /// Whether it has shown that it is there and is what it should be: a probe knew it, or it has stored a comment. Stays
+    /// `Yes` once it was; [`Known::Yes`] from the first where there is nothing to ask.
+    pub identity: Known,
 }
 
 impl Condition {
     /// Up and able.
-    pub const GOOD: Condition = Condition { health: Known::Yes, capability: Known::Yes };
+    pub const GOOD: Condition =
+        Condition { health: Known::Yes, capability: Known::Yes, identity: Known::Yes };
+    /// Of what is asked only when it is needed.
+    pub const UNASKED: Condition =
+        Condition { health: Known::Unasked, capability: Known::Unasked, ..Self::GOOD };
 
-    /// Whether nothing is known to be wrong.
+    /// Whether nothing is known to be wrong that an attempt wouldn't show as well: that something else than the channel
+    /// seems to answer is for people.
     pub fn is_good(&self) -> bool {
         self.health.why_not().is_none() && self.capability.why_not().is_none()
     }
@@ -56,18 +64,23 @@ impl Condition {
 
 /// A condition that a provider keeps and whoever asks reads. As long as it is good, neither those who ask nor those who
 /// find it good wait for each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Kept {
     condition: Mutex<Condition>,
     /// Whether the condition is [`Condition::GOOD`]; changed with the lock held.
     is_good: AtomicBool,
 }
 
+impl Default for Kept {
+    fn default() -> Self {
+        Self::new(Condition::UNASKED)
+    }
+}
+
 impl Kept {
     pub(crate) fn new(condition: Condition) -> Self {
-        let kept = Self::default();
-        kept.set(condition);
-        kept
+        let is_good = AtomicBool::new(condition == Condition::GOOD);
+        Self { condition: Mutex::new(condition), is_good }
     }
 
     fn change(&self, change: impl FnOnce(&mut Condition)) {
@@ -83,8 +96,22 @@ impl Kept {
         self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it is what it should be isn't unlearned.
     pub(crate) fn set(&self, condition: Condition) {
-        self.change(|kept| *kept = condition);
+        self.change(|kept| {
+            let was_known = kept.identity == Known::Yes;
+            *kept = condition;
+            if was_known {
+                kept.identity = Known::Yes;
+            }
+        });
+    }
+
+    /// It is up, and is what it should be.
+    pub(crate) fn recognize(&self) {
+        if !self.is_good.load(Ordering::Acquire) {
+            self.change(|kept| (kept.health, kept.identity) = (Known::Yes, Known::Yes));
+        }
     }
 
     pub(crate) fn set_capability(&self, capability: Known) {

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
+/// How long a start waits for the channel to say that it is there.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// Between two sweeps of the ledger.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Deliveries that one turn of a sweep removes at most. What is to be recorded waits for a turn to end, and each
@@ -134,7 +136,13 @@ impl Sidecar {
             tracing::warn!(%error, "the lock file does not name our address");
         }
         let unknown = dispatcher.recover().await.map_err(StartError::Recovery)?;
-        dispatcher.watch();
+        if !parts.surface.dry_run {
+            dispatcher.ask_first(FIRST_ANSWER).await;
+        }
+        for view in dispatcher.providers().iter().filter(|view| view.recognized == Some(false)) {
+            tracing::warn!(provider = %view.provider, reason = view.identity_reason, "the channel isn't as expected; comments are tried all the same");
+        }
+        dispatcher.watch(!parts.surface.dry_run);
         let front = http::front(dispatcher.clone(), parts.surface);
         let workers =
             Workers::start(matches!(parts.ledger, OpenLedger::File(_))).map_err(StartError::Threads)?;

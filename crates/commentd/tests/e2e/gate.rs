@@ -31,6 +31,21 @@ impl Rig {
     }
 }
 
+/// Where nobody answers a handshake, the start gives its probe up, and the watch's goes on for as long as attempts may.
+const PROBES: usize = 2;
+const PROBES_ENDED: usize = 1;
+
+/// A sidecar before a server that answers no handshake, once it has asked for the server.
+fn before_a_deaf_server() -> (Server, Rig) {
+    let server = Server::deaf();
+    let rig = Rig::before(&server.tls_url());
+    wait_for("the probes", || {
+        let seen = server.seen();
+        (seen.connections, seen.ends.len()) == (PROBES, PROBES_ENDED)
+    });
+    (server, rig)
+}
+
 fn serve(channel: &str, url: &str, directory: &Path, more: &[&str]) -> Served {
     let timeout = FOREVER_MS.to_string();
     let args = [&["--native-timeout-ms", timeout.as_str(), "--log-level", "debug"], more].concat();
@@ -103,18 +118,17 @@ fn is_only_handshake(mut bytes: &[u8]) -> bool {
 
 #[test]
 fn a_tls_handshake_that_nobody_answers_is_cut_at_the_deadline_and_not_sent() {
-    let server = Server::deaf();
-    let rig = Rig::before(&server.tls_url());
+    let (server, rig) = before_a_deaf_server();
     let began = Instant::now();
     let first = told_as_not_sent(&rig, &comment("hello", "k", 1000));
     assert!(first["latency_ms"].as_u64().unwrap() >= 1000, "answered before the deadline: {first:#}");
     assert!(began.elapsed().as_millis() < u128::from(FOREVER_MS) / 10, "{:?}", began.elapsed());
-    wait_for("the connection's end", || server.seen().ends.len() == attempts(&first));
+    wait_for("the connection's end", || server.seen().ends.len() == PROBES_ENDED + attempts(&first));
     let again = told_as_not_sent(&rig, &comment("hello", "k", 1000));
     assert!(attempts(&again) > attempts(&first), "{again:#}");
     assert_eq!(at(&again, "data.delivery_id"), at(&first, "data.delivery_id"));
     let seen = server.seen();
-    assert_eq!(seen.connections, attempts(&again), "one for each attempt");
+    assert_eq!(seen.connections, PROBES + attempts(&again), "one for each attempt");
     assert!(!seen.bytes.is_empty() && is_only_handshake(&seen.bytes), "{:?}", seen.bytes);
 }
 
@@ -189,7 +203,7 @@ fn a_comment_without_a_body_is_no_less_handed_over() {
         let seen = server.seen();
         assert_eq!(seen.requests_with(&format!("POST /say?text={content} HTTP/1.1")), 1, "{seen:?}");
     }
-    assert_eq!(server.seen().connections, 2, "one for each comment, and none again");
+    assert_eq!(server.seen().connections, 1 + 2, "the start's, one for each comment, and none again");
 }
 
 const BODILESS: &str = r#"
@@ -293,17 +307,16 @@ fn a_caller_that_hangs_up_loses_nothing_of_what_was_sent() {
 
 #[test]
 fn a_caller_that_hangs_up_takes_back_what_was_not_sent_yet() {
-    let server = Server::deaf();
-    let rig = Rig::before(&server.tls_url());
+    let (server, rig) = before_a_deaf_server();
     let caller = post_and_hold(&rig.sidecar.client(), &comment("hello", "k", FOREVER_MS));
-    wait_for("the handshake to begin", || !server.seen().bytes.is_empty());
-    assert!(server.seen().ends.is_empty(), "it waits for the server as long as the caller does");
+    wait_for("the handshake to begin", || server.seen().connections > PROBES);
+    assert_eq!(server.seen().ends.len(), PROBES_ENDED, "it waits for the server as long as the caller does");
     drop(caller);
-    wait_for("the connection's end", || server.seen().ends.len() == 1);
+    wait_for("the connection's end", || server.seen().ends.len() == PROBES_ENDED + 1);
     let again = told_as_not_sent(&rig, &comment("hello", "k", 1000));
     assert!(attempts(&again) >= 2, "the first caller's attempt is on record: {again:#}");
     let seen = server.seen();
-    assert_eq!(seen.connections, attempts(&again), "one for each attempt");
+    assert_eq!(seen.connections, PROBES + attempts(&again), "one for each attempt");
     assert!(is_only_handshake(&seen.bytes), "{:?}", seen.bytes);
 }
 

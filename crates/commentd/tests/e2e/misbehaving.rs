@@ -1,5 +1,6 @@
 //! Servers that misbehave on purpose: raw TCP on loopback, a thread for each connection, a script for what happens
-//! on it. What arrived is counted, and how it ended.
+//! on it. What arrived is counted, and how it ended. The probe of the generic channel is answered before the script, on a
+//! connection of its own, and counted nowhere.
 
 use crate::support::PATIENCE;
 use std::io::{ErrorKind, Read, Write};
@@ -75,10 +76,13 @@ impl Server {
                 if ended.is_open() {
                     return;
                 }
-                shared.lock().unwrap().connections += 1;
                 let (seen, script) = (Arc::clone(&shared), Arc::clone(&script));
                 std::thread::spawn(move || {
                     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    if answers_probe(&stream) {
+                        return;
+                    }
+                    seen.lock().unwrap().connections += 1;
                     let mut talk = Talk { stream, seen: Arc::clone(&seen), unread: Vec::new() };
                     script(&mut talk);
                     drop(talk);
@@ -128,6 +132,22 @@ impl Drop for Server {
         // Wakes the thread that accepts. The others end with their clients.
         let _ = TcpStream::connect(self.address);
     }
+}
+
+/// If the client asks for the health of an upstream of the v1 contract, tells it that all is well and closes.
+fn answers_probe(mut stream: &TcpStream) -> bool {
+    let mut start = [0; 12];
+    let _ = stream.peek(&mut start);
+    if &start != b"GET /health " {
+        return false;
+    }
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+        head.push(byte[0]);
+    }
+    let _ = stream.write_all(&reply("200 OK", "Connection: close\r\n", r#"{"v":1,"ok":true,"data":{}}"#));
+    true
 }
 
 /// One connection, from the server's side.

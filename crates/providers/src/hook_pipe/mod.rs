@@ -148,7 +148,7 @@ impl HookPipe {
                 Ok(())
             }
             Some((code, reason)) => {
-                self.condition.set(Condition { health: Known::Yes, capability: Known::No(reason.clone()) });
+                self.condition.set(Condition { capability: Known::No(reason.clone()), ..Condition::GOOD });
                 let verdict = Verdict::new(VerdictKind::Denied, format!("the hook isn't able: {reason}"));
                 Err(Box::new(verdict.with_code(code)))
             }
@@ -161,7 +161,11 @@ impl HookPipe {
                 NoPipe::Absent(reason) => {
                     let reason = format!("there is no pipe: {reason}");
                     let down = Known::No(reason.clone());
-                    self.condition.set(Condition { health: down.clone(), capability: down });
+                    self.condition.set(Condition {
+                        health: down.clone(),
+                        capability: down,
+                        ..Condition::GOOD
+                    });
                     Verdict::new(VerdictKind::Denied, reason).with_code(Code::HookNotInstalled)
                 }
                 NoPipe::Busy => Verdict::new(VerdictKind::NotSent, "another client has the pipe")

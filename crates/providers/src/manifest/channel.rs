@@ -393,9 +393,14 @@ impl Channel {
         self.lookup_auth.as_ref()
     }
 
-    /// Whether the channel can be asked if it would take our comments.
+    /// Whether the channel can be asked if it is there.
     pub fn has_probe(&self) -> bool {
         self.compiled.probe.is_some()
+    }
+
+    /// Whether it then also says if it would take our comments.
+    pub fn tells_ability(&self) -> bool {
+        self.compiled.probe.as_ref().is_some_and(CompiledProbe::can_say_no)
     }
 
     /// The request that asks whether we are able to post; `None` if there is none.

@@ -15,6 +15,8 @@ pub enum Ability {
     NotAble(String),
     /// The reply says neither; why it doesn't.
     Unclear(String),
+    /// No reply of the channel's came; why.
+    Unreached(String),
 }
 
 impl Ability {
@@ -25,6 +27,7 @@ impl Ability {
             Ability::Able => Ability::Able,
             Ability::NotAble(reason) => Ability::NotAble(redact(&reason)),
             Ability::Unclear(reason) => Ability::Unclear(redact(&reason)),
+            Ability::Unreached(reason) => Ability::Unreached(redact(&reason)),
         }
     }
 }
@@ -33,7 +36,7 @@ impl Ability {
 pub(super) struct CompiledProbe {
     request: RequestTemplate,
     able: Expr,
-    not_able: Expr,
+    not_able: Option<Expr>,
     reason: Option<Expr>,
 }
 
@@ -45,9 +48,14 @@ impl CompiledProbe {
             request: RequestTemplate::compile(&written.request)
                 .map_err(|error| format!("probe.request.{error}"))?,
             able: expr("able", &written.able)?,
-            not_able: expr("not_able", &written.not_able)?,
+            not_able: written.not_able.as_deref().map(|source| expr("not_able", source)).transpose()?,
             reason: written.reason.as_deref().map(|source| expr("reason", source)).transpose()?,
         })
+    }
+
+    /// Whether it can say that we aren't able.
+    pub(super) fn can_say_no(&self) -> bool {
+        self.not_able.is_some()
     }
 
     pub(super) fn render(&self, scope: &Scope) -> Result<HttpRequest, RenderError> {
@@ -57,7 +65,7 @@ impl CompiledProbe {
     pub(super) fn judge(&self, reply: &Reply, scope: &Scope) -> Ability {
         let values = reply.scope(scope);
         let unclear = |error: String| Ability::Unclear(format!("the probe's reply can't be judged: {error}"));
-        match self.not_able.holds(&values) {
+        match self.not_able.as_ref().map_or(Ok(false), |not_able| not_able.holds(&values)) {
             Err(error) => return unclear(error),
             Ok(true) => {
                 let said =
@@ -73,6 +81,10 @@ impl CompiledProbe {
         }
         match self.able.holds(&values) {
             Ok(true) => Ability::Able,
+            // What stands before the channel says that it doesn't reach it.
+            Ok(false) if matches!(reply.status, 502..=504) => {
+                Ability::Unreached(format!("the probe was answered with HTTP {}", reply.status))
+            }
             Ok(false) => {
                 Ability::Unclear(format!("the probe's reply says neither yes nor no (HTTP {})", reply.status))
             }

@@ -230,8 +230,8 @@ pub struct WrittenProbe {
     pub request: WrittenRequest,
     /// When the reply says yes: an expression over the reply.
     pub able: String,
-    /// When the reply says no: an expression over the reply.
-    pub not_able: String,
+    /// When the reply says no: an expression over the reply. Without it, the probe only shows that the channel is there.
+    pub not_able: Option<String>,
     /// Why not, for people: an expression over the reply.
     pub reason: Option<String>,
 }

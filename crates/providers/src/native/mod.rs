@@ -12,6 +12,7 @@ mod har;
 mod identity;
 mod idle;
 mod lookups;
+mod probing;
 mod proxy;
 mod tls;
 mod turns;
@@ -20,7 +21,7 @@ mod wire;
 
 use crate::condition::{Condition, Kept, Known};
 use crate::manifest::settings::REDACTED;
-use crate::manifest::{Ability, Channel, HttpRequest, ReadBack, RenderError, Reply, Scope, Token};
+use crate::manifest::{Channel, HttpRequest, ReadBack, RenderError, Reply, Scope, Token};
 use crate::{Job, Pending, Provider, Rendered, step_aside};
 use cassette::{Part, Purpose, like, without_run_words};
 use commentd_contract::{Code, ProviderName, VerdictKind};
@@ -85,6 +86,8 @@ pub struct NativeHttp {
     destination: Arc<Destination>,
     turns: Arc<Turns>,
     condition: Kept,
+    /// Whether a probe has known the channel.
+    probe_knew: AtomicBool,
     /// Whether a marker of ours came back from the channel: then it keeps them.
     marker_seen: AtomicBool,
 }
@@ -121,16 +124,16 @@ impl NativeHttp {
             account: channel.account().to_owned(),
             manifest_version: channel.version(),
         });
-        // Whether it is up, the first attempt shows. That it isn't able, only a channel with a probe can say.
-        let capability = if channel.has_probe() { Known::Unasked } else { Known::Yes };
-        let condition = Kept::new(Condition { health: Known::Unasked, capability });
+        // That it isn't able, only a channel with such a probe can say.
+        let capability = if channel.tells_ability() { Known::Unasked } else { Known::Yes };
+        let condition = Kept::new(Condition { health: Known::Unasked, capability, identity: Known::Unasked });
         let senders = Credentials::new(channel.auth().clone());
         let readers = channel.lookup_auth().map(|auth| Credentials::new(auth.clone()));
         let readers = readers.unwrap_or_else(|| senders.clone());
         let turns = Arc::new(Turns::new(channel.paces()));
         let wire = Arc::new(Wire::new(base, timeout, clock, files)?);
-        let marker_seen = AtomicBool::new(false);
-        Ok(Self { channel, wire, senders, readers, destination, turns, condition, marker_seen })
+        let (probe_knew, marker_seen) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { channel, wire, senders, readers, destination, turns, condition, probe_knew, marker_seen })
     }
 
     /// The same provider, with its connections made by `dialer`.
@@ -147,28 +150,6 @@ impl NativeHttp {
         let redact =
             move |text: &str| readers.redact(&senders.redact(&way.redact_addresses(&channel.redact(text))));
         Self { wire: Arc::new(self.wire.taped(tape, Arc::new(redact))), ..self }
-    }
-
-    /// Asks the channel, without any effect there, whether it would take comments from us; `None` if its manifest
-    /// has no probe. Ends by itself, within twice the timeout.
-    pub async fn ask_ability(&self) -> Option<Ability> {
-        let unix_ms = self.wire.clock.unix_ms();
-        let request = match self.channel.render_probe(unix_ms)? {
-            Ok(request) => request,
-            Err(error) => return Some(Ability::Unclear(self.redact(&error.0))),
-        };
-        let part = Part {
-            purpose: Purpose::Probe,
-            like: like(&request),
-            id: NOBODY,
-            words: Vec::new(),
-            limit: MAX_REPLY_BYTES,
-            token: None,
-        };
-        Some(match self.ask_once(&self.senders, &request, part).await {
-            Ok((reply, _)) => self.channel.ability(&reply, unix_ms).redacted(|text| self.redact(text)),
-            Err(error) => Ability::Unclear(error),
-        })
     }
 
     /// Replaces everything secret that we know of by `***`.
@@ -344,18 +325,6 @@ impl NativeHttp {
         verdict
     }
 
-    /// Whether the channel takes a connection, TLS included. Nothing is asked over it.
-    async fn connects(&self) -> Known {
-        if self.wire.is_replay() {
-            return Known::Yes;
-        }
-        match tokio::time::timeout(self.wire.timeout, self.wire.connect()).await {
-            Ok(Ok(_closed_again)) => Known::Yes,
-            Ok(Err(failure)) => Known::No(self.redact(&failure.message)),
-            Err(_) => Known::No(self.no_connection()),
-        }
-    }
-
     fn no_connection(&self) -> String {
         format!("no connection to {} within {} ms", self.wire.shown(), self.wire.timeout.as_millis())
     }
@@ -368,7 +337,10 @@ impl NativeHttp {
         }
         let is_down = matches!(verdict.kind, VerdictKind::NotSent | VerdictKind::Unknown);
         self.condition.set_health(if is_down { Known::No(verdict.message.clone()) } else { Known::Yes });
-        if is_unauthorized(verdict) && !verdict.renewed && self.channel.has_probe() {
+        if matches!(verdict.kind, VerdictKind::Delivered | VerdictKind::Held | VerdictKind::Misplaced) {
+            self.condition.recognize();
+        }
+        if is_unauthorized(verdict) && !verdict.renewed && self.channel.tells_ability() {
             self.condition.set_capability(Known::No(verdict.message.clone()));
         }
     }
@@ -430,17 +402,7 @@ impl Provider for NativeHttp {
 
     fn probe(&self) -> Pending<'_, Condition> {
         Box::pin(async move {
-            let condition = match self.ask_ability().await {
-                Some(Ability::Able) => Condition::GOOD,
-                Some(Ability::NotAble(reason)) => {
-                    Condition { health: Known::Yes, capability: Known::No(reason) }
-                }
-                // It may be able: attempts will show, once it is up.
-                Some(Ability::Unclear(reason)) => {
-                    Condition { health: Known::No(reason), capability: Known::Yes }
-                }
-                None => Condition { health: self.connects().await, capability: Known::Yes },
-            };
+            let condition = self.ask_condition().await;
             self.condition.set(condition.clone());
             condition
         })

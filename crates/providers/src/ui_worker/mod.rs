@@ -111,7 +111,7 @@ impl UiWorker {
         seat.not_before = self.clock.now() + wait;
         tracing::warn!(reason, restart_after_ms = whole_ms(wait), "the UI worker is replaced");
         let down = Known::No(reason.to_owned());
-        self.condition.set(Condition { health: down.clone(), capability: down });
+        self.condition.set(Condition { health: down.clone(), capability: down, ..Condition::GOOD });
     }
 
     /// A worker that answers a ping with yes, started if need be; else why there is none.
@@ -158,7 +158,7 @@ impl UiWorker {
             }
             Ok(line) => {
                 let reason = format!("the worker can't comment: {}", line.error_message);
-                self.condition.set(Condition { health: Known::Yes, capability: Known::No(reason.clone()) });
+                self.condition.set(Condition { capability: Known::No(reason.clone()), ..Condition::GOOD });
                 Err(reason)
             }
             Err(lost) => {

@@ -2,6 +2,7 @@ use crate::stand_in::{Asked, StandIn};
 use crate::support::{HandClock, attempt, job, provider};
 use commentd_contract::{Code, VerdictKind};
 use commentd_providers::Provider;
+use commentd_providers::condition::Known;
 use commentd_providers::manifest::Ability;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -242,7 +243,7 @@ secret = "settings.other"
 }
 
 #[tokio::test]
-async fn a_probe_says_able_not_able_or_neither() {
+async fn a_probe_says_able_not_able_neither_or_nothing() {
     let clock = HandClock::default();
     let status = Arc::new(AtomicU32::new(200));
     let says = Arc::clone(&status);
@@ -265,6 +266,29 @@ path = "/me"
     status.store(401, Ordering::SeqCst);
     let Some(Ability::NotAble(reason)) = provider.ask_ability().await else { panic!() };
     assert!(reason.contains("no ***"), "{reason}");
-    status.store(502, Ordering::SeqCst);
+    status.store(404, Ordering::SeqCst);
     assert!(matches!(provider.ask_ability().await, Some(Ability::Unclear(_))));
+    status.store(502, Ordering::SeqCst);
+    assert!(matches!(provider.ask_ability().await, Some(Ability::Unreached(_))), "a proxy before nobody");
+}
+
+#[tokio::test]
+async fn a_stranger_where_the_channel_never_was_is_up_and_one_in_its_place_is_not() {
+    let clock = HandClock::default();
+    let status = Arc::new(AtomicU32::new(502));
+    let says = Arc::clone(&status);
+    let server = StandIn::start(move |_| (says.load(Ordering::SeqCst) as u16, "{}".into())).await;
+    let more = "[probe]\nable = \"status == 200\"\n[probe.request]\nmethod = \"GET\"\npath = \"/me\"";
+    let provider = provider(more, &server.url, ["", ""], &clock);
+    let asked = async |said: u16| {
+        status.store(said.into(), Ordering::SeqCst);
+        let condition = provider.probe().await;
+        assert_eq!(condition.capability, Known::Yes, "comments are tried: {condition:?}");
+        (condition.is_good(), provider.condition().identity.answer())
+    };
+    assert_eq!(asked(502).await, (false, Some(false)));
+    assert_eq!(asked(404).await, (true, Some(false)), "comments may work without what the probe asks for");
+    assert_eq!(asked(200).await, (true, Some(true)));
+    assert_eq!(asked(404).await, (false, Some(true)), "it knew the channel before");
+    assert_eq!(asked(502).await, (false, Some(true)));
 }

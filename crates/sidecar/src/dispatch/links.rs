@@ -92,7 +92,7 @@ impl Links {
 }
 
 fn view(link: usize, provider: &dyn Provider, lanes: &Lanes, standing: Standing) -> ProviderView {
-    let Condition { health, capability } = provider.condition();
+    let Condition { health, capability, identity } = provider.condition();
     let rules = provider.link();
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let (state, wait) = match standing {
@@ -105,6 +105,8 @@ fn view(link: usize, provider: &dyn Provider, lanes: &Lanes, standing: Standing)
         primary: link == 0,
         healthy: health.answer(),
         health_reason: health.why_not().unwrap_or_default().to_owned(),
+        recognized: identity.answer(),
+        identity_reason: identity.why_not().unwrap_or_default().to_owned(),
         able: capability.answer(),
         capability_reason: capability.why_not().unwrap_or_default().to_owned(),
         capture_age_ms: provider.capture_age().map(whole_ms),

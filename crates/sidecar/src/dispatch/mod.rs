@@ -333,12 +333,24 @@ impl Dispatcher {
         self.inner.looks.counts()
     }
 
+    /// Asks the channels whether they are there, at most for so long, and counts that nowhere. What they say shows in
+    /// [`Dispatcher::providers`].
+    pub async fn ask_first(&self, at_most: Duration) {
+        let unknown =
+            self.inner.links.providers().iter().filter(|provider| watch::is_unrecognized(&***provider));
+        let asking = futures_util::future::join_all(unknown.map(|provider| provider.probe()));
+        // One that needs longer goes on being asked by the watch.
+        let _ = tokio::time::timeout(at_most, asking).await;
+    }
+
     /// Begins to ask the ledger and the providers how they are where that is due: without it, a breaker whose provider
     /// has a probe stays open. Ends with the drain.
-    pub fn watch(&self) {
+    /// With `asks` false, providers are left alone: nobody will try them.
+    pub fn watch(&self, asks: bool) {
         let inner = Arc::clone(&self.inner);
         self.inner.tasks.spawn(async move { inner.recording.keep_checking(&inner.drain).await });
-        for link in 0..self.inner.links.providers().len() {
+        let asked = if asks { self.inner.links.providers().len() } else { 0 };
+        for link in 0..asked {
             self.inner.tasks.spawn(watch::watch(Arc::clone(&self.inner), link));
         }
     }

@@ -1,10 +1,11 @@
 //! Asks providers how they are: at start, while they aren't able, and before a breaker lets a delivery try again.
 //!
-//! A provider that is up and able isn't asked: its attempts show how it is, and the hook's pipe serves one client at
-//! a time, who shouldn't be us for nothing.
+//! A provider that is able and known to be there isn't asked: its attempts show how it is, and the hook's pipe serves one
+//! client at a time, who shouldn't be us for nothing.
 
 use super::Inner;
 use commentd_delivery::{Clock, Moment};
+use commentd_providers::Provider;
 use commentd_providers::condition::Known;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ async fn ask_when_due(inner: &Inner, link: usize) {
         ticks.tick().await;
         let now = inner.clock.now();
         let breaker_asks = inner.links.wants_probe(link, now);
-        if !breaker_asks && !is_due(&provider.condition().capability, asked, now) {
+        if !breaker_asks && !is_due(&**provider, asked, now) {
             continue;
         }
         let before = provider.condition();
@@ -49,9 +50,12 @@ async fn ask_when_due(inner: &Inner, link: usize) {
     }
 }
 
-fn is_due(capability: &Known, asked: Option<Moment>, now: Moment) -> bool {
-    match capability {
-        Known::Yes => false,
-        Known::Unasked | Known::No(_) => asked.is_none_or(|asked| now.since(asked) >= ASK_AGAIN_AFTER),
-    }
+fn is_due(provider: &dyn Provider, asked: Option<Moment>, now: Moment) -> bool {
+    let is_well = provider.condition().capability == Known::Yes && !is_unrecognized(provider);
+    !is_well && asked.is_none_or(|asked| now.since(asked) >= ASK_AGAIN_AFTER)
+}
+
+/// Whether it hasn't shown by now that it is there and is what it should be.
+pub(super) fn is_unrecognized(provider: &dyn Provider) -> bool {
+    provider.condition().identity != Known::Yes
 }

@@ -16,11 +16,14 @@ pub(super) async fn providers(State(app): State<App>) -> Response {
 pub(super) async fn ready(State(app): State<App>) -> Response {
     let mut reasons = Vec::new();
     let mut code = Code::Ok;
-    let views = app.dispatcher.providers();
-    if !views.iter().any(|view| why_not(view).is_none()) {
+    let (views, is_dry_run) = (app.dispatcher.providers(), app.surface.dry_run);
+    if !views.iter().any(|view| why_not(view, is_dry_run).is_none()) {
         code = Code::ProviderUnavailable;
-        reasons
-            .extend(views.iter().filter_map(|view| Some(format!("{}: {}", view.provider, why_not(view)?))));
+        reasons.extend(
+            views
+                .iter()
+                .filter_map(|view| Some(format!("{}: {}", view.provider, why_not(view, is_dry_run)?))),
+        );
     }
     if let Some(failed) = app.dispatcher.ledger_failure() {
         code = Code::Overloaded;
@@ -37,10 +40,18 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
     json(status, &reply)
 }
 
-/// Why a provider takes no comment now.
-fn why_not(view: &ProviderView) -> Option<&str> {
+/// Why a provider takes no comment now. A dry run asks no channel.
+fn why_not(view: &ProviderView, is_dry_run: bool) -> Option<&str> {
     if view.able == Some(false) {
         return Some(&view.capability_reason);
     }
-    (view.breaker.state == BreakerState::Open).then_some("its breaker is open after failures")
+    if view.breaker.state == BreakerState::Open {
+        return Some("its breaker is open after failures");
+    }
+    match view.recognized {
+        _ if is_dry_run => None,
+        Some(true) => None,
+        Some(false) => Some(&view.identity_reason),
+        None => Some("it hasn't answered yet"),
+    }
 }

@@ -202,7 +202,7 @@ impl History {
             // A sidecar that can't read its ledger doesn't start.
             return Ok(());
         }
-        dispatcher.watch();
+        dispatcher.watch(true);
         if life != Life::IsCalm {
             let clients: Vec<_> = (0..self.script.clients)
                 .map(|number| tokio::spawn(client::act(self.client(&dispatcher, clock), number)))

@@ -121,7 +121,7 @@ fn live(world: &Shared, seed: u64) -> Result<(), String> {
             clock,
             is_healthy,
         };
-        process.dispatcher.watch();
+        process.dispatcher.watch(true);
         let lived = process.live().await;
         process.dispatcher.drain().await;
         lived?;

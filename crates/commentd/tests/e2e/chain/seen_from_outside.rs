@@ -2,6 +2,7 @@
 
 use super::pipe_server::PipeServer;
 use super::{LATE, Rig};
+use crate::misbehaving::{Server, reply};
 use crate::support::process::Served;
 use crate::support::{Program, Sidecar, at, wait_for};
 use serde_json::{Value, json};
@@ -109,7 +110,15 @@ fn providers_shows_the_chain_at_work() {
     assert_eq!(names, ["native_http", "real_hook", "real_ui"]);
     for (link, view) in all.as_array().unwrap().iter().enumerate() {
         let mut expected = vec!["able", "breaker", "capability_reason", "health_reason", "healthy"];
-        expected.extend(["lanes_in_use", "limits", "primary", "provider", "queue_length"]);
+        expected.extend([
+            "identity_reason",
+            "lanes_in_use",
+            "limits",
+            "primary",
+            "provider",
+            "queue_length",
+            "recognized",
+        ]);
         assert_eq!(fields(view), expected);
         assert_eq!(fields(&view["limits"]), ["lanes", "max_attempts", "min_useful_ms"]);
         assert_eq!(view["breaker"], json!({"state": "closed", "retry_after_ms": null}));
@@ -140,4 +149,50 @@ fn providers_shows_the_chain_at_work() {
     });
     let hook = views()[1].clone();
     assert_eq!((&hook["lanes_in_use"], &hook["queue_length"]), (&json!(0), &json!(0)));
+}
+
+#[test]
+fn ready_tells_of_a_channel_that_is_not_there_or_is_another_until_it_answers() {
+    let board = crate::support::Board::start(&[]);
+    let elsewhere = format!("{}/nowhere", board.url);
+    for (channel, url, says) in [
+        ("board", elsewhere.as_str(), "is --channel-url right?"),
+        ("isso", board.url.as_str(), "is --channel-url right?"),
+        ("generic", elsewhere.as_str(), "is --channel-url right?"),
+        ("twikoo", board.url.as_str(), "is --channel-url right?"),
+        ("board", "http://127.0.0.1:1", "127.0.0.1:1"),
+        ("wxbot", "http://127.0.0.1:1", "127.0.0.1:1"),
+    ] {
+        let mut args = vec!["--channel", channel, "--channel-url", url, "--ledger", "memory"];
+        if channel == "wxbot" {
+            args.extend(["--native-wxbot-wxid", "w"]);
+        }
+        let sidecar = Sidecar::start(&args);
+        let (status, reasons) = ready(&sidecar);
+        assert_eq!(status, 503, "{channel} at {url}");
+        assert!(reasons.contains(says), "{channel} at {url}: {reasons}");
+    }
+    let sidecar = Sidecar::start(&["--channel", "board", "--channel-url", &board.url, "--ledger", "memory"]);
+    assert_eq!(ready(&sidecar), (200, String::new()), "the start has waited for its answer");
+}
+
+#[test]
+fn a_channel_that_no_probe_knows_is_ready_once_it_has_stored_a_comment() {
+    let server = Server::start(|talk| {
+        while let Some(request) = talk.request() {
+            let is_comment = request.starts_with("POST ");
+            let (status, body) =
+                if is_comment { ("201 Created", r#"{"id":7,"text":"hi"}"#) } else { ("404 Not Found", "{}") };
+            talk.say(&reply(status, "", body));
+        }
+    });
+    let sidecar =
+        Sidecar::start(&["--channel", "isso", "--channel-url", &server.url(), "--ledger", "memory"]);
+    let (status, reasons) = ready(&sidecar);
+    assert_eq!((status, reasons.contains("is --channel-url right?")), (503, true), "{reasons}");
+    assert!(sidecar.log().contains("is --channel-url right?"), "{}", sidecar.log());
+    let told =
+        sidecar.client().comment(&json!({"content": "hi", "sns_id": "/", "idempotency_key": "k"})).json();
+    assert_eq!(at(&told, "data.outcome"), "delivered", "{told:#}");
+    assert_eq!(ready(&sidecar), (200, String::new()));
 }
