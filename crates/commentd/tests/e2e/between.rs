@@ -1,9 +1,9 @@
 //! What stands between commentd and a channel makes no second copy of a comment and no false word about it: shown
-//! from outside, before the board and before a real Isso.
+//! from outside, before the board and before a real Isso and WordPress.
 
 use crate::misbehaving::Latch;
 #[cfg(unix)]
-use crate::real::isso::Isso;
+use crate::real::{isso::Isso, wordpress::WordPress};
 use crate::support::process::Served;
 use crate::support::proxy::{Proxy, Upstream, forbidden_page, with_body, with_header};
 use crate::support::{Board, Client, Sidecar, at, wait_for};
@@ -15,17 +15,21 @@ use tempfile::TempDir;
 
 /// What the channel is said to need for settling.
 const SETTLES: Duration = Duration::from_secs(1);
-const TARGET: &str = "/t";
 
 /// A channel that has a board's list of comments.
 struct Site {
     channel: &'static str,
     url: String,
+    target: &'static str,
+    /// The field of a posted comment that carries its text.
+    text: &'static str,
     /// The field of a posted comment that carries the marker.
     link: &'static str,
     /// The path of the list of comments.
     list: &'static str,
     settings: Vec<&'static str>,
+    /// How many there are of a comment that was posted twice.
+    of_two: usize,
     texts: Box<dyn Fn() -> Vec<String>>,
     directory: TempDir,
 }
@@ -35,15 +39,18 @@ impl Site {
         let board = Board::start(&[]);
         let url = board.url.clone();
         let texts = move || {
-            let comments = Board::comments(&board.url, TARGET);
+            let comments = Board::comments(&board.url, "t");
             comments.iter().map(|comment| comment["text"].as_str().unwrap().to_owned()).collect()
         };
         Self {
             channel: "board",
             url,
+            target: "t",
+            text: "text",
             link: "marker",
-            list: "/api/comments?target=/t&limit=10000",
+            list: "/api/comments?target=t&limit=10000",
             settings: vec!["settles_within_s=1"],
+            of_two: 2,
             texts: Box::new(texts),
             directory: tempfile::tempdir().unwrap(),
         }
@@ -54,16 +61,42 @@ impl Site {
     fn isso() -> Option<Self> {
         let isso = Isso::start()?;
         let url = isso.url.clone();
-        let texts = move || {
-            let texts = isso.texts(TARGET);
-            texts.into_iter().flat_map(|(text, times)| vec![text; times as usize]).collect()
-        };
+        let texts = move || each(isso.texts("/t"));
         Some(Self {
             channel: "isso",
             url,
+            target: "/t",
+            text: "text",
             link: "website",
             list: "/?uri=/t&plain=1",
             settings: vec!["settles_within_s=1", "website=https://example.org", "unmoderated=true"],
+            of_two: 2,
+            texts: Box::new(texts),
+            directory: tempfile::tempdir().unwrap(),
+        })
+    }
+
+    /// For a guest. `None`, loudly, where WordPress isn't installed and needn't be.
+    #[cfg(unix)]
+    fn wordpress() -> Option<Self> {
+        let wordpress = WordPress::start(&json!({"let_guests_comment": 1}))?;
+        let url = wordpress.url.clone();
+        let texts = move || each(wordpress.texts("1"));
+        Some(Self {
+            channel: "wordpress",
+            url,
+            target: "1",
+            text: "content",
+            link: "author_url",
+            list: "/?rest_route=/wp/v2/comments&post=1",
+            settings: vec![
+                "settles_within_s=1",
+                "author_name=Ann",
+                "author_email=ann@example.org",
+                "website=https://example.org",
+                "unmoderated=true",
+            ],
+            of_two: 1,
             texts: Box::new(texts),
             directory: tempfile::tempdir().unwrap(),
         })
@@ -79,6 +112,52 @@ impl Site {
         Sidecar::for_channel(self.channel, &proxy.url(), self.directory.path(), &settings.collect::<Vec<_>>())
     }
 
+    /// Asks for this text, under the text with hyphens as its key.
+    #[track_caller]
+    fn ask(&self, sidecar: &Served, text: &str, deadline_ms: u64) -> Value {
+        let key = key_of(text);
+        let comment = json!({"content": text, "sns_id": self.target, "idempotency_key": key, "deadline_ms": deadline_ms});
+        let answer = sidecar.client().comment(&comment);
+        assert_eq!(answer.status, 200, "{}", answer.json());
+        answer.json()
+    }
+
+    /// Lets one comment through, whose marker comes back.
+    #[track_caller]
+    fn let_first_through(&self, sidecar: &Served) {
+        let told = self.ask(sidecar, "the first", 20_000);
+        assert_eq!(at(&told, "data.outcome"), "delivered", "{told:#}");
+    }
+
+    /// Asks again and again, until lookups that find nothing would have proved that the comment isn't there, and once
+    /// more; each time it must be unknown. Gives the last message.
+    #[track_caller]
+    fn assert_unknown_for_good(&self, sidecar: &Served, proxy: &Proxy, text: &str) -> String {
+        let mut last = String::new();
+        let mut ask_once_more = || {
+            let told = self.ask(sidecar, text, 3000);
+            assert_eq!(at(&told, "data.outcome"), "unknown", "{told:#}");
+            told["error_message"].as_str().unwrap().clone_into(&mut last);
+        };
+        wait_for("lookups that would have proved it absent", || {
+            ask_once_more();
+            proxy.has_seen_enough_for_absence(SETTLES)
+        });
+        ask_once_more();
+        last
+    }
+
+    /// Asks again and again until it is delivered; before that it must be unknown.
+    #[track_caller]
+    fn assert_delivered_in_the_end(&self, sidecar: &Served, text: &str) {
+        wait_for("a lookup to find it", || {
+            let told = self.ask(sidecar, text, 3000);
+            let outcome = at(&told, "data.outcome");
+            assert!(outcome == "unknown" || outcome == "delivered", "{told:#}");
+            outcome == "delivered"
+        });
+    }
+
     /// How often this text is there.
     #[track_caller]
     fn assert_there(&self, text: &str, times: usize) {
@@ -87,7 +166,7 @@ impl Site {
     }
 }
 
-/// Runs each of these over the board and over Isso.
+/// Runs each of these over each of the channels.
 macro_rules! over_each_site {
     ($($name:ident),+ $(,)?) => {
         mod board {
@@ -96,6 +175,10 @@ macro_rules! over_each_site {
         #[cfg(unix)]
         mod isso {
             $(#[test] fn $name() { if let Some(site) = super::Site::isso() { super::$name(&site); } })+
+        }
+        #[cfg(unix)]
+        mod wordpress {
+            $(#[test] fn $name() { if let Some(site) = super::Site::wordpress() { super::$name(&site); } })+
         }
     };
 }
@@ -109,38 +192,13 @@ over_each_site!(
     a_filters_page_after_the_comment_was_stored_is_no_refusal,
 );
 
-/// Its key is the text with hyphens.
-fn ask(client: &Client, text: &str, deadline_ms: u64) -> Value {
-    let key = text.replace(' ', "-");
-    let comment =
-        json!({"content": text, "sns_id": TARGET, "idempotency_key": key, "deadline_ms": deadline_ms});
-    let answer = client.comment(&comment);
-    assert_eq!(answer.status, 200, "{}", answer.json());
-    answer.json()
+fn key_of(text: &str) -> String {
+    text.replace(' ', "-")
 }
 
-/// Lets one comment through, whose marker comes back.
-#[track_caller]
-fn assert_first_delivered(sidecar: &Served) {
-    let told = ask(&sidecar.client(), "the first", 20_000);
-    assert_eq!(at(&told, "data.outcome"), "delivered", "{told:#}");
-}
-
-/// Asks again and again, until lookups that find nothing would have proved that the comment isn't there, and once more;
-/// each time it must be unknown. Gives the last reply.
-#[track_caller]
-fn assert_unknown_for_good(sidecar: &Served, proxy: &Proxy, text: &str) -> Value {
-    let mut last = Value::Null;
-    let mut ask_once_more = || {
-        last = ask(&sidecar.client(), text, 3000);
-        assert_eq!(at(&last, "data.outcome"), "unknown", "{last:#}");
-    };
-    wait_for("lookups that would have proved it absent", || {
-        ask_once_more();
-        proxy.has_seen_enough_for_absence(SETTLES)
-    });
-    ask_once_more();
-    last
+#[cfg(unix)]
+fn each(texts: HashMap<String, u32>) -> Vec<String> {
+    texts.into_iter().flat_map(|(text, times)| vec![text; times as usize]).collect()
 }
 
 fn a_site_that_drops_the_marker_gets_no_second_copy(site: &Site) {
@@ -157,31 +215,29 @@ fn a_site_that_drops_the_marker_gets_no_second_copy(site: &Site) {
         }
     });
     let sidecar = site.sidecar(&proxy);
-    assert_first_delivered(&sidecar);
-    let told = assert_unknown_for_good(&sidecar, &proxy, "without its marker");
-    let why = told["error_message"].as_str().unwrap();
-    assert!(why.contains("the same words and without a marker"), "{told:#}");
+    site.let_first_through(&sidecar);
+    let why = site.assert_unknown_for_good(&sidecar, &proxy, "without its marker");
     site.assert_there("without its marker", 1);
     assert_eq!(proxy.posts(), 2);
+    assert!(why.contains("the same words and without a marker"), "{why}");
 }
 
 /// Neither by its marker nor by its words is it known again.
 fn where_no_marker_was_ever_seen_silence_proves_nothing(site: &Site) {
-    let link = site.link;
+    let (link, text) = (site.link, site.text);
     let proxy = Proxy::of_posts(site.upstream(), move |number, upstream, request| {
         let changed = with_body(request, |body| {
             body.remove(link);
-            body["text"] = json!("changed on its way");
+            body.insert(text.to_owned(), json!("changed on its way"));
         });
         let reply = upstream.forward(&changed);
         (number > 0).then_some(reply)
     });
     let sidecar = site.sidecar(&proxy);
-    let told = assert_unknown_for_good(&sidecar, &proxy, "as it was written");
-    let why = told["error_message"].as_str().unwrap();
-    assert!(why.contains("no marker of ours was ever seen"), "{told:#}");
+    let why = site.assert_unknown_for_good(&sidecar, &proxy, "as it was written");
     site.assert_there("changed on its way", 1);
     assert_eq!(proxy.posts(), 1);
+    assert!(why.contains("no marker of ours was ever seen"), "{why}");
 }
 
 fn an_old_list_proves_nothing_and_a_new_one_settles_it(site: &Site) {
@@ -199,18 +255,13 @@ fn an_old_list_proves_nothing_and_a_new_one_settles_it(site: &Site) {
         },
     );
     let sidecar = site.sidecar(&proxy);
-    assert_first_delivered(&sidecar);
+    site.let_first_through(&sidecar);
     old.set(with_header(&site.upstream().get(site.list), "Age: 60")).unwrap();
-    let told = assert_unknown_for_good(&sidecar, &proxy, "stored behind a cache");
-    assert!(told["error_message"].as_str().unwrap().contains("from a cache (age: 60)"), "{told:#}");
+    let why = site.assert_unknown_for_good(&sidecar, &proxy, "stored behind a cache");
+    assert!(why.contains("from a cache (age: 60)"), "{why}");
     site.assert_there("stored behind a cache", 1);
     fresh.open();
-    wait_for("the new list to settle it", || {
-        let told = ask(&sidecar.client(), "stored behind a cache", 3000);
-        let outcome = at(&told, "data.outcome");
-        assert!(outcome == "unknown" || outcome == "delivered", "{told:#}");
-        outcome == "delivered"
-    });
+    site.assert_delivered_in_the_end(&sidecar, "stored behind a cache");
     site.assert_there("stored behind a cache", 1);
     assert_eq!(proxy.posts(), 2);
 }
@@ -249,18 +300,13 @@ fn a_cache_that_does_not_say_so_is_passed_by_a_nonce(site: &Site) {
     });
     let args: Vec<&str> = settings.flat_map(|setting| ["--set", setting]).collect();
     let sidecar = Sidecar::for_channel(site.channel, &proxy.url(), site.directory.path(), &args);
-    assert_first_delivered(&sidecar);
-    wait_for("a lookup to find it", || {
-        let told = ask(&sidecar.client(), "stored after a look", 3000);
-        let outcome = at(&told, "data.outcome");
-        assert!(outcome == "unknown" || outcome == "delivered", "{told:#}");
-        outcome == "delivered"
-    });
+    site.let_first_through(&sidecar);
+    site.assert_delivered_in_the_end(&sidecar, "stored after a look");
     site.assert_there("stored after a look", 1);
     assert_eq!(proxy.posts(), 2);
 }
 
-/// These channels store the second, too, which nobody before the proxy can prevent.
+/// Where the channel stores the second, too, nobody before the proxy can prevent it.
 fn a_proxy_that_posts_twice_makes_no_false_word(site: &Site) {
     let proxy = Proxy::of_posts(site.upstream(), |_, upstream, request| {
         upstream.forward(request);
@@ -268,17 +314,17 @@ fn a_proxy_that_posts_twice_makes_no_false_word(site: &Site) {
     });
     let sidecar = site.sidecar(&proxy);
     for replayed in [false, true] {
-        let told = ask(&sidecar.client(), "posted twice", 20_000);
+        let told = site.ask(&sidecar, "posted twice", 20_000);
         assert_eq!(at(&told, "data.outcome"), "delivered", "{told:#}");
         assert_eq!(at(&told, "data.replayed"), replayed, "{told:#}");
     }
-    site.assert_there("posted twice", 2);
+    site.assert_there("posted twice", site.of_two);
     assert_eq!(proxy.posts(), 1);
 }
 
-/// What the attempts under a key came to, and what became of them since.
-fn verdicts(client: &Client, key: &str) -> Vec<(String, String)> {
-    let told = client.get(&format!("/api/deliveries?key={key}")).json();
+/// What the attempts for a text came to, and what became of them since.
+fn verdicts(client: &Client, text: &str) -> Vec<(String, String)> {
+    let told = client.get(&format!("/api/deliveries?key={}", key_of(text))).json();
     let attempts = at(&told, "data.deliveries.0.attempts").as_array().unwrap();
     let word = |attempt: &Value, path: &str| at(attempt, path).as_str().unwrap_or_default().to_owned();
     let both = |attempt| (word(attempt, "verdict.verdict"), word(attempt, "resolution.verdict"));
@@ -292,7 +338,7 @@ fn a_filters_page_after_the_comment_was_stored_is_no_refusal(site: &Site) {
     });
     let sidecar = site.sidecar(&proxy);
     for time in 0..4 {
-        let told = ask(&sidecar.client(), "filtered", 20_000);
+        let told = site.ask(&sidecar, "filtered", 20_000);
         assert_eq!(at(&told, "data.outcome"), "delivered", "{told:#}");
         assert_eq!(at(&told, "data.replayed"), time > 0, "{told:#}");
     }
@@ -313,7 +359,7 @@ fn a_filters_page_stays_unknown_where_nothing_can_find_the_comment() {
     });
     let sidecar = site.sidecar(&proxy);
     for _ in 0..4 {
-        let told = ask(&sidecar.client(), "filtered", 3000);
+        let told = site.ask(&sidecar, "filtered", 3000);
         assert_eq!(at(&told, "data.outcome"), "unknown", "{told:#}");
     }
     site.assert_there("filtered", 1);
@@ -341,7 +387,7 @@ fn a_duplicate_is_refused_only_if_it_is_none_of_ours() {
         let channels = directory.path().to_str().unwrap();
         let args = ["--channels-dir", channels, "--set", "settles_within_s=1"];
         let sidecar = Sidecar::for_channel("knowing", &proxy.url(), site.directory.path(), &args);
-        let told = ask(&sidecar.client(), "once", 20_000);
+        let told = site.ask(&sidecar, "once", 20_000);
         assert_eq!(at(&told, "data.outcome"), outcome, "{told:#}");
         assert_eq!(verdicts(&sidecar.client(), "once"), [("unknown".to_owned(), verdict.to_owned())]);
         site.assert_there("once", usize::from(stores));

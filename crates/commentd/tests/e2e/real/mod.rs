@@ -6,7 +6,7 @@ pub mod isso;
 mod proxy;
 mod twikoo;
 mod waline;
-mod wordpress;
+pub mod wordpress;
 
 use crate::support::process::Served;
 use crate::support::{PATIENCE, Program, at};

@@ -17,8 +17,8 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A site with one post (number 1), an administrator and a subscriber.
-struct WordPress {
-    url: String,
+pub struct WordPress {
+    pub url: String,
     accounts: Value,
     _server: Group,
     directory: TempDir,
@@ -27,7 +27,7 @@ struct WordPress {
 
 impl WordPress {
     /// With these options of the site; `None`, loudly, where it isn't installed and needn't be.
-    fn start(options: &Value) -> Option<Self> {
+    pub fn start(options: &Value) -> Option<Self> {
         let files = files();
         let driver = work("servers/sqlite-database-integration-main");
         let parts = [
@@ -114,7 +114,8 @@ impl WordPress {
         all.into_iter().filter(|comment| comment["author_name"] != "A WordPress Commenter").collect()
     }
 
-    fn texts(&self, post: &str) -> HashMap<String, u32> {
+    /// Every text on a post, with how often it is there.
+    pub fn texts(&self, post: &str) -> HashMap<String, u32> {
         counted(self.comments(post).iter().map(|comment| at(comment, "content.raw").as_str().unwrap()))
     }
 }

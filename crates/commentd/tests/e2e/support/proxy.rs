@@ -40,7 +40,7 @@ struct Passed {
     posts: usize,
     /// When the last of them was answered, or cut.
     ended: Option<Instant>,
-    /// When something was read since.
+    /// When a lookup asked since. The built-in channels' lookups are known by their nonce.
     reads: Vec<Instant>,
 }
 
@@ -80,7 +80,9 @@ impl Proxy {
             }
             let posts = {
                 let mut passed = shared.lock().unwrap();
-                passed.reads.push(Instant::now());
+                if request.lines().next().unwrap().contains("nonce=") {
+                    passed.reads.push(Instant::now());
+                }
                 passed.posts
             };
             talk.say(&read(posts, &upstream, &request));
