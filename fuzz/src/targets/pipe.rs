@@ -168,6 +168,13 @@ fn frames(mut sent: &[u8]) -> Vec<&[u8]> {
     frames
 }
 
+/// A frame as a reply, if it is one. What isn't UTF-8 in its texts leaves the others as they are, and so does a byte
+/// order mark.
+fn said(frame: &[u8]) -> Option<Said> {
+    let text = frame.strip_prefix(b"\xef\xbb\xbf").unwrap_or(frame);
+    serde_json::from_str(&String::from_utf8_lossy(text)).ok()
+}
+
 fn judged(sent: &[u8], asks: bool, passed: bool, verdict: &Verdict) -> Result<(), String> {
     // A hook that speaks of a timeout of its own has answered; ours has no code of the hook's.
     if verdict.code == Code::PipeTimeout && verdict.provider_error_code.is_empty() {
@@ -184,12 +191,7 @@ fn judged(sent: &[u8], asks: bool, passed: bool, verdict: &Verdict) -> Result<()
         };
     }
     let mut frames = frames(sent).into_iter();
-    let mut answer = |task_id: &str| {
-        frames
-            .by_ref()
-            .map_while(|frame| serde_json::from_slice::<Said>(frame).ok())
-            .find(|said| said.task_id == task_id)
-    };
+    let mut answer = |task_id: &str| frames.by_ref().map_while(said).find(|said| said.task_id == task_id);
     let id = format!("{}-1", DeliveryId::from_bytes([7; 16]));
     if answer(&format!("{id}-status")).is_none_or(|said| !said.ok) {
         return Err("the comment was sent to a hook that didn't say that it is able".into());
