@@ -16,7 +16,7 @@ READY_S = 30
 END_S = 15
 
 UPSTREAM_REPLY = (
-    '{"v":1,"ok":true,"error_code":0,"error_message":"","latency_ms":1,"task_id":"t",'
+    '{"v":1,"ok":true,"error_code":0,"error_message":"","latency_ms":1,"task_id":"",'
     '"data":{"outcome":"delivered","comment_id":"c1"}}'
 )
 
