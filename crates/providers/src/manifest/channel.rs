@@ -125,6 +125,11 @@ impl Manifest {
         &self.origin
     }
 
+    /// Whether it is one of those that come with commentd, to the letter.
+    pub fn is_built_in(&self) -> bool {
+        super::BUILT_IN.iter().any(|(_, text)| *text == self.source)
+    }
+
     /// The line, from 1, on which a key stands, for example `example[0]`.
     pub(super) fn line_of(&self, key: &str) -> Option<usize> {
         place::line_of(&self.source, key)

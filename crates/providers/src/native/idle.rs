@@ -2,16 +2,19 @@
 //!
 //! A channel may send a second reply, some milliseconds after the first, and the next request on that connection would
 //! take it for its own. So a connection rests after each reply, and is used again only if nothing came meanwhile. A
-//! channel that has once sent what nobody asked for gets each request on a connection of its own from then on.
+//! channel that has once sent what nobody asked for gets each request on a connection of its own from then on. One that
+//! has been quiet after [`QUIET_REPLIES`] replies is listened to after each [`LISTENED_EVERY`]th only, because what rests
+//! can't be used, and each comment would need a new connection at high rates.
 //!
-//! What remains: bytes that come later than the rest, and just while the next reply is awaited. Those are seen when
-//! the true reply comes behind them, so that it happens to a channel's comments in flight at that moment, once.
+//! What remains: bytes that come later than the rest, or from a channel that had long been quiet, and just while the next
+//! reply is awaited. Those are seen when the true reply comes behind them, so that it happens to a channel's comments in
+//! flight at that moment, once.
 
 use super::connection::Connection;
 use commentd_delivery::sabotage::{self, Rule};
 use commentd_delivery::{Clock, Moment};
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::{self, Handle};
@@ -23,6 +26,10 @@ const IDLE: Duration = Duration::from_millis(1500);
 const MOST_IDLE: usize = 512;
 /// How long nothing may come on a connection before it is used again.
 pub(super) const REST: Duration = Duration::from_millis(10);
+/// After so many replies that nothing followed, not each connection rests any more.
+const QUIET_REPLIES: u32 = 64;
+/// Of the replies of such a channel, one in so many is still listened to.
+const LISTENED_EVERY: u32 = 64;
 /// How often idle connections are looked at while nobody uses them.
 const SWEEP: Duration = Duration::from_millis(250);
 
@@ -36,6 +43,10 @@ pub(super) struct Idle {
     dial_us: AtomicU64,
     /// The first connection said nothing by itself.
     is_quiet: AtomicBool,
+    /// Replies after which nothing came for as long as a rest takes.
+    quiet_replies: AtomicU32,
+    /// Replies since that many were quiet.
+    replies: AtomicU32,
     /// Something came that nobody had asked for: no connection is used twice.
     is_distrusted: AtomicBool,
     place: String,
@@ -85,6 +96,8 @@ impl Idle {
             busy: AtomicUsize::new(0),
             dial_us: AtomicU64::new(0),
             is_quiet: AtomicBool::new(false),
+            quiet_replies: AtomicU32::new(0),
+            replies: AtomicU32::new(0),
             is_distrusted: AtomicBool::new(false),
             place,
             clock,
@@ -141,11 +154,28 @@ impl Idle {
         let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
         let stack = stacks.entry(here.as_ref().map(Handle::id)).or_default();
         if stack.resting.len() + stack.rested.len() < MOST_IDLE {
-            stack.resting.push_back((now, connection));
+            if self.is_listened_to() {
+                stack.resting.push_back((now, connection));
+            } else {
+                stack.rested.push((now, connection));
+            }
         }
         if let Some(here) = here.filter(|_| !stack.is_swept) {
             stack.is_swept = true;
             here.spawn(sweep(Arc::clone(self), here.id()));
+        }
+    }
+
+    /// Whether the connection whose reply was just read has to rest.
+    fn is_listened_to(&self) -> bool {
+        self.quiet_replies.load(Relaxed) < QUIET_REPLIES
+            || self.replies.fetch_add(1, Relaxed).is_multiple_of(LISTENED_EVERY)
+    }
+
+    /// Nothing came after a reply for as long as a rest takes.
+    pub(super) fn was_quiet_after_reply(&self) {
+        if self.quiet_replies.load(Relaxed) < QUIET_REPLIES {
+            self.quiet_replies.fetch_add(1, Relaxed);
         }
     }
 
@@ -155,6 +185,7 @@ impl Idle {
             match self.pop() {
                 Taken::Rested(mut connection) => {
                     if connection.is_usable() {
+                        self.was_quiet_after_reply();
                         return Taken::Rested(connection);
                     }
                     self.note(&connection);

@@ -189,6 +189,7 @@ impl Wire {
             Taken::Resting(mut connection, left) => {
                 tokio::time::sleep(left).await;
                 if connection.is_usable() {
+                    self.idle.was_quiet_after_reply();
                     return Ok(connection);
                 }
                 self.idle.note(&connection);
