@@ -221,9 +221,8 @@ fn signals_that_ask_for_nothing_do_nothing() {
 fn a_process_whose_hangup_is_ignored_goes_on_ignoring_it() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let serve = ["serve", "--mode", "mock", "--ledger", "memory", "--port", &port];
-    let program = Program::command(serve);
     let mut command = Command::new("nohup");
-    command.arg(program.get_program()).args(program.get_args());
+    command.arg(env!("CARGO_BIN_EXE_commentd")).args(serve);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().unwrap();
     let mut process = Process { child, client: Client::new(&format!("127.0.0.1:{port}")) };

@@ -14,7 +14,16 @@ pub struct Program;
 impl Program {
     /// A command with these arguments in an environment that says nothing about commentd.
     pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_commentd"));
+        let program = env!("CARGO_BIN_EXE_commentd");
+        let mut command = if cfg!(target_os = "linux") {
+            // Whoever runs the tests may ignore some signals (`nohup`, a job in the background), and a child inherits
+            // that. `env` becomes the program, under the same id.
+            let mut command = Command::new("env");
+            command.args(["--default-signal=HUP,INT,TERM", program]);
+            command
+        } else {
+            Command::new(program)
+        };
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy().into_owned();
             if text.starts_with("COMMENTD_") || text.starts_with("PYWEIXIN_") {
