@@ -207,10 +207,10 @@ def sent_on(server, upstream, before, comments, keyed):
     return share
 
 
-def start_ms(context, build, turn):
+def start_ms(context, build, turn, upstream):
     """From the start of the process to its first 200 on /ready, with a durable ledger that it has to make."""
     folder = context.scratch / f"start-{turn}"
-    flags = ["--ledger", folder / "ledger.db", "--channel", "generic", "--channel-url", "http://127.0.0.1:9"]
+    flags = ["--ledger", folder / "ledger.db", "--channel", "generic", "--channel-url", f"http://{upstream}"]
     with servers.commentd(build.path, folder, *flags, poll_s=0.0002) as server:
         ready_ms = server.ready_ms
     shutil.rmtree(folder)
@@ -267,9 +267,11 @@ def measure(context):
     say("starts, and memory with comments in flight")
     starts = {build.name: [] for build in builds}
     flights = {build.name: [] for build in builds}
-    for turn in range(size.starts):
-        for build in builds:
-            starts[build.name].append(start_ms(context, build, turn))
+    # Ready is who has a channel that answers.
+    with servers.upstream(context, context.scratch / "upstream-of-starts") as upstream:
+        for turn in range(size.starts):
+            for build in builds:
+                starts[build.name].append(start_ms(context, build, turn, upstream))
     for turn in range(size.flights):
         for build in builds:
             flights[build.name].append(in_flight(context, build, turn))
