@@ -16,11 +16,12 @@ fn items(reply: &Value) -> Vec<(&str, i64)> {
 fn what_is_known_is_replayed_though_nothing_can_be_recorded() {
     let (board, folder) = (Served::board(), tempfile::tempdir().unwrap());
     let mut command = Sidecar::command(&board.url, folder.path());
-    // The start takes one commit, and the first comment two: its intent and its settling.
-    command.env("COMMENTD_LEDGER_FAULT", "read-only:3");
+    let read_only = folder.path().join("read-only");
+    command.env("COMMENTD_LEDGER_FAULT", format!("read-only-with:{}", read_only.display()));
     let sidecar = Sidecar::start(command);
     let (_, first) = sidecar.batch("known", &["one"], 30_000);
     assert_eq!(items(&first), [("delivered", 0)], "{first}");
+    std::fs::write(&read_only, "").unwrap();
     let (_, again) = sidecar.batch("known", &["one"], 30_000);
     assert_eq!(items(&again), [("delivered", 0)], "{again}");
     assert_eq!(again["data"]["results"][0]["comment_id"], first["data"]["results"][0]["comment_id"]);

@@ -2,26 +2,29 @@
 //!
 //! Only a build with the feature `fences` has them, and only the variable `COMMENTD_LEDGER_FAULT` arms one: with
 //! `full:40` the file may grow by 40 pages and is full then; with `read-only:40` nothing can be written any more
-//! after 40 commits. Without the feature each function is empty and inline.
+//! after 40 commits, and with `read-only-with:/tmp/x` once that file is there. Without the feature each function is
+//! empty and inline.
 
 #[cfg(feature = "fences")]
 mod armed {
     use rusqlite::Connection;
+    use std::path::PathBuf;
 
     enum Failure {
         /// The file may grow by so many pages.
         Full(u64),
         /// Nothing is written after so many commits.
         ReadOnly(u64),
+        /// Nothing is written once this file is there.
+        ReadOnlyWith(PathBuf),
     }
 
     fn planned() -> Option<Failure> {
         let text = std::env::var("COMMENTD_LEDGER_FAULT").ok()?;
-        let (name, number) = text.split_once(':')?;
-        let number = number.parse().ok()?;
-        match name {
-            "full" => Some(Failure::Full(number)),
-            "read-only" => Some(Failure::ReadOnly(number)),
+        match text.split_once(':')? {
+            ("full", pages) => pages.parse().ok().map(Failure::Full),
+            ("read-only", commits) => commits.parse().ok().map(Failure::ReadOnly),
+            ("read-only-with", file) => Some(Failure::ReadOnlyWith(file.into())),
             _ => None,
         }
     }
@@ -33,18 +36,20 @@ mod armed {
         connection.pragma_update_and_check(None, "max_page_count", most, |_| Ok(()))
     }
 
-    pub(in crate::sqlite) fn committed(connection: &Connection, commits: u64) {
-        if let Some(Failure::ReadOnly(after)) = planned()
-            && commits >= after
-            && let Err(error) = connection.pragma_update(None, "query_only", true)
-        {
+    pub(in crate::sqlite) fn before_begin(connection: &Connection, commits: u64) {
+        let is_due = match planned() {
+            Some(Failure::ReadOnly(after)) => commits >= after,
+            Some(Failure::ReadOnlyWith(file)) => file.exists(),
+            _ => false,
+        };
+        if is_due && let Err(error) = connection.pragma_update(None, "query_only", true) {
             tracing::error!("the planned failure of the ledger can't be made: {error}");
         }
     }
 }
 
 #[cfg(feature = "fences")]
-pub(super) use armed::{arm, committed};
+pub(super) use armed::{arm, before_begin};
 
 /// Arms the failure that is planned; nothing in a build without fences.
 #[cfg(not(feature = "fences"))]
@@ -54,7 +59,7 @@ pub(super) fn arm(_connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Counts a commit; nothing in a build without fences.
+/// Makes the failure that is due after so many commits; nothing in a build without fences.
 #[cfg(not(feature = "fences"))]
 #[inline(always)]
-pub(super) fn committed(_connection: &rusqlite::Connection, _commits: u64) {}
+pub(super) fn before_begin(_connection: &rusqlite::Connection, _commits: u64) {}

@@ -207,8 +207,7 @@ impl Working<'_> {
         let recorded = connection.total_changes() != before;
         if records && recorded && failure.is_none() {
             self.note_extent();
-            let commits = self.desk.commits.fetch_add(1, Ordering::Relaxed) + 1;
-            planned::committed(connection, commits);
+            self.desk.commits.fetch_add(1, Ordering::Relaxed);
         }
         answers::give(answers, failure.as_ref());
         let read = reading.into_iter().map(|operation| self.carry_out(operation, false, &mut None));
@@ -291,6 +290,7 @@ impl Working<'_> {
     }
 
     fn begin(&mut self) -> Option<LedgerError> {
+        planned::before_begin(self.book.connection, self.desk.commits.load(Ordering::Relaxed));
         let error = self.begin.execute([]).err()?;
         Some(self.store_failed(&error))
     }
