@@ -111,6 +111,9 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
+    /// No log is needed.
+    pub(crate) const NONE: Extent = Extent { salts: [0; 8], frames: 0 };
+
     /// Written twice, so that half of it isn't taken for all.
     fn to_text(self) -> String {
         let (salts, frames) = (u64::from_be_bytes(self.salts), self.frames);
@@ -147,7 +150,8 @@ pub(crate) struct Lock {
 struct Beside {
     path: PathBuf,
     /// Carries the lock; the system releases it with the file.
-    locked: File,
+    _locked: File,
+    identity: Identity,
     note: File,
     note_path: PathBuf,
 }
@@ -190,7 +194,7 @@ impl Lock {
 
     /// Notes that the ledger needs no log, so that it may go.
     pub(crate) fn note_no_log(&mut self) -> io::Result<()> {
-        self.note_extent(Extent { salts: [0; 8], frames: 0 })?;
+        self.note_extent(Extent::NONE)?;
         self.beside.note.sync_data()
     }
 
@@ -253,18 +257,17 @@ impl Beside {
         let at_lock = |source| LockError::Io { path: path.clone(), source };
         let locked = own_files::open_or_create(&path).map_err(at_lock)?;
         lock(&locked, &path, ledger)?;
+        let identity = own_files::identity_of(&locked).map_err(at_lock)?;
         let note_path = note_path(&path);
         let note = own_files::open_or_create(&note_path)
             .map_err(|source| LockError::Io { path: note_path.clone(), source })?;
-        Ok(Beside { path, locked, note, note_path })
+        Ok(Beside { path, _locked: locked, identity, note, note_path })
     }
 
     /// Whether its name still leads to it.
     fn is_there(&self) -> bool {
-        match (own_files::identity_at(&self.path), own_files::identity_of(&self.locked)) {
-            (Ok(Some(found)), Ok(locked)) => found.is(&locked),
-            _ => false,
-        }
+        own_files::identity_at(&self.path)
+            .is_ok_and(|found| found.is_some_and(|found| found.is(&self.identity)))
     }
 
     fn write(&mut self, note: &Note) -> Result<(), LockError> {
