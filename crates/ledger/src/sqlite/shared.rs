@@ -1,5 +1,6 @@
 //! What the items of a batch share (where they go, and all that belongs to it) is written once, not with each of them:
-//! a request of 1 MiB would make a ledger of 1 GiB.
+//! a request of 1 MiB would make a ledger of 1 GiB. What is small stands with each of them all the same: a reference
+//! has to be indexed, which costs more.
 
 use super::operations::Fault;
 use super::rows::json;
@@ -7,13 +8,16 @@ use commentd_contract::Addressing;
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 
-/// The addressing that was shared last.
+/// From so many bytes of JSON on, an addressing stands apart.
+const SHARED_FROM: usize = 512;
+
+/// The addressing of the last batch, and the number under which it stands apart, if it does.
 #[derive(Default)]
-pub(super) struct Shared(Option<(Arc<Addressing>, i64)>);
+pub(super) struct Shared(Option<(Arc<Addressing>, Option<i64>)>);
 
 impl Shared {
     /// The number under which this addressing stands apart, written now if need be; `None` for one that only one
-    /// comment has, which stands with its delivery.
+    /// comment has, or that is small, which stands with its delivery.
     pub(super) fn number_of(
         &mut self,
         connection: &Connection,
@@ -22,15 +26,19 @@ impl Shared {
         if let Some((last, number)) = &self.0
             && Arc::ptr_eq(last, addressing)
         {
-            return Ok(Some(*number));
+            return Ok(*number);
         }
         if Arc::strong_count(addressing) < 2 {
             return Ok(None);
         }
-        connection.prepare_cached(INSERT)?.execute([json(&**addressing)?])?;
-        let number = connection.last_insert_rowid();
+        let text = json(&**addressing)?;
+        let mut number = None;
+        if text.len() >= SHARED_FROM {
+            connection.prepare_cached(INSERT)?.execute([text])?;
+            number = Some(connection.last_insert_rowid());
+        }
         self.0 = Some((Arc::clone(addressing), number));
-        Ok(Some(number))
+        Ok(number)
     }
 
     /// Removes what this number stands for, if no delivery refers to it any more.
