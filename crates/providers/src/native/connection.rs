@@ -108,13 +108,14 @@ impl Connection {
     }
 
     /// Whether the connection can take a request; false if the server has closed it, or if a single byte came that
-    /// nobody had asked for: the next reply that is read from it might not be ours.
-    pub(super) fn is_usable(&mut self) -> bool {
+    /// nobody had asked for: the next reply that is read from it might not be ours. `closely`: the system itself is
+    /// asked as well, which costs a call of it.
+    pub(super) fn is_usable(&mut self, closely: bool) -> bool {
         // A connection that can't say at once whether it is ready isn't idle. Nobody is to be woken by it before it
         // has something to do: whoever hands it a request polls it then.
         let mut cx = Context::from_waker(Waker::noop());
         // First the driver: it hears of a server that has closed or spoken.
-        self.watch.look_closely(!self.is_opaque);
+        self.watch.look_closely(closely && !self.is_opaque);
         self.poll_driver(&mut cx);
         self.watch.look_closely(false);
         matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(()))) && !self.over && !self.was_unasked()

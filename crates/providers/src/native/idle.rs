@@ -4,7 +4,9 @@
 //! take it for its own. So a connection rests after each reply, and is used again only if nothing came meanwhile. A
 //! channel that has once sent what nobody asked for gets each request on a connection of its own from then on. One that
 //! has been quiet after [`QUIET_REPLIES`] replies is listened to after each [`LISTENED_EVERY`]th only, because what rests
-//! can't be used, and each comment would need a new connection at high rates.
+//! can't be used, and each comment would need a new connection at high rates. Nor is the system asked then, before each
+//! request, for bytes of which the runtime hasn't heard yet: in batches that took a tenth of the rate, for the time of one
+//! turn of the runtime.
 //!
 //! What remains: bytes that come later than the rest, or from a channel that had long been quiet, and just while the next
 //! reply is awaited. Those are seen when the true reply comes behind them, so that it happens to a channel's comments in
@@ -45,8 +47,6 @@ pub(super) struct Idle {
     is_quiet: AtomicBool,
     /// Replies after which nothing came for as long as a rest takes.
     quiet_replies: AtomicU32,
-    /// Replies since that many were quiet.
-    replies: AtomicU32,
     /// Something came that nobody had asked for: no connection is used twice.
     is_distrusted: AtomicBool,
     place: String,
@@ -60,6 +60,8 @@ struct Stack {
     resting: VecDeque<(Moment, Connection)>,
     /// Those that were quiet long enough, the youngest last.
     rested: Vec<(Moment, Connection)>,
+    /// Replies since the channel was known as quiet.
+    replies: u32,
     is_swept: bool,
 }
 
@@ -97,7 +99,6 @@ impl Idle {
             dial_us: AtomicU64::new(0),
             is_quiet: AtomicBool::new(false),
             quiet_replies: AtomicU32::new(0),
-            replies: AtomicU32::new(0),
             is_distrusted: AtomicBool::new(false),
             place,
             clock,
@@ -154,7 +155,7 @@ impl Idle {
         let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
         let stack = stacks.entry(here.as_ref().map(Handle::id)).or_default();
         if stack.resting.len() + stack.rested.len() < MOST_IDLE {
-            if self.is_listened_to() {
+            if !self.is_known_as_quiet() || stack.is_listened_to() {
                 stack.resting.push_back((now, connection));
             } else {
                 stack.rested.push((now, connection));
@@ -166,15 +167,14 @@ impl Idle {
         }
     }
 
-    /// Whether the connection whose reply was just read has to rest.
-    fn is_listened_to(&self) -> bool {
-        self.quiet_replies.load(Relaxed) < QUIET_REPLIES
-            || self.replies.fetch_add(1, Relaxed).is_multiple_of(LISTENED_EVERY)
+    /// Whether nothing followed so many replies that what the runtime has heard of is enough.
+    fn is_known_as_quiet(&self) -> bool {
+        self.quiet_replies.load(Relaxed) >= QUIET_REPLIES
     }
 
     /// Nothing came after a reply for as long as a rest takes.
     pub(super) fn was_quiet_after_reply(&self) {
-        if self.quiet_replies.load(Relaxed) < QUIET_REPLIES {
+        if !self.is_known_as_quiet() {
             self.quiet_replies.fetch_add(1, Relaxed);
         }
     }
@@ -184,7 +184,7 @@ impl Idle {
         loop {
             match self.pop() {
                 Taken::Rested(mut connection) => {
-                    if connection.is_usable() {
+                    if connection.is_usable(!self.is_known_as_quiet()) {
                         self.was_quiet_after_reply();
                         return Taken::Rested(connection);
                     }
@@ -225,6 +225,12 @@ impl Idle {
 }
 
 impl Stack {
+    /// Whether the connection whose reply was just read rests, though the channel is known as quiet.
+    fn is_listened_to(&mut self) -> bool {
+        self.replies = self.replies.wrapping_add(1);
+        self.replies.is_multiple_of(LISTENED_EVERY)
+    }
+
     /// Moves those that have rested.
     fn rest(&mut self, now: Moment) {
         let rest = if sabotage::is_on(Rule::RepliesAreAskedFor) { REST } else { Duration::ZERO };

@@ -160,7 +160,7 @@ impl Wire {
         if is_to_be_heard {
             tokio::time::sleep(REST.max(took)).await;
         }
-        if connection.is_usable() {
+        if connection.is_usable(true) {
             if is_to_be_heard {
                 self.idle.was_quiet();
             }
@@ -188,7 +188,7 @@ impl Wire {
             Taken::Rested(connection) => return Ok(connection),
             Taken::Resting(mut connection, left) => {
                 tokio::time::sleep(left).await;
-                if connection.is_usable() {
+                if connection.is_usable(true) {
                     self.idle.was_quiet_after_reply();
                     return Ok(connection);
                 }
