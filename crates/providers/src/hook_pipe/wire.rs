@@ -89,7 +89,7 @@ impl Reply {
     /// # Errors
     /// When a frame isn't a reply that can be read in one way.
     pub(super) fn read(frame: &[u8]) -> Result<Self, String> {
-        serde_json::from_value(crate::json::read(frame)?).map_err(|error| error.to_string())
+        crate::json::read_as(frame)
     }
 
     pub(super) fn answers(&self, task_id: &str) -> bool {

@@ -1,9 +1,10 @@
 //! What a reply means: verdict predicates, echo, receipt.
 
 use super::channel::Compiled;
-use super::language::Expr;
+use super::language::{Expr, Known};
 use super::names::{ReplyNames, Scope};
 use super::written::WrittenVerdict;
+use crate::json::Json;
 use bytes::Bytes;
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::Verdict;
@@ -132,13 +133,15 @@ impl VerdictRule {
         match self {
             Self::When { is, when } => Ok(when.holds(scope)?.then_some(*is)),
             Self::Of { of, map, otherwise } => {
-                let value = of.eval(scope)?;
-                if value.is_none() {
-                    return Ok(None);
-                }
-                let judged = match value.as_str() {
-                    Some(text) => map.get(text),
-                    None => map.get(&value.to_string()),
+                let judged = match of.known(scope) {
+                    Some(Known::Text(text)) => map.get(text),
+                    _ => {
+                        let value = of.eval(scope)?;
+                        if value.is_none() {
+                            return Ok(None);
+                        }
+                        map.get(value.as_str().map_or_else(|| value.to_string(), str::to_owned).as_str())
+                    }
                 };
                 Ok(judged.copied().or(*otherwise))
             }
@@ -334,7 +337,7 @@ impl Judging<'_> {
             Some(from_channel) => from_channel.holds(&self.values).unwrap_or(false),
             None => {
                 let names = self.values.downcast_object_ref::<ReplyNames>();
-                names.and_then(ReplyNames::json).is_some_and(|body| body.is_object() || body.is_array())
+                names.and_then(ReplyNames::json).is_some_and(Json::is_composed)
             }
         }
     }

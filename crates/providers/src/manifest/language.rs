@@ -10,7 +10,7 @@
 //! - `omit`: leaves out the leaf whose value it is
 
 use super::names::{Names, ReplyNames};
-use minijinja::value::{Object, ValueKind};
+use minijinja::value::Object;
 use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, Value};
 use std::sync::{Arc, LazyLock};
 
@@ -60,6 +60,9 @@ enum Shape {
     PathOrOmit(Vec<String>),
     /// `at('data.id')`.
     At(Vec<String>),
+    /// Whether two of these are the same where the first is anything, and otherwise `none`, as an echo is read:
+    /// `at('task_id') == delivery_id if at('task_id') else none`.
+    SameOrNone(Box<Shape>, Box<Shape>),
     /// Anything else.
     Other,
 }
@@ -85,11 +88,22 @@ impl Shape {
         if let Some(inner) = inner.filter(|inner| !inner.contains(['\'', '\\'])) {
             return Shape::At(inner.split('.').map(str::to_owned).collect());
         }
+        if let Some((first, second)) = Self::same_or_none(source) {
+            return Shape::SameOrNone(Box::new(Shape::of(first)), Box::new(Shape::of(second)));
+        }
         match source.split_once(" or ").map(|(first, second)| (path(first), second.trim())) {
             Some((Some(path), "none")) => Shape::PathOrNone(path),
             Some((Some(path), "omit")) => Shape::PathOrOmit(path),
             _ => Shape::Other,
         }
+    }
+
+    /// The two sides of a [`Shape::SameOrNone`], each of a shape that is one word.
+    fn same_or_none(source: &str) -> Option<(&str, &str)> {
+        let (same, given) = source.strip_suffix(" else none")?.split_once(" if ")?;
+        let (first, second) = same.split_once(" == ")?;
+        let is_word = |source: &str| !source.contains(char::is_whitespace);
+        (first == given && is_word(first) && is_word(second)).then_some((first, second))
     }
 
     /// `None` where MiniJinja must decide.
@@ -105,7 +119,19 @@ impl Shape {
                 let value = follow(scope, path)?;
                 if value.is_true() { Evaluated::Value(value) } else { Evaluated::Omit }
             }
-            Shape::At(path) => Evaluated::Value(scope.downcast_object_ref::<ReplyNames>()?.at(path)),
+            Shape::At(path) => {
+                let reply = scope.downcast_object_ref::<ReplyNames>()?;
+                Evaluated::Value(reply.at(path.iter().map(String::as_str)))
+            }
+            Shape::SameOrNone(first, second) => {
+                let value = |shape: &Shape| match shape.eval(scope) {
+                    Some(Evaluated::Value(value)) => Some(value),
+                    _ => None,
+                };
+                let first = value(first)?;
+                let same = if first.is_true() { Some(first == value(second)?) } else { None };
+                Evaluated::Value(same.map_or_else(|| Value::from(()), Value::from))
+            }
             Shape::Other => return None,
         })
     }
@@ -201,14 +227,18 @@ impl Expr {
         let names = || scope.downcast_object_ref::<Names>();
         match &*self.shape {
             Shape::Path(path) => match path.as_slice() {
-                [name] => names()?.text(name).map(Known::Text),
+                [name] => names()?.known(name),
                 _ => None,
             },
             Shape::PathOrOmit(path) => match path.as_slice() {
                 [name] if names()?.is_empty(name) => Some(Known::Omit),
-                [name] => names()?.text(name).map(Known::Text),
+                [name] => names()?.known(name),
                 _ => None,
             },
+            Shape::At(path) => {
+                let reply = scope.downcast_object_ref::<ReplyNames>()?;
+                reply.part(path.iter().map(String::as_str))?.as_text().map(Known::Text)
+            }
             _ => None,
         }
     }
@@ -226,15 +256,21 @@ impl Expr {
     /// # Errors
     /// As [`Expr::eval`].
     pub fn text(&self, scope: &Value) -> Result<String, String> {
+        if let Some(Known::Text(text)) = self.known(scope) {
+            return Ok(text.to_owned());
+        }
         let given = self.given(scope)?.filter(|value| !value.is_none());
-        Ok(given.map(|value| value.to_string()).unwrap_or_default())
+        let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Ok(given.map(text).unwrap_or_default())
     }
 }
 
 /// What an expression is known to give.
 pub(super) enum Known<'a> {
-    /// One of the delivery's own texts.
+    /// One of the delivery's own texts, or one of the reply's.
     Text(&'a str),
+    /// One of its numbers.
+    Number(u64),
     /// Nothing: its leaf is left out.
     Omit,
 }
@@ -249,19 +285,11 @@ fn explain(source: &str, error: &Error) -> String {
     format!("`{source}`: {detail}")
 }
 
-fn at(state: &State, path: &str) -> Result<Value, Error> {
-    let mut value = state.lookup("body").unwrap_or_default();
-    for part in path.split('.') {
-        if value.is_none() || value.is_undefined() {
-            return Ok(Value::from(()));
-        }
-        value = match (value.kind(), part.parse::<usize>()) {
-            (ValueKind::Seq, Ok(index)) => value.get_item_by_index(index).unwrap_or_default(),
-            (ValueKind::Map, _) => value.get_attr(part).unwrap_or_default(),
-            _ => return Ok(Value::from(())),
-        };
-    }
-    Ok(if value.is_undefined() { Value::from(()) } else { value })
+/// Reads the reply itself: its whole body as a value would cost more than all the rest of a judgement.
+fn at(state: &State, path: &str) -> Value {
+    let names = state.lookup(ReplyNames::ITSELF);
+    let reply = names.as_ref().and_then(|names| names.downcast_object_ref::<ReplyNames>());
+    reply.map_or_else(|| Value::from(()), |reply| reply.at(path.split('.')))
 }
 
 fn first_of(values: minijinja::value::Rest<Value>) -> Value {
@@ -325,10 +353,10 @@ mod tests {
     use super::*;
     use commentd_delivery::{Comment, DeliveryId};
     use minijinja::context;
-    use minijinja::value::Serde;
 
     fn eval(source: &str, body: &serde_json::Value) -> Result<Value, String> {
-        Expr::compile(source)?.eval(&context! { body => Value::from(Serde(body)), reply_to => "" })
+        let reply = crate::manifest::Reply { body: body.to_string().into(), ..Default::default() };
+        Expr::compile(source)?.eval(&reply.values(&context! { reply_to => "" }))
     }
 
     /// What MiniJinja's machine gives; `None` for an error, as which undefined counts.
@@ -422,6 +450,19 @@ mod tests {
             "not a",
             "007",
             "99999999999999999999",
+            "a == a if a else none",
+            "a == empty if a else none",
+            "empty == a if empty else none",
+            "nothing == a if nothing else none",
+            "number == 7 if number else none",
+            "number == '7' if number else none",
+            "settings.b == 'x' if settings.b else none",
+            "a == missing if a else none",
+            "missing == a if missing else none",
+            "empty == missing if empty else none",
+            "a == number if empty else none",
+            "a == omit if a else none",
+            "a == 'a b' if a else none",
         ] {
             let expr = Expr::compile(source).unwrap();
             let machine = by_machine(&expr, &scope);
@@ -439,15 +480,18 @@ mod tests {
         to.wxid = "me".into();
         to.vars = serde_json::from_str(r#"{"a":"b"}"#).unwrap();
         let id = DeliveryId::from_bytes([7; 16]);
-        for comment in [full, Comment::default()] {
+        let comments = [full, Comment::default()];
+        for (comment, left_ms) in
+            comments.iter().flat_map(|comment| [None, Some(0), Some(7)].map(|left| (comment, left)))
+        {
             let scope = Value::from_object(Names {
                 settings: context! { b => "x", empty => "" },
-                comment: Arc::new(comment),
+                comment: Arc::new(comment.clone()),
                 id,
                 digits: id.digits(),
                 marker: String::new(),
                 unix_ms: 1,
-                left_ms: None,
+                left_ms,
                 trace_id: "".into(),
                 began_ms: None,
             });
@@ -460,6 +504,9 @@ mod tests {
                 "delivery_id",
                 "delivery_id or omit",
                 "marker or omit",
+                "left_ms",
+                "left_ms or omit",
+                "now_s or omit",
                 "settings.b",
                 "settings.b or omit",
                 "settings.empty or omit",
@@ -475,6 +522,9 @@ mod tests {
                 assert_eq!(given, machine, "{source}");
                 match expr.known(&scope) {
                     Some(Known::Text(text)) => assert_eq!(Some(Some(text.to_owned())), machine, "{source}"),
+                    Some(Known::Number(number)) => {
+                        assert_eq!(Some(Some(number.to_string())), machine, "{source}")
+                    }
                     Some(Known::Omit) => assert_eq!(Some(None), machine, "{source}"),
                     None => {}
                 }

@@ -1,7 +1,8 @@
 //! The names that expressions see, looked up when an expression asks: most requests and replies need only a few.
 
 use super::judge::Reply;
-use crate::json;
+use super::language::Known;
+use crate::json::{self, Json, Part};
 use commentd_delivery::id::Digits;
 use commentd_delivery::{Comment, DeliveryId};
 use minijinja::value::{Object, Serde};
@@ -66,10 +67,19 @@ impl Names {
         })
     }
 
-    /// Whether this is a text or a table with nothing in it.
+    /// What this gives, where that needs no value of MiniJinja's.
+    pub(super) fn known(&self, name: &str) -> Option<Known<'_>> {
+        match name {
+            "left_ms" => self.left_ms.map(Known::Number),
+            _ => self.text(name).map(Known::Text),
+        }
+    }
+
+    /// Whether this is a text or a table with nothing in it, or no number, or 0.
     pub(super) fn is_empty(&self, name: &str) -> bool {
         match name {
             "vars" => self.comment.addressing.vars.is_empty(),
+            "left_ms" => self.left_ms.is_none_or(|left_ms| left_ms == 0),
             _ => self.text(name).is_some_and(str::is_empty),
         }
     }
@@ -169,7 +179,7 @@ pub(super) struct ReplyNames {
     reply: Reply,
     under: Value,
     /// The body, read as JSON when it is first asked for; none if it can't be read as JSON in one way.
-    json: OnceLock<Option<serde_json::Value>>,
+    json: OnceLock<Option<Json>>,
     /// The same for expressions that want all of it.
     body: OnceLock<Value>,
 }
@@ -181,23 +191,30 @@ impl fmt::Debug for ReplyNames {
 }
 
 impl ReplyNames {
+    /// The name of all of this within expressions; none that a manifest can write.
+    pub(super) const ITSELF: &'static str = "(the reply)";
+
     pub(super) fn new(reply: Reply, under: Value) -> Self {
         Self { reply, under, json: OnceLock::new(), body: OnceLock::new() }
     }
 
     /// What `at` gives, without making a value of all the rest.
-    pub(super) fn at(&self, path: &[String]) -> Value {
-        let found = self.json().and_then(|body| json::at(body, path));
-        found.map_or_else(|| Value::from(()), |value| Value::from(Serde(value)))
+    pub(super) fn at<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Value {
+        self.part(path).map_or_else(|| Value::from(()), |part| Value::from(Serde(part)))
+    }
+
+    /// What stands there in the body.
+    pub(super) fn part<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Option<Part<'_>> {
+        self.json()?.whole().at(path)
     }
 
     /// The body as JSON.
-    pub(super) fn json(&self) -> Option<&serde_json::Value> {
+    pub(super) fn json(&self) -> Option<&Json> {
         self.json.get_or_init(|| json::read(&self.reply.body).ok()).as_ref()
     }
 
     fn body(&self) -> Value {
-        self.json().map_or_else(|| Value::from(()), |body| Value::from(Serde(body)))
+        self.json().map_or_else(|| Value::from(()), |body| Value::from(Serde(body.whole())))
     }
 }
 
@@ -212,6 +229,7 @@ impl Object for ReplyNames {
             "headers" => Value::from(Serde(&self.reply.headers.to_map())),
             "body" => self.body.get_or_init(|| self.body()).clone(),
             "text" => Value::from(self.reply.text()),
+            Self::ITSELF => Value::from_dyn_object(Arc::clone(self)),
             other => return self.under.get_attr(other).ok().filter(|value| !value.is_undefined()),
         })
     }

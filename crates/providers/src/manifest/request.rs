@@ -127,18 +127,16 @@ impl Leaf {
         match self {
             Leaf::Fixed(value) => serde_json::to_writer(json, value).map_err(|error| error.to_string())?,
             Leaf::Expr(expr) => {
-                match expr.known(scope) {
-                    Some(Known::Text(text)) => {
-                        return serde_json::to_writer(json, text)
-                            .map(|()| true)
-                            .map_err(|error| error.to_string());
-                    }
+                let written = match expr.known(scope) {
+                    Some(Known::Text(text)) => serde_json::to_writer(json, text),
+                    Some(Known::Number(number)) => serde_json::to_writer(json, &number),
                     Some(Known::Omit) => return Ok(false),
-                    None => {}
-                }
-                let Some(value) = expr.given(scope)? else { return Ok(false) };
-                serde_json::to_writer(json, &value)
-                    .map_err(|error| format!("`{}` gives no JSON value: {error}", expr.source()))?;
+                    None => match expr.given(scope)? {
+                        Some(value) => serde_json::to_writer(json, &value),
+                        None => return Ok(false),
+                    },
+                };
+                written.map_err(|error| format!("`{}` gives no JSON value: {error}", expr.source()))?;
             }
         }
         Ok(true)

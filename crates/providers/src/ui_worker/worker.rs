@@ -38,7 +38,7 @@ pub(super) struct Line {
 
 impl Line {
     fn read(text: &str) -> Result<Self, String> {
-        serde_json::from_value(crate::json::read(text.as_bytes())?).map_err(|error| error.to_string())
+        crate::json::read_as(text.as_bytes())
     }
 }
 
