@@ -106,8 +106,29 @@ struct Inner {
     /// Whether what an earlier process left open is still to be recorded. Until then nothing is opened, since that would
     /// be taken for it.
     is_unrecovered: AtomicBool,
-    /// Whoever waits is answered, and whoever comes doesn't wait.
-    answers_now: CancellationToken,
+    answers_now: AnswersNow,
+}
+
+/// Whoever waits is answered, and whoever comes doesn't wait. Each delivery asks, so that asking takes no lock.
+#[derive(Default)]
+struct AnswersNow {
+    is_on: AtomicBool,
+    token: CancellationToken,
+}
+
+impl AnswersNow {
+    fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Acquire)
+    }
+
+    fn set(&self) {
+        self.is_on.store(true, Ordering::Release);
+        self.token.cancel();
+    }
+
+    async fn wait(&self) {
+        self.token.cancelled().await;
+    }
 }
 
 impl Inner {
@@ -174,7 +195,7 @@ impl Dispatcher {
                 tasks: TaskTracker::new(),
                 drain: CancellationToken::new(),
                 is_unrecovered: AtomicBool::new(false),
-                answers_now: CancellationToken::new(),
+                answers_now: AnswersNow::default(),
             }),
         }
     }
@@ -226,7 +247,7 @@ impl Dispatcher {
     /// take). Dropping it means that the caller is gone: what wasn't handed over yet never will be, what was is
     /// seen through and recorded.
     pub async fn deliver(&self, mut order: Order) -> Delivered {
-        if self.inner.answers_now.is_cancelled() {
+        if self.inner.answers_now.is_on() {
             order.deadline = order.deadline.min(self.inner.clock.now());
         }
         let fingerprint = order.comment.fingerprint(order.batch_len);
@@ -239,7 +260,7 @@ impl Dispatcher {
                     });
                 }
                 Seat::Pilot(flight) => {
-                    if self.inner.answers_now.is_cancelled() {
+                    if self.inner.answers_now.is_on() {
                         // It may have come too late to be told with the others.
                         flight.commands.send(Command::AnswerNow);
                     }
@@ -278,7 +299,7 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 progress = flight.progress.wait_for(arrived) => Some(progress),
-                () = self.inner.answers_now.cancelled() => None,
+                () = self.inner.answers_now.wait() => None,
             }
         };
         let waited = tokio::time::timeout_at(deadline, arrives).await.ok().flatten();
@@ -363,7 +384,7 @@ impl Dispatcher {
     /// Answers everybody who waits with what is known, as if the deadline had come, and lets nobody wait from now on.
     /// What was handed over runs on.
     pub fn answer_now(&self) {
-        self.inner.answers_now.cancel();
+        self.inner.answers_now.set();
         self.inner.flights.tell_all(Command::AnswerNow);
     }
 

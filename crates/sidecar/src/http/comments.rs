@@ -2,7 +2,7 @@
 
 use super::access::CallerName;
 use super::front::Answer;
-use super::{App, Refusal, Surface, json};
+use super::{App, Refusal, Surface, json, json_of};
 use crate::dispatch::{Delivered, Dispatcher, HeldBytes, Order, Room, Told, is_success};
 use crate::server::presence::Presence;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
@@ -119,9 +119,10 @@ pub(super) async fn batch(
     let deadline = app.dispatcher.clock().instant(receipt.deadline);
     let mut results: Vec<(usize, ItemResult)> = all(items, lanes, deadline).await;
     results.sort_unstable_by_key(|(index, _)| *index);
+    let deliveries = results.len();
     let results = results.into_iter().map(|(_, item)| item).collect();
     let reply = receipt.batch_reply(results);
-    in_a_row(json(StatusCode::OK, &reply)).await
+    in_a_row(json_of(deliveries, StatusCode::OK, &reply)).await
 }
 
 /// Carries out so many items at a time, started in order; unordered, so that a slow one doesn't keep a lane of its own

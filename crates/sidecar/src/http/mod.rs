@@ -83,7 +83,12 @@ pub fn front(dispatcher: Dispatcher, surface: Surface) -> Front {
 
 /// A reply as JSON.
 fn json(status: StatusCode, reply: &impl Serialize) -> Response {
-    let mut body = Vec::with_capacity(TYPICAL_REPLY);
+    json_of(1, status, reply)
+}
+
+/// The same for a reply that tells of so many deliveries.
+fn json_of(deliveries: usize, status: StatusCode, reply: &impl Serialize) -> Response {
+    let mut body = Vec::with_capacity(TYPICAL_REPLY.saturating_mul(deliveries));
     if let Err(error) = serde_json::to_writer(&mut body, reply) {
         tracing::error!(%error, "a reply can't be written as JSON");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
