@@ -1,4 +1,7 @@
-"""An upstream that takes comments and answers none until it is told to: so that a known number is in flight."""
+"""An upstream that takes comments and answers none until it is told to: so that a known number is in flight.
+
+It answers at once who asks whether it is there, so that a sidecar before it is ready.
+"""
 
 import asyncio
 import threading
@@ -48,6 +51,10 @@ class Holding:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET "):
+                    writer.write(REPLY)
+                    await writer.drain()
+                    continue
                 lengths = [line for line in head.lower().splitlines() if line.startswith(b"content-length:")]
                 await reader.readexactly(int(lengths[0].split(b":")[1]))
                 self.held += 1
