@@ -208,29 +208,31 @@ impl Lock {
         self.beside.write(&Note { pid: Some(std::process::id()), address: self.address.clone() })
     }
 
-    /// Whether the ledger's name still leads to the file that is locked and written. A lock beside it that was deleted
-    /// is taken again.
+    /// Whether the ledger's name still leads to the file that is locked and written.
     ///
     /// # Errors
     /// Why what is recorded now would not be found under that name by the next process.
-    pub(crate) fn check(&mut self) -> Result<(), String> {
+    pub(crate) fn check_name(&self) -> Result<(), String> {
         let ledger = self.ledger.display();
         match own_files::identity_at(&self.ledger) {
-            Ok(Some(found)) if found.is(&self.identity) => {}
-            Ok(Some(_)) => {
-                return Err(format!(
-                    "another file was put in the place of the ledger {ledger}, and the one that is written has lost \
+            Ok(Some(found)) if found.is(&self.identity) => Ok(()),
+            Ok(Some(_)) => Err(format!(
+                "another file was put in the place of the ledger {ledger}, and the one that is written has lost \
                      its name; put it back, or stop commentd and start it on the file that knows its deliveries"
-                ));
-            }
-            Ok(None) => {
-                return Err(format!(
-                    "the ledger {ledger} was moved or deleted while it is written; put it back where it was, since the \
+            )),
+            Ok(None) => Err(format!(
+                "the ledger {ledger} was moved or deleted while it is written; put it back where it was, since the \
                      next start would know nothing of what was sent"
-                ));
-            }
-            Err(error) => return Err(format!("the ledger {ledger} can't be found any more: {error}")),
+            )),
+            Err(error) => Err(format!("the ledger {ledger} can't be found any more: {error}")),
         }
+    }
+
+    /// Takes the lock beside the ledger again if it was deleted.
+    ///
+    /// # Errors
+    /// If that can't be, and nothing else keeps a second process out.
+    pub(crate) fn check_beside(&mut self) -> Result<(), String> {
         if self.beside.is_there() {
             return Ok(());
         }

@@ -229,11 +229,23 @@ impl Working<'_> {
 
     /// Nothing is recorded where the next process would not find it. Once the file is back, it goes on.
     fn check_place(&mut self) -> Option<LedgerError> {
+        self.checked(|lock, _| lock.check_name().and_then(|()| lock.check_beside()))
+    }
+
+    /// What was committed just when the file or its log lost its place is answered as failed, though the file has it:
+    /// whether it will be found shows at the next start only.
+    fn check_written(&mut self) -> Option<LedgerError> {
+        let checked = self.checked(|lock, log| lock.check_name().and_then(|()| log.check()));
+        let LedgerError::Failed(reason) = checked? else { return None };
+        Some(self.break_off(&reason))
+    }
+
+    fn checked(&mut self, check: impl FnOnce(&mut Lock, &Log) -> Result<(), String>) -> Option<LedgerError> {
         if is_off(Rule::MovedLedgersRecordNothing) {
             return None;
         }
         let mut lock = self.desk.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let checked = lock.as_mut().map_or(Ok(()), Lock::check).and_then(|()| self.desk.log.check());
+        let checked = lock.as_mut().map_or(Ok(()), |lock| check(lock, &self.desk.log));
         drop(lock);
         let was_misplaced = std::mem::replace(&mut self.desk.misplaced, checked.is_err());
         match checked {
@@ -266,7 +278,7 @@ impl Working<'_> {
 
     /// Says in the file that it is closed, so that its log may go. If that fails, the log stays.
     fn mark_closed(&mut self) {
-        if self.desk.broken.is_some() || self.check_place().is_some() {
+        if self.desk.broken.is_some() || self.check_place().or_else(|| self.check_written()).is_some() {
             return;
         }
         let connection = self.book.connection;
@@ -280,13 +292,6 @@ impl Working<'_> {
         {
             tracing::debug!(%error, "the ledger's log stays");
         }
-    }
-
-    /// What was committed just when the file lost its place is answered as failed, though the file has it: whether it
-    /// will be found shows at the next start only.
-    fn check_written(&mut self) -> Option<LedgerError> {
-        let LedgerError::Failed(reason) = self.check_place()? else { return None };
-        Some(self.break_off(&reason))
     }
 
     fn begin(&mut self) -> Option<LedgerError> {
