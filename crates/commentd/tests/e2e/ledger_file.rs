@@ -58,3 +58,27 @@ fn a_ledger_that_lost_its_log_is_opened_only_when_that_is_accepted() {
     let said = String::from_utf8_lossy(&listed.stderr).into_owned();
     assert!(listed.status.success(), "{said}");
 }
+
+/// A backup that never ends, or a forgotten sqlite3, keeps the log from being copied: it grew to 167 MB without a line.
+#[test]
+fn a_log_that_grows_behind_another_reader_is_told_of() {
+    const BATCHES: usize = 80;
+    let rig = Rig::start("", &[]);
+    let reader = rusqlite::Connection::open(rig.ledger()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM meta").unwrap();
+    let told = || rig.sidecar.log().contains("has grown to");
+    let comments = vec!["x".repeat(15_000); 60];
+    let batch = serde_json::json!({
+        "v": 1, "cmd": "batch_comment", "sns_id": "a", "deadline_ms": 60_000, "concurrency": 20, "comments": comments,
+    });
+    for _ in 0..BATCHES {
+        if told() {
+            break;
+        }
+        let answer = rig.client().post("/api/comment/batch", &batch);
+        assert_eq!(answer.status, 200, "{}", answer.json());
+    }
+    wait_for("the log to be told of", told);
+    let log = rig.sidecar.log();
+    assert!(log.contains("ledger.db-wal") && log.contains("another program has been reading"), "{log}");
+}
