@@ -235,7 +235,7 @@ impl Working<'_> {
     /// What was committed just when the file or its log lost its place is answered as failed, though the file has it:
     /// whether it will be found shows at the next start only.
     fn check_written(&mut self) -> Option<LedgerError> {
-        let checked = self.checked(|lock, log| lock.check_name().and_then(|()| log.check()));
+        let checked = self.checked(is_in_place);
         let LedgerError::Failed(reason) = checked? else { return None };
         Some(self.break_off(&reason))
     }
@@ -278,7 +278,7 @@ impl Working<'_> {
 
     /// Says in the file that it is closed, so that its log may go. If that fails, the log stays.
     fn mark_closed(&mut self) {
-        if self.desk.broken.is_some() || self.check_place().or_else(|| self.check_written()).is_some() {
+        if self.desk.broken.is_some() || self.checked(is_in_place).is_some() {
             return;
         }
         let connection = self.book.connection;
@@ -446,6 +446,11 @@ impl Working<'_> {
             }
         }
     }
+}
+
+/// Whether what is written goes where the next process will look.
+fn is_in_place(lock: &mut Lock, log: &Log) -> Result<(), String> {
+    lock.check_name().and_then(|()| log.check())
 }
 
 /// Whether a later operation may fare better. A full disk may have room again, and another program's lock ends.

@@ -1,8 +1,8 @@
 //! What a reply means: verdict predicates, echo, receipt.
 
 use super::channel::Compiled;
-use super::language::{Expr, Known};
-use super::names::{ReplyNames, Scope};
+use super::language::Expr;
+use super::names::{Known, ReplyNames, Scope};
 use super::written::WrittenVerdict;
 use crate::json::Json;
 use bytes::Bytes;
@@ -140,7 +140,7 @@ impl VerdictRule {
                         if value.is_none() {
                             return Ok(None);
                         }
-                        map.get(value.as_str().map_or_else(|| value.to_string(), str::to_owned).as_str())
+                        map.get(&value.to_string())
                     }
                 };
                 Ok(judged.copied().or(*otherwise))

@@ -9,7 +9,7 @@
 //!   `none`
 //! - `omit`: leaves out the leaf whose value it is
 
-use super::names::{Names, ReplyNames};
+use super::names::{Known, Names, ReplyNames};
 use minijinja::value::Object;
 use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, Value};
 use std::sync::{Arc, LazyLock};
@@ -260,19 +260,8 @@ impl Expr {
             return Ok(text.to_owned());
         }
         let given = self.given(scope)?.filter(|value| !value.is_none());
-        let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        Ok(given.map(text).unwrap_or_default())
+        Ok(given.map(|value| value.to_string()).unwrap_or_default())
     }
-}
-
-/// What an expression is known to give.
-pub(super) enum Known<'a> {
-    /// One of the delivery's own texts, or one of the reply's.
-    Text(&'a str),
-    /// One of its numbers.
-    Number(u64),
-    /// Nothing: its leaf is left out.
-    Omit,
 }
 
 /// Whether this value leaves its leaf out.

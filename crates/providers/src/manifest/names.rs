@@ -1,7 +1,6 @@
 //! The names that expressions see, looked up when an expression asks: most requests and replies need only a few.
 
 use super::judge::Reply;
-use super::language::Known;
 use crate::json::{self, Json, Part};
 use commentd_delivery::id::Digits;
 use commentd_delivery::{Comment, DeliveryId};
@@ -36,6 +35,16 @@ pub(super) struct Names {
     pub(super) trace_id: Arc<str>,
     /// When its first attempt began: wall time, in milliseconds since 1970; `None` where that isn't known.
     pub(super) began_ms: Option<u64>,
+}
+
+/// What an expression is known to give.
+pub(super) enum Known<'a> {
+    /// One of the delivery's own texts, or one of the reply's.
+    Text(&'a str),
+    /// One of its numbers.
+    Number(u64),
+    /// Nothing: its leaf is left out.
+    Omit,
 }
 
 impl fmt::Debug for Names {

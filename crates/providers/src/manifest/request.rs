@@ -1,7 +1,7 @@
 //! Requests: trees whose leaves are expressions, so that content can't change their shape.
 
-use super::language::{Expr, Known};
-use super::names::Names;
+use super::language::Expr;
+use super::names::{Known, Names};
 use super::written::WrittenRequest;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
