@@ -136,8 +136,8 @@ impl Extent {
 #[derive(Debug)]
 pub(crate) struct Lock {
     ledger: PathBuf,
-    /// The ledger's own file, locked where that is possible.
-    _file: File,
+    /// The ledger's own file, locked where that is possible, and open so that no other takes over its identity.
+    _file: Held,
     identity: Identity,
     beside: Beside,
     address: Option<String>,
@@ -149,11 +149,24 @@ pub(crate) struct Lock {
 #[derive(Debug)]
 struct Beside {
     path: PathBuf,
-    /// Carries the lock; the system releases it with the file.
-    _locked: File,
+    _locked: Held,
     identity: Identity,
     note: File,
     note_path: PathBuf,
+}
+
+/// A file that is kept open, and its lock, if it has one, with it.
+///
+/// The lock is released before the file is closed: a program that is just being started by another thread has a copy of every open
+/// file until it runs, and the system releases a lock only with the last copy.
+#[derive(Debug)]
+struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Without it, closing the file releases the lock, if only later.
+        let _ = self.0.unlock();
+    }
 }
 
 impl Lock {
@@ -161,10 +174,8 @@ impl Lock {
     pub(crate) fn take(ledger: &Path) -> Result<Lock, LockError> {
         let at_ledger = |source| LockError::Io { path: ledger.to_owned(), source };
         let file = own_files::open(ledger).map_err(at_ledger)?;
-        if LOCKS_THE_LEDGER {
-            lock(&file, ledger, ledger)?;
-        }
         let identity = own_files::identity_of(&file).map_err(at_ledger)?;
+        let file = if LOCKS_THE_LEDGER { lock(file, ledger, ledger)? } else { Held(file) };
         if identity.names > 1 {
             return Err(LockError::SeveralNames { ledger: ledger.to_owned() });
         }
@@ -257,9 +268,9 @@ impl Beside {
     fn take(ledger: &Path) -> Result<Beside, LockError> {
         let path = with_suffix(ledger, ".lock");
         let at_lock = |source| LockError::Io { path: path.clone(), source };
-        let locked = own_files::open_or_create(&path).map_err(at_lock)?;
-        lock(&locked, &path, ledger)?;
-        let identity = own_files::identity_of(&locked).map_err(at_lock)?;
+        let file = own_files::open_or_create(&path).map_err(at_lock)?;
+        let identity = own_files::identity_of(&file).map_err(at_lock)?;
+        let locked = lock(file, &path, ledger)?;
         let note_path = note_path(&path);
         let note = own_files::open_or_create(&note_path)
             .map_err(|source| LockError::Io { path: note_path.clone(), source })?;
@@ -293,9 +304,9 @@ impl Beside {
 }
 
 /// Locks this file, without waiting.
-fn lock(file: &File, path: &Path, ledger: &Path) -> Result<(), LockError> {
+fn lock(file: File, path: &Path, ledger: &Path) -> Result<Held, LockError> {
     match file.try_lock() {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(Held(file)),
         Err(TryLockError::WouldBlock) => Err(LockError::Held(holder(ledger, &with_suffix(ledger, ".lock")))),
         Err(TryLockError::Error(source)) => Err(LockError::Io { path: path.to_owned(), source }),
     }
@@ -344,6 +355,17 @@ mod tests {
         drop(first);
         assert!(with_suffix(&ledger, ".lock").exists(), "deleting the file is a race");
         Lock::take(&ledger).unwrap();
+    }
+
+    /// A program that another thread is just starting has copies of all open files until it runs.
+    #[test]
+    fn a_copy_of_its_files_in_a_starting_program_keeps_nobody_out() {
+        let (_dir, ledger) = ledger();
+        let lock = Lock::take(&ledger).unwrap();
+        let copies = [lock._file.0.try_clone().unwrap(), lock.beside._locked.0.try_clone().unwrap()];
+        drop(lock);
+        Lock::take(&ledger).expect("the ledger is free once the lock is dropped");
+        drop(copies);
     }
 
     #[test]
