@@ -4,7 +4,6 @@
 use super::support::http::{Answer, Client};
 use super::support::{Board, Program, Rig, at, wait_for};
 use serde_json::json;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -88,7 +87,7 @@ fn a_log_whose_reader_has_gone_fails_nobody() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_log_on_a_full_disk_fails_nobody() {
-    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     is_served_and_ends(Process::start(&LOUD, full().into(), full().into()));
 }
 

@@ -1,7 +1,6 @@
 //! Each rule of the ledger's own that guards the promise is missed by a test when it is switched off.
 
 use commentd_delivery::sabotage::{self, Rule};
-use std::process::Command;
 
 const SWITCHED_OFF: &str = "COMMENTD_TEST_LEDGER_RULE";
 /// Each with a test that must fail without it.
@@ -24,7 +23,7 @@ pub(super) fn switch_off() {
 fn every_rule_that_is_switched_off_is_missed() {
     for (rule, test) in RULES {
         let run = |off: bool| {
-            let mut command = Command::new(std::env::current_exe().unwrap());
+            let mut command = std::process::Command::new(std::env::current_exe().unwrap());
             command.args(["--exact", test]);
             if off {
                 command.env(SWITCHED_OFF, rule.as_str());
