@@ -137,7 +137,7 @@ impl Extent {
 pub(crate) struct Lock {
     ledger: PathBuf,
     /// The ledger's own file, locked where that is possible, and open so that no other takes over its identity.
-    _file: Held,
+    _file: OpenFile,
     identity: Identity,
     beside: Beside,
     address: Option<String>,
@@ -149,7 +149,8 @@ pub(crate) struct Lock {
 #[derive(Debug)]
 struct Beside {
     path: PathBuf,
-    _locked: Held,
+    /// Carries the lock.
+    _locked: OpenFile,
     identity: Identity,
     note: File,
     note_path: PathBuf,
@@ -157,12 +158,12 @@ struct Beside {
 
 /// A file that is kept open, and its lock, if it has one, with it.
 ///
-/// The lock is released before the file is closed: a program that is just being started by another thread has a copy of every open
-/// file until it runs, and the system releases a lock only with the last copy.
+/// The lock is released before the file is closed: a program that another thread is just starting has a copy of every
+/// open file until it runs, and the system releases a lock only with the last copy.
 #[derive(Debug)]
-struct Held(File);
+struct OpenFile(File);
 
-impl Drop for Held {
+impl Drop for OpenFile {
     fn drop(&mut self) {
         // Without it, closing the file releases the lock, if only later.
         let _ = self.0.unlock();
@@ -175,7 +176,7 @@ impl Lock {
         let at_ledger = |source| LockError::Io { path: ledger.to_owned(), source };
         let file = own_files::open(ledger).map_err(at_ledger)?;
         let identity = own_files::identity_of(&file).map_err(at_ledger)?;
-        let file = if LOCKS_THE_LEDGER { lock(file, ledger, ledger)? } else { Held(file) };
+        let file = if LOCKS_THE_LEDGER { lock(file, ledger, ledger)? } else { OpenFile(file) };
         if identity.names > 1 {
             return Err(LockError::SeveralNames { ledger: ledger.to_owned() });
         }
@@ -304,9 +305,9 @@ impl Beside {
 }
 
 /// Locks this file, without waiting.
-fn lock(file: File, path: &Path, ledger: &Path) -> Result<Held, LockError> {
+fn lock(file: File, path: &Path, ledger: &Path) -> Result<OpenFile, LockError> {
     match file.try_lock() {
-        Ok(()) => Ok(Held(file)),
+        Ok(()) => Ok(OpenFile(file)),
         Err(TryLockError::WouldBlock) => Err(LockError::Held(holder(ledger, &with_suffix(ledger, ".lock")))),
         Err(TryLockError::Error(source)) => Err(LockError::Io { path: path.to_owned(), source }),
     }
