@@ -187,8 +187,7 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
 fn files_are_short_enough_to_hold_in_the_head() {
     let mut found = Vec::new();
     files(&root().join("crates"), &mut found);
-    files(&root().join("benches"), &mut found);
-    files(&root().join("fuzz"), &mut found);
+    files(&root().join("testing"), &mut found);
     for path in found.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
         let lines = std::fs::read_to_string(path).unwrap().lines().count();
         assert!(lines <= MOST_LINES, "{} has {lines} lines", path.display());
