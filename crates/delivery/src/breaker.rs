@@ -8,12 +8,12 @@
 //!    └── one real delivery succeeds ── half open ◀── green ── probing (only where there is a probe)
 //! ```
 //!
-//! Every attempt gets a [`Pass`] when it starts and gives it back with what it came to. A pass of an earlier state
-//! counts for nothing: what started before the breaker opened says nothing about what came after. The trial of a half
-//! open breaker lasts as long as its pass: whoever drops the pass unused (a replay, a key that another comment has, a
-//! claim that failed, a panic) lets the next delivery try.
+//! Every attempt gets a [`BreakerPermit`] when it starts and gives it back when it ends. A permit of an earlier state
+//! doesn't count: what started before the breaker opened says nothing about what came after. A half open breaker's
+//! trial lasts as long as its permit lives: dropped unused (a replay, a reused key, a failed claim, a panic), it lets
+//! the next delivery try.
 
-use crate::sabotage::{Rule, is_off};
+use crate::rule_switch::{RuleSwitch, is_off};
 use crate::time::Moment;
 use crate::verdict::Verdict;
 use commentd_contract::{Code, VerdictKind};
@@ -79,21 +79,21 @@ pub fn weigh(verdict: &Verdict, took: Duration) -> Weight {
 
 /// The states that a breaker has been through, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Era(u64);
+pub struct BreakerEpoch(u64);
 
 /// What an attempt gets when it starts, and gives back when it ends. Dropped, it gives itself back unused.
 #[derive(Debug, Default)]
 #[must_use]
-pub struct Pass {
-    era: Era,
-    /// Shared with the half open breaker whose trial the attempt is.
+pub struct BreakerPermit {
+    epoch: BreakerEpoch,
+    /// ProviderHealth with the half open breaker whose trial the attempt is.
     _trial: Option<Arc<()>>,
 }
 
-impl Pass {
+impl BreakerPermit {
     /// The breaker's state that it was given in.
-    pub fn era(&self) -> Era {
-        self.era
+    pub fn epoch(&self) -> BreakerEpoch {
+        self.epoch
     }
 }
 
@@ -117,7 +117,7 @@ enum State {
     Probing {
         since: Moment,
     },
-    /// The trial is under way as long as its pass lives.
+    /// The trial is under way as long as its permit lives.
     HalfOpen {
         trial: Weak<()>,
     },
@@ -127,7 +127,7 @@ enum State {
 #[derive(Debug)]
 pub struct Breaker {
     state: State,
-    era: Era,
+    epoch: BreakerEpoch,
     has_probe: bool,
     in_a_row: u32,
     slices: VecDeque<Slice>,
@@ -146,7 +146,7 @@ impl Breaker {
     pub fn new(has_probe: bool) -> Self {
         Self {
             state: State::Closed,
-            era: Era::default(),
+            epoch: BreakerEpoch::default(),
             has_probe,
             in_a_row: 0,
             slices: VecDeque::new(),
@@ -175,27 +175,27 @@ impl Breaker {
     }
 
     /// An attempt starts; ask [`Breaker::is_passable`] before. Where it is half open, the attempt is the trial.
-    pub fn start(&mut self) -> Pass {
-        let mut pass = Pass::default();
+    pub fn start(&mut self) -> BreakerPermit {
+        let mut permit = BreakerPermit::default();
         if matches!(self.state, State::Open { .. } | State::HalfOpen { .. }) {
             let trial = Arc::new(());
-            if is_off(Rule::TrialsAreGivenBack) {
+            if is_off(RuleSwitch::TrialsAreGivenBack) {
                 std::mem::forget(Arc::clone(&trial));
             }
             self.enter(State::HalfOpen { trial: Arc::downgrade(&trial) });
-            pass._trial = Some(trial);
+            permit._trial = Some(trial);
         }
-        Pass { era: self.era, ..pass }
+        BreakerPermit { epoch: self.epoch, ..permit }
     }
 
-    /// An attempt that had this pass has ended with this verdict after this time.
-    pub fn end(&mut self, pass: Pass, verdict: &Verdict, took: Duration, now: Moment) {
-        self.take_in(pass, weigh(verdict, took), now);
+    /// An attempt that had this permit has ended with this verdict after this time.
+    pub fn end(&mut self, permit: BreakerPermit, verdict: &Verdict, took: Duration, now: Moment) {
+        self.take_in(permit, weigh(verdict, took), now);
     }
 
-    /// An attempt of this era, whose reply was cut and which counted as a failure, has been found at the channel.
-    pub fn found(&mut self, era: Era) {
-        if era != self.era || !matches!(self.state, State::Closed) {
+    /// An attempt of this epoch, whose reply was cut and which counted as a failure, has been found at the channel.
+    pub fn found(&mut self, epoch: BreakerEpoch) {
+        if epoch != self.epoch || !matches!(self.state, State::Closed) {
             return;
         }
         self.in_a_row = 0;
@@ -206,8 +206,8 @@ impl Breaker {
         }
     }
 
-    fn take_in(&mut self, pass: Pass, weight: Weight, now: Moment) {
-        if pass.era != self.era {
+    fn take_in(&mut self, permit: BreakerPermit, weight: Weight, now: Moment) {
+        if permit.epoch != self.epoch {
             return;
         }
         match (&self.state, weight) {
@@ -288,7 +288,7 @@ impl Breaker {
 
     fn enter(&mut self, state: State) {
         self.state = state;
-        self.era.0 += 1;
+        self.epoch.0 += 1;
         self.in_a_row = 0;
         self.slices.clear();
     }
@@ -305,8 +305,8 @@ mod tests {
     /// Attempts that start and end at the given moment and say this.
     fn weighs(breaker: &mut Breaker, weights: &[Weight], ms: u64) {
         for weight in weights {
-            let pass = breaker.start();
-            breaker.take_in(pass, *weight, at(ms));
+            let permit = breaker.start();
+            breaker.take_in(permit, *weight, at(ms));
         }
     }
 
@@ -417,11 +417,11 @@ mod tests {
     #[test]
     fn what_started_before_it_opened_says_nothing_about_what_came_after() {
         let mut breaker = Breaker::new(false);
-        let early: Vec<Pass> = (0..10).map(|_| breaker.start()).collect();
+        let early: Vec<BreakerPermit> = (0..10).map(|_| breaker.start()).collect();
         weighs(&mut breaker, &[Weight::Failure; 7], 1);
         let trial = breaker.start();
-        for pass in early {
-            breaker.take_in(pass, Weight::Success, at(1002));
+        for permit in early {
+            breaker.take_in(permit, Weight::Success, at(1002));
         }
         assert_eq!(breaker.standing(at(1002)), Standing::HalfOpen);
         breaker.take_in(trial, Weight::Failure, at(1003));
@@ -450,17 +450,17 @@ mod tests {
     #[test]
     fn a_cut_reply_that_is_found_later_counts_as_success() {
         let mut breaker = Breaker::new(false);
-        let era = breaker.start().era();
+        let epoch = breaker.start().epoch();
         weighs(&mut breaker, &[Weight::Failure; 6], 0);
-        breaker.found(era);
+        breaker.found(epoch);
         weighs(&mut breaker, &[Weight::Failure; 6], 0);
         assert!(breaker.is_passable(at(0)), "seven failures, but not in a row");
-        (0..10).for_each(|_| breaker.found(era));
+        (0..10).for_each(|_| breaker.found(epoch));
         weighs(&mut breaker, &[Weight::Slow; 8], 0);
         assert!(breaker.is_passable(at(0)), "of 20, 11 were found, one failed and 8 were slow");
         weighs(&mut breaker, &[Weight::Failure; 7], 0);
         let open = breaker.standing(at(0));
-        breaker.found(era);
+        breaker.found(epoch);
         assert_eq!(breaker.standing(at(0)), open, "what began before it opened says nothing about now");
     }
 
@@ -483,12 +483,12 @@ mod tests {
                     continue;
                 }
                 let half_open = breaker.standing(at(now)) == Standing::HalfOpen;
-                let pass = breaker.start();
+                let permit = breaker.start();
                 if half_open {
                     proptest::prop_assert!(!breaker.is_passable(at(now)), "a second trial");
                 }
                 let weight = [Weight::Success, Weight::Failure, Weight::Slow, Weight::Nothing][usize::from(weight)];
-                breaker.take_in(pass, weight, at(now));
+                breaker.take_in(permit, weight, at(now));
                 proptest::prop_assert!(breaker.slices.len() <= 21);
             }
             now += 30_000;

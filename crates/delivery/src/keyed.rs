@@ -2,7 +2,7 @@
 
 use crate::fingerprint::Fingerprint;
 use crate::record::DeliveryRecord;
-use crate::sabotage::{Rule, is_off};
+use crate::rule_switch::{RuleSwitch, is_off};
 use commentd_contract::Outcome;
 
 /// What to do with a request whose key the ledger knows.
@@ -25,8 +25,8 @@ pub fn rule(record: &DeliveryRecord, fingerprint: &Fingerprint) -> KeyRule {
         return KeyRule::Reused;
     }
     match record.outcome() {
-        Outcome::Unknown if is_off(Rule::UnknownIsLookedUp) => KeyRule::TryAfresh,
-        _ if is_off(Rule::CertainIsReplayed) => KeyRule::TryAfresh,
+        Outcome::Unknown if is_off(RuleSwitch::UnknownIsLookedUp) => KeyRule::TryAfresh,
+        _ if is_off(RuleSwitch::CertainIsReplayed) => KeyRule::TryAfresh,
         Outcome::Delivered | Outcome::Held | Outcome::Misplaced | Outcome::Refused | Outcome::DryRun => {
             KeyRule::Replay
         }

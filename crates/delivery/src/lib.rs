@@ -11,7 +11,7 @@
 //! - [`retry`]: backoff and the retry budget
 //! - [`breaker`]: whether a provider may be tried at all
 //! - [`keyed`]: what a key that is known already means for a new request
-//! - [`sabotage`]: switches for the rules, in builds that are to fail their tests
+//! - [`rule_switch`]: switches for the rules, in builds that are to fail their tests
 //! - [`record`]: what the ledger keeps, and the answer that follows from it
 
 pub mod answers;
@@ -24,7 +24,7 @@ pub mod lookup;
 pub mod machine;
 pub mod record;
 pub mod retry;
-pub mod sabotage;
+pub mod rule_switch;
 pub mod step;
 pub mod time;
 pub mod verdict;

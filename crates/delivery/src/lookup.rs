@@ -1,6 +1,6 @@
 //! When to ask the channel whether a comment is there, and what its silence proves.
 
-use crate::sabotage::{Rule, is_off};
+use crate::rule_switch::{RuleSwitch, is_off};
 use crate::time::Moment;
 use crate::verdict::Verdict;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct LookupAbility {
 
 /// What one lookup came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum LookupResult {
     /// There, and proved to be ours; the verdict has effect one.
     Found(Verdict),
     /// Not there. `complete` if the scan was.
@@ -49,29 +49,29 @@ pub struct Unfound {
 
 impl Unfound {
     /// What it shows.
-    pub fn finding(self) -> Finding {
-        let alike = self.alike.filter(|_| !is_off(Rule::AlikeVetoesAbsence));
-        let stale = self.stale.filter(|_| !is_off(Rule::StaleAnswersProveNothing));
+    pub fn finding(self) -> LookupResult {
+        let alike = self.alike.filter(|_| !is_off(RuleSwitch::AlikeVetoesAbsence));
+        let stale = self.stale.filter(|_| !is_off(RuleSwitch::StaleAnswersProveNothing));
         match (alike, stale) {
-            (Some(comment_id), _) => Finding::Alike(comment_id),
+            (Some(comment_id), _) => LookupResult::Alike(comment_id),
             (None, Some(word)) => {
-                Finding::Failed(format!("the answer comes from a cache ({word}), so it may be old"))
+                LookupResult::Failed(format!("the answer comes from a cache ({word}), so it may be old"))
             }
-            (None, None) => Finding::NotFound { complete: self.complete },
+            (None, None) => LookupResult::NotFound { complete: self.complete },
         }
     }
 }
 
-impl Finding {
+impl LookupResult {
     /// Why it leaves the question open, for people; `None` where it doesn't, or where that is no news.
     pub fn doubt(&self) -> Option<String> {
         match self {
-            Finding::Failed(why) => Some(format!("the channel could not be asked for it: {why}")),
-            Finding::Alike(comment_id) => Some(format!(
+            LookupResult::Failed(why) => Some(format!("the channel could not be asked for it: {why}")),
+            LookupResult::Alike(comment_id) => Some(format!(
                 "the lookup shows a comment with the same words and without a marker ({comment_id}), which may be \
                  this one; a person has to judge"
             )),
-            Finding::Found(_) | Finding::NotFound { .. } | Finding::CannotBeKnown => None,
+            LookupResult::Found(_) | LookupResult::NotFound { .. } | LookupResult::CannotBeKnown => None,
         }
     }
 }
@@ -85,7 +85,7 @@ const MOST_LOOKS: u32 = 20;
 
 /// The looks for one ambiguous attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Search {
+pub struct LookupSchedule {
     ability: LookupAbility,
     ended: Moment,
     looks: u32,
@@ -94,7 +94,7 @@ pub struct Search {
 
 /// What to do after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NextLook {
+pub enum NextLookup {
     /// Look again at this moment.
     At(Moment),
     /// The comment is not there and never will be by this attempt.
@@ -103,7 +103,7 @@ pub enum NextLook {
     GiveUp,
 }
 
-impl Search {
+impl LookupSchedule {
     /// A search for an attempt that ended at `ended`. For an attempt of an earlier process, the start of this
     /// search serves: it is later, and that is the safe side.
     pub fn new(ability: LookupAbility, ended: Moment) -> Self {
@@ -124,7 +124,7 @@ impl Search {
     ///
     /// Absence is proved by two complete looks that see every state, both begun after `settles_within` from the
     /// attempt's end, at least half of `settles_within` apart.
-    pub fn missed(&mut self, complete: bool, began: Moment, now: Moment) -> NextLook {
+    pub fn missed(&mut self, complete: bool, began: Moment, now: Moment) -> NextLookup {
         self.looks = self.looks.saturating_add(1);
         let wait =
             FIRST_WAIT.saturating_mul(1u32.checked_shl(self.looks - 1).unwrap_or(u32::MAX)).min(LONGEST_WAIT);
@@ -132,33 +132,33 @@ impl Search {
             return self.again_at(now + wait);
         };
         let settled =
-            if is_off(Rule::AbsenceTakesSettling) { self.ended } else { self.ended + settles_within };
-        let complete = complete || is_off(Rule::AbsenceTakesCompleteLooks);
+            if is_off(RuleSwitch::AbsenceTakesSettling) { self.ended } else { self.ended + settles_within };
+        let complete = complete || is_off(RuleSwitch::AbsenceTakesCompleteLooks);
         if !complete || began < settled {
             return match self.again_at(now + wait) {
                 // However many looks there were, the ones that can prove something are still to come.
-                NextLook::At(next) if now < settled => NextLook::At(next.min(settled)),
-                _ if now < settled => NextLook::At(settled),
+                NextLookup::At(next) if now < settled => NextLookup::At(next.min(settled)),
+                _ if now < settled => NextLookup::At(settled),
                 next => next,
             };
         }
         match self.absent_since {
-            _ if is_off(Rule::AbsenceTakesTwoLooks) => NextLook::Absent,
-            Some(first) if began.since(first) >= settles_within / 2 => NextLook::Absent,
-            Some(first) => NextLook::At(first + settles_within / 2),
+            _ if is_off(RuleSwitch::AbsenceTakesTwoLooks) => NextLookup::Absent,
+            Some(first) if began.since(first) >= settles_within / 2 => NextLookup::Absent,
+            Some(first) => NextLookup::At(first + settles_within / 2),
             None => {
                 self.absent_since = Some(began);
-                NextLook::At(began + settles_within / 2)
+                NextLookup::At(began + settles_within / 2)
             }
         }
     }
 
     fn sees_enough(&self) -> bool {
-        self.ability.sees_every_state || is_off(Rule::AbsenceTakesEveryState)
+        self.ability.sees_every_state || is_off(RuleSwitch::AbsenceTakesEveryState)
     }
 
-    fn again_at(&self, moment: Moment) -> NextLook {
-        if self.looks >= MOST_LOOKS { NextLook::GiveUp } else { NextLook::At(moment) }
+    fn again_at(&self, moment: Moment) -> NextLookup {
+        if self.looks >= MOST_LOOKS { NextLookup::GiveUp } else { NextLookup::At(moment) }
     }
 }
 
@@ -170,41 +170,45 @@ mod tests {
         Moment::at(Duration::from_millis(ms))
     }
 
-    fn search(sees_every_state: bool, settles_ms: Option<u64>) -> Search {
+    fn search(sees_every_state: bool, settles_ms: Option<u64>) -> LookupSchedule {
         let ability = LookupAbility {
             settles_within: settles_ms.map(Duration::from_millis),
             sees_every_state,
             needs_marker: false,
         };
-        Search::new(ability, at(0))
+        LookupSchedule::new(ability, at(0))
     }
 
     #[test]
     fn what_was_not_found_is_not_therefore_absent() {
         let (stale, alike) = (Some("age: 60".to_owned()), Some("7".to_owned()));
         let read = Unfound { complete: true, stale: None, alike: None };
-        assert_eq!(read.clone().finding(), Finding::NotFound { complete: true });
-        assert_eq!(Unfound::default().finding(), Finding::NotFound { complete: false });
+        assert_eq!(read.clone().finding(), LookupResult::NotFound { complete: true });
+        assert_eq!(Unfound::default().finding(), LookupResult::NotFound { complete: false });
         let told = Unfound { stale: stale.clone(), ..read.clone() }.finding();
         assert!(told.doubt().unwrap().contains("from a cache (age: 60)"), "{told:?}");
         for complete in [false, true] {
             let told = Unfound { complete, stale: stale.clone(), alike: alike.clone() }.finding();
-            assert_eq!(told, Finding::Alike("7".into()));
+            assert_eq!(told, LookupResult::Alike("7".into()));
         }
     }
 
     #[test]
     fn absence_takes_two_late_complete_looks_far_enough_apart() {
         let mut search = search(true, Some(1000));
-        assert_eq!(search.missed(true, at(0), at(10)), NextLook::At(at(110)));
+        assert_eq!(search.missed(true, at(0), at(10)), NextLookup::At(at(110)));
         assert_eq!(
             search.missed(true, at(990), at(999)),
-            NextLook::At(at(1000)),
+            NextLookup::At(at(1000)),
             "began before it had settled"
         );
-        assert_eq!(search.missed(true, at(1000), at(1010)), NextLook::At(at(1500)));
-        assert_eq!(search.missed(true, at(1499), at(1600)), NextLook::At(at(1500)), "too near to the first");
-        assert_eq!(search.missed(true, at(1500), at(1600)), NextLook::Absent);
+        assert_eq!(search.missed(true, at(1000), at(1010)), NextLookup::At(at(1500)));
+        assert_eq!(
+            search.missed(true, at(1499), at(1600)),
+            NextLookup::At(at(1500)),
+            "too near to the first"
+        );
+        assert_eq!(search.missed(true, at(1500), at(1600)), NextLookup::Absent);
     }
 
     /// Twenty looks are over in less than an hour; a channel may take longer to settle.
@@ -215,9 +219,9 @@ mod tests {
             let mut now = at(0);
             let absent_at = loop {
                 match search.missed(true, now, now) {
-                    NextLook::At(next) => now = next,
-                    NextLook::Absent => break now,
-                    NextLook::GiveUp => panic!("given up at {now:?}, before {settles_ms} ms"),
+                    NextLookup::At(next) => now = next,
+                    NextLookup::Absent => break now,
+                    NextLookup::GiveUp => panic!("given up at {now:?}, before {settles_ms} ms"),
                 }
             };
             assert_eq!(absent_at, at(settles_ms + settles_ms / 2));
@@ -231,9 +235,9 @@ mod tests {
             let mut looks = 0;
             loop {
                 match search.missed(true, now, now) {
-                    NextLook::At(next) => now = next,
-                    NextLook::GiveUp => break,
-                    NextLook::Absent => panic!("absence was claimed without proof"),
+                    NextLookup::At(next) => now = next,
+                    NextLookup::GiveUp => break,
+                    NextLookup::Absent => panic!("absence was claimed without proof"),
                 }
                 looks += 1;
                 assert!(looks < 100);
@@ -242,7 +246,7 @@ mod tests {
         let mut incomplete = search(true, Some(10));
         for n in 1..15 {
             let began = at(n * 1000);
-            assert_ne!(incomplete.missed(false, began, began), NextLook::Absent);
+            assert_ne!(incomplete.missed(false, began, began), NextLookup::Absent);
         }
     }
 }

@@ -21,12 +21,12 @@ use crate::answers::{
     STILL_OPEN, UNRECORDABLE, UNRECORDABLE_INTENT, UNRECORDED_IN_TIME, absent, not_sent_in_time, skipped,
     unrecorded,
 };
-use crate::breaker::{Era, Pass};
-use crate::lookup::{Finding, NextLook, Search};
+use crate::breaker::{BreakerEpoch, BreakerPermit};
+use crate::lookup::{LookupResult, LookupSchedule, NextLookup};
 use crate::record::{outcome_of, was_sent};
 use crate::retry::RetryPermit;
-use crate::sabotage::{Rule, is_off};
-use crate::step::{Action, Answer, Event, Link, Plan, Shared};
+use crate::rule_switch::{RuleSwitch, is_off};
+use crate::step::{Action, Answer, Event, Plan, ProviderHealth, ProviderRules};
 use crate::time::Moment;
 use crate::verdict::{Effect, Verdict};
 use commentd_contract::{Code, Outcome, VerdictKind};
@@ -54,11 +54,11 @@ struct Attempt {
     /// When the provider got it; `None` while the intent is being recorded.
     sent: Option<Moment>,
     /// What its end gives back to the breaker.
-    pass: Option<Pass>,
+    permit: Option<BreakerPermit>,
     /// When the breaker was told that it is unknown.
-    counted_unknown: Option<Era>,
+    counted_unknown: Option<BreakerEpoch>,
     /// Set while the attempt is unknown and a lookup may help.
-    search: Option<Search>,
+    search: Option<LookupSchedule>,
     /// Why the last look left it open, for people.
     doubt: Option<String>,
     /// Whether it may have passed its gate.
@@ -104,7 +104,7 @@ impl Machine {
                 verdict: Some(earlier.verdict.clone()),
                 started: earlier.started,
                 sent: None,
-                pass: None,
+                permit: None,
                 counted_unknown: None,
                 search: None,
                 doubt: None,
@@ -147,14 +147,20 @@ impl Machine {
     /// Takes in an event. Events that don't belong to the current phase (a verdict of an attempt that was
     /// cancelled) are ignored; a wake-up before its time is asked for again.
     #[must_use]
-    pub fn step(&mut self, event: Event, now: Moment, shared: &mut dyn Shared) -> Vec<Action> {
+    pub fn step(&mut self, event: Event, now: Moment, shared: &mut dyn ProviderHealth) -> Vec<Action> {
         let mut actions = Vec::with_capacity(2);
         self.take_in(event, now, shared, &mut actions);
         self.give_back(now, shared);
         actions
     }
 
-    fn take_in(&mut self, event: Event, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+    fn take_in(
+        &mut self,
+        event: Event,
+        now: Moment,
+        shared: &mut dyn ProviderHealth,
+        actions: &mut Vec<Action>,
+    ) {
         match (self.phase.clone(), event) {
             (Phase::New, Event::Start) => self.start(now, shared, actions),
             (_, Event::CallerGone) => self.caller_gone(now, actions),
@@ -172,7 +178,7 @@ impl Machine {
                 self.intent_failed(now, actions);
             }
             (Phase::Sending { .. }, Event::Cancelled(unsent))
-                if unsent || is_off(Rule::PassedGateIsUnknown) =>
+                if unsent || is_off(RuleSwitch::PassedGateIsUnknown) =>
             {
                 self.settle_last(not_sent_in_time(), now, actions);
             }
@@ -210,11 +216,11 @@ impl Machine {
         }
     }
 
-    fn start(&mut self, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+    fn start(&mut self, now: Moment, shared: &mut dyn ProviderHealth, actions: &mut Vec<Action>) {
         match self.outcome() {
             Outcome::NotSent => self.begin(0, now, shared, actions),
-            Outcome::Unknown if is_off(Rule::UnknownIsLookedUp) => self.begin(0, now, shared, actions),
-            _ if is_off(Rule::CertainIsReplayed) => self.begin(0, now, shared, actions),
+            Outcome::Unknown if is_off(RuleSwitch::UnknownIsLookedUp) => self.begin(0, now, shared, actions),
+            _ if is_off(RuleSwitch::CertainIsReplayed) => self.begin(0, now, shared, actions),
             Outcome::Unknown => {
                 for attempt in &mut self.attempts {
                     attempt.search = search_of(&self.plan.chain, attempt, now);
@@ -245,7 +251,13 @@ impl Machine {
         }
     }
 
-    fn answer_now(&mut self, phase: &Phase, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+    fn answer_now(
+        &mut self,
+        phase: &Phase,
+        now: Moment,
+        shared: &mut dyn ProviderHealth,
+        actions: &mut Vec<Action>,
+    ) {
         if self.answered || now >= self.plan.deadline {
             return;
         }
@@ -261,7 +273,7 @@ impl Machine {
         &mut self,
         link: usize,
         now: Moment,
-        shared: &mut dyn Shared,
+        shared: &mut dyn ProviderHealth,
         actions: &mut Vec<Action>,
     ) {
         self.phase = Phase::Sending { link };
@@ -310,7 +322,7 @@ impl Machine {
         let before = entry.verdict.replace(verdict.clone());
         self.phase = Phase::Settling { attempt, resolves, before };
         actions.push(Action::RecordSettling { attempt, verdict, resolves });
-        if is_off(Rule::SettlingBeforeAnswer) {
+        if is_off(RuleSwitch::SettlingBeforeAnswer) {
             self.answer(actions);
         }
         if !self.answered {
@@ -318,7 +330,7 @@ impl Machine {
         }
     }
 
-    fn settled(&mut self, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+    fn settled(&mut self, now: Moment, shared: &mut dyn ProviderHealth, actions: &mut Vec<Action>) {
         if now >= self.plan.deadline {
             self.closed = true;
         }
@@ -383,7 +395,7 @@ impl Machine {
             (attempt.is_unclear() && attempt.search.is_some()).then_some((index, attempt.link?))
         });
         let Some((attempt, link)) = next else { return self.conclude(actions) };
-        if self.attempts.get(attempt).and_then(|a| a.search.as_ref()).is_some_and(Search::is_fresh) {
+        if self.attempts.get(attempt).and_then(|a| a.search.as_ref()).is_some_and(LookupSchedule::is_fresh) {
             return self.look(attempt, link, actions);
         }
         self.rest(attempt, link, now, actions);
@@ -407,27 +419,27 @@ impl Machine {
         &mut self,
         attempt: usize,
         link: usize,
-        finding: Finding,
+        finding: LookupResult,
         began: Moment,
         now: Moment,
-        shared: &mut dyn Shared,
+        shared: &mut dyn ProviderHealth,
         actions: &mut Vec<Action>,
     ) {
         if let Some(none_of_ours) = self.duplicate_of_anothers(attempt, &finding) {
             return self.settle(attempt, none_of_ours, true, actions);
         }
         let veto =
-            self.veto(attempt, link, shared).filter(|_| finding == Finding::NotFound { complete: true });
+            self.veto(attempt, link, shared).filter(|_| finding == LookupResult::NotFound { complete: true });
         if let Some(entry) = self.attempts.get_mut(attempt) {
             entry.doubt = veto.map(str::to_owned).or_else(|| finding.doubt());
         }
         let complete = match finding {
-            Finding::Found(verdict) if verdict.rule().effect == Effect::One => {
+            LookupResult::Found(verdict) if verdict.rule().effect == Effect::One => {
                 return self.settle(attempt, verdict, true, actions);
             }
-            Finding::NotFound { complete } => complete && veto.is_none(),
-            Finding::Found(_) | Finding::Failed(_) | Finding::Alike(_) => false,
-            Finding::CannotBeKnown => return self.give_up(attempt, now, actions),
+            LookupResult::NotFound { complete } => complete && veto.is_none(),
+            LookupResult::Found(_) | LookupResult::Failed(_) | LookupResult::Alike(_) => false,
+            LookupResult::CannotBeKnown => return self.give_up(attempt, now, actions),
         };
         self.missed(attempt, link, complete, began, now, actions);
     }
@@ -444,9 +456,9 @@ impl Machine {
     ) {
         let Some(search) = self.attempts.get_mut(attempt).and_then(|a| a.search.as_mut()) else { return };
         match search.missed(complete, began, now) {
-            NextLook::Absent => self.settle(attempt, absent(), true, actions),
-            NextLook::At(moment) => self.rest(attempt, link, moment, actions),
-            NextLook::GiveUp => self.give_up(attempt, now, actions),
+            NextLookup::Absent => self.settle(attempt, absent(), true, actions),
+            NextLookup::At(moment) => self.rest(attempt, link, moment, actions),
+            NextLookup::GiveUp => self.give_up(attempt, now, actions),
         }
     }
 
@@ -465,7 +477,13 @@ impl Machine {
         self.look_or_rest(now, actions);
     }
 
-    fn woken(&mut self, phase: &Phase, now: Moment, shared: &mut dyn Shared, actions: &mut Vec<Action>) {
+    fn woken(
+        &mut self,
+        phase: &Phase,
+        now: Moment,
+        shared: &mut dyn ProviderHealth,
+        actions: &mut Vec<Action>,
+    ) {
         let late = now >= self.plan.deadline;
         match *phase {
             Phase::RecordingIntent { .. } if late => {
@@ -568,7 +586,7 @@ impl Machine {
     }
 }
 
-fn search_of(chain: &[Link], attempt: &Attempt, ended: Moment) -> Option<Search> {
+fn search_of(chain: &[ProviderRules], attempt: &Attempt, ended: Moment) -> Option<LookupSchedule> {
     let ability = chain.get(attempt.link?)?.lookup?;
-    attempt.is_unclear().then(|| Search::new(ability, ended))
+    attempt.is_unclear().then(|| LookupSchedule::new(ability, ended))
 }

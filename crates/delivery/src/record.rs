@@ -2,7 +2,7 @@
 
 use crate::fingerprint::{Comment, Fingerprint};
 use crate::id::DeliveryId;
-use crate::sabotage::{Rule, is_off};
+use crate::rule_switch::{RuleSwitch, is_off};
 use crate::verdict::{Effect, Verdict};
 use commentd_contract::{Code, Outcome, ProviderName, VerdictKind};
 use serde::{Deserialize, Serialize};
@@ -199,7 +199,7 @@ pub fn speaking_verdict(attempts: &[AttemptRecord]) -> Option<&Verdict> {
 
 /// The verdict of an attempt that was open when its process ended.
 pub fn interrupted() -> Verdict {
-    if is_off(Rule::InterruptedIsUnknown) {
+    if is_off(RuleSwitch::InterruptedIsUnknown) {
         return Verdict::new(VerdictKind::NotSent, "");
     }
     Verdict::new(

@@ -1,7 +1,7 @@
 //! What goes into the delivery machine and what comes out of it.
 
-use crate::breaker::{Era, Pass};
-use crate::lookup::{Finding, LookupAbility};
+use crate::breaker::{BreakerEpoch, BreakerPermit};
+use crate::lookup::{LookupAbility, LookupResult};
 use crate::retry::RetryPermit;
 use crate::time::Moment;
 use crate::verdict::Verdict;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// A link of the chain, as far as decisions need to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
+pub struct ProviderRules {
     /// Most attempts of this provider in one run.
     pub max_attempts: u32,
     /// With less time left than this, an attempt isn't started.
@@ -27,7 +27,7 @@ pub struct Link {
 
 /// An attempt of an earlier run of this delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Earlier {
+pub struct EarlierAttempt {
     /// The link that leads to where it was sent; `None` if that isn't configured any more.
     pub link: Option<usize>,
     /// What is known of it.
@@ -42,13 +42,13 @@ pub struct Earlier {
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The providers in order.
-    pub chain: Vec<Link>,
+    pub chain: Vec<ProviderRules>,
     /// When the caller gets an answer, whatever happened.
     pub deadline: Moment,
     /// How long after the deadline a settling may still be waited for.
     pub grace: Duration,
     /// Attempts of earlier runs, in order.
-    pub earlier: Vec<Earlier>,
+    pub earlier: Vec<EarlierAttempt>,
     /// The seed of this delivery's own random stream.
     pub seed: u64,
     /// Whether there is a caller to answer; a recovery at start has none.
@@ -56,21 +56,28 @@ pub struct Plan {
 }
 
 /// What all deliveries share about the providers. The machine asks; the owner counts.
-pub trait Shared {
+pub trait ProviderHealth {
     /// Why no attempt may start at this link now: its breaker is open, or its provider isn't able. The verdict is
     /// what the caller reads about the link that is skipped.
     fn obstacle(&mut self, link: usize, now: Moment) -> Option<Verdict>;
     /// Whether a marker of ours was seen at this link's place, so that the channel keeps them there.
     fn has_seen_marker(&mut self, link: usize) -> bool;
-    /// An attempt is about to go out to this link. The pass comes back with [`Shared::attempt_ends`], or is dropped
+    /// An attempt is about to go out to this link. The permit comes back with [`ProviderHealth::attempt_ends`], or is dropped
     /// where nothing is sent.
-    fn attempt_starts(&mut self, link: usize) -> Pass;
+    fn attempt_starts(&mut self, link: usize) -> BreakerPermit;
     /// The attempt goes to its provider, as a retry if it has a permit.
     fn attempt_is_sent(&mut self, link: usize, retry: Option<RetryPermit>, now: Moment);
-    /// An attempt with this pass, which was sent, has ended after this time at the provider.
-    fn attempt_ends(&mut self, link: usize, pass: Pass, verdict: &Verdict, took: Duration, now: Moment);
-    /// An attempt that has ended as unknown in this era was found at the channel.
-    fn attempt_is_found(&mut self, link: usize, era: Era);
+    /// An attempt with this permit, which was sent, has ended after this time at the provider.
+    fn attempt_ends(
+        &mut self,
+        link: usize,
+        permit: BreakerPermit,
+        verdict: &Verdict,
+        took: Duration,
+        now: Moment,
+    );
+    /// An attempt that has ended as unknown in this epoch was found at the channel.
+    fn attempt_is_found(&mut self, link: usize, epoch: BreakerEpoch);
     /// Reserves one retry of the link's budget; `None` if there is none left.
     fn withdraw_retry(&mut self, link: usize, now: Moment) -> Option<RetryPermit>;
 }
@@ -111,7 +118,7 @@ pub enum Event {
     /// The caller hung up.
     CallerGone,
     /// A lookup that began at the given moment came to this.
-    Looked(Finding, Moment),
+    Looked(LookupResult, Moment),
     /// Whoever waits is to be answered now, with what is known: the deadline has come early.
     AnswerNow,
     /// Somebody asks for this delivery while it is only being looked up: look now.

@@ -1,6 +1,6 @@
 //! What an attempt came to, and what may follow: the one rule table of the product.
 
-use crate::sabotage::{self, is_off};
+use crate::rule_switch::{self, is_off};
 use commentd_contract::{Code, VerdictKind};
 use serde::{Deserialize, Serialize};
 
@@ -213,7 +213,7 @@ impl Verdict {
     pub fn distrusting_receipts(self) -> Self {
         if self.rule().effect != Effect::None
             || self.comment_id.is_empty()
-            || is_off(sabotage::Rule::ReceiptsAreDistrusted)
+            || is_off(rule_switch::RuleSwitch::ReceiptsAreDistrusted)
         {
             return self;
         }

@@ -4,16 +4,16 @@
 mod support;
 
 use commentd_contract::VerdictKind;
-use commentd_delivery::lookup::Finding;
+use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::machine::Machine;
 use commentd_delivery::step::{Action, Event, Plan};
 use proptest::prelude::*;
-use support::{BOTH, PLAIN, Purse, SEARCHABLE, after, at, plan, verdict};
+use support::{BOTH, FakeProviderHealth, LOOKED_UP, PLAIN, after, at, plan, verdict};
 
 fn any_event() -> impl Strategy<Value = Event> {
     let verdicts = || proptest::sample::select(VerdictKind::ALL.to_vec()).prop_map(verdict);
     let looked =
-        |finding: Finding| (0..4000u64).prop_map(move |began| Event::Looked(finding.clone(), at(began)));
+        |finding: LookupResult| (0..4000u64).prop_map(move |began| Event::Looked(finding.clone(), at(began)));
     prop_oneof![
         2 => Just(Event::Start),
         4 => Just(Event::IntentRecorded),
@@ -27,8 +27,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::CallerGone),
         1 => Just(Event::AnswerNow),
         2 => Just(Event::LookNow),
-        1 => verdicts().prop_flat_map(move |verdict| looked(Finding::Found(verdict))),
-        2 => any::<bool>().prop_flat_map(move |complete| looked(Finding::NotFound { complete })),
+        1 => verdicts().prop_flat_map(move |verdict| looked(LookupResult::Found(verdict))),
+        2 => any::<bool>().prop_flat_map(move |complete| looked(LookupResult::NotFound { complete })),
     ]
 }
 
@@ -42,12 +42,12 @@ proptest! {
         earlier in proptest::collection::vec(proptest::sample::select(VerdictKind::ALL.to_vec()), 0..3),
         has_caller in any::<bool>(),
     ) {
-        let plan = Plan { has_caller, ..after(plan(&[BOTH, SEARCHABLE, PLAIN]), &earlier) };
+        let plan = Plan { has_caller, ..after(plan(&[BOTH, LOOKED_UP, PLAIN]), &earlier) };
         let mut machine = Machine::new(plan);
         let (mut now, mut intents, mut answers, mut finished) = (0, Vec::new(), 0, false);
         for (event, wait) in events {
             now += wait;
-            for action in machine.step(event, at(now), &mut Purse::of(1)) {
+            for action in machine.step(event, at(now), &mut FakeProviderHealth::of(1)) {
                 prop_assert!(!finished, "{action} after the end");
                 match action {
                     Action::RecordIntent { attempt, .. } => intents.push(attempt),

@@ -4,14 +4,14 @@
 mod support;
 
 use commentd_contract::{Outcome, VerdictKind};
-use commentd_delivery::lookup::{Finding, LookupAbility};
+use commentd_delivery::lookup::{LookupAbility, LookupResult};
 use commentd_delivery::machine::Machine;
 use commentd_delivery::step::Event::{IntentRecorded, LookNow, Looked, Settled, Start, Woken};
-use commentd_delivery::step::{Action, Earlier, Event, Link, Plan};
+use commentd_delivery::step::{Action, EarlierAttempt, Event, Plan, ProviderRules};
 use commentd_delivery::verdict::Contradiction;
 use support::{
-    BOTH, DEDUPLICATING, PLAIN, Purse, SEARCHABLE, SEEING, Scene, after, at, check, ended, found, looking,
-    missed, plan, repeated, verdict,
+    BOTH, DEDUPLICATING, FakeProviderHealth, LOOKED_UP, PLAIN, SEEING, Scene, after, at, check, ended, found,
+    looking, missed, plan, repeated, verdict,
 };
 
 #[test]
@@ -88,7 +88,7 @@ fn a_lookup_in_the_foreground_settles_what_may_follow() {
 #[test]
 fn a_duplicate_is_looked_for_before_it_counts_as_none_of_ours() {
     let duplicate = |name| {
-        Scene::new(name, plan(&[SEARCHABLE, PLAIN])).settling(VerdictKind::Duplicate).on(
+        Scene::new(name, plan(&[LOOKED_UP, PLAIN])).settling(VerdictKind::Duplicate).on(
             101,
             Settled,
             "look 0@0, wake 1000",
@@ -103,14 +103,14 @@ fn a_duplicate_is_looked_for_before_it_counts_as_none_of_ours() {
             .on(111, Settled, "answer refused 52, finish")
             .comes_to(Outcome::Refused),
         duplicate("nothing to know it by: the channel's word is all there is")
-            .on(110, Looked(Finding::CannotBeKnown, at(101)), "resolve 0 duplicate, wake 1020")
+            .on(110, Looked(LookupResult::CannotBeKnown, at(101)), "resolve 0 duplicate, wake 1020")
             .on(111, Settled, "answer refused 52, finish"),
         duplicate("the same text without a marker is for a person to judge")
-            .on(110, Looked(Finding::Alike("7".into()), at(101)), "wake ?")
+            .on(110, Looked(LookupResult::Alike("7".into()), at(101)), "wake ?")
             .on(1000, Woken, "answer unknown 56, look 0@0")
             .comes_to(Outcome::Unknown),
         duplicate("the channel can't be asked")
-            .on(110, Looked(Finding::Failed("HTTP 500".into()), at(101)), "wake ?")
+            .on(110, Looked(LookupResult::Failed("HTTP 500".into()), at(101)), "wake ?")
             .on(1000, Woken, "answer unknown 56, look 0@0")
             .on(1001, missed(1000), "resolve 0 duplicate")
             .on(1002, Settled, "finish")
@@ -125,8 +125,8 @@ fn a_duplicate_is_looked_for_before_it_counts_as_none_of_ours() {
 /// An attempt that was taken for absent, and wasn't: the next one is told that it is a duplicate.
 #[test]
 fn a_duplicate_after_an_attempt_that_was_sent_stays_unknown() {
-    let resolved = |link: Link| Plan {
-        earlier: vec![Earlier {
+    let resolved = |link: ProviderRules| Plan {
+        earlier: vec![EarlierAttempt {
             link: Some(0),
             verdict: verdict(VerdictKind::NotSent),
             started: None,
@@ -147,11 +147,11 @@ fn a_duplicate_after_an_attempt_that_was_sent_stays_unknown() {
         again("where the key deduplicates, it isn't sent once more", DEDUPLICATING)
             .on(3, Settled, "answer unknown 56, finish")
             .comes_to(Outcome::Unknown),
-        again("found", SEARCHABLE)
+        again("found", LOOKED_UP)
             .on(3, Settled, "look 1@0, wake 1000")
             .on(10, found(VerdictKind::Held, 3), "resolve 1 held, wake 1020")
             .on(11, Settled, "answer held 0, finish"),
-        again("never found, which proves nothing", SEARCHABLE)
+        again("never found, which proves nothing", LOOKED_UP)
             .on(3, Settled, "look 1@0, wake 1000")
             .on(300, missed(300), "wake ?")
             .on(600, Woken, "look 1@0, wake 1000")
@@ -184,7 +184,7 @@ fn absence_is_believed_only_where_a_marker_of_ours_was_seen() {
             "resolve 0 delivered, wake 1020",
         ),
     ]);
-    let slot = Link { lookup: Some(LookupAbility { needs_marker: false, ..SEEING }), ..PLAIN };
+    let slot = ProviderRules { lookup: Some(LookupAbility { needs_marker: false, ..SEEING }), ..PLAIN };
     check([Scene::new("a place that holds only one needs no marker", plan(&[slot]))
         .unmarked(&[0])
         .settling(VerdictKind::Unknown)
@@ -207,16 +207,16 @@ fn a_reply_that_shows_another_comment_keeps_silence_from_proving_absence() {
             .comes_to(Outcome::Unknown)
     };
     check([silent(
-        Scene::new("its own reply", plan(&[SEARCHABLE]))
+        Scene::new("its own reply", plan(&[LOOKED_UP]))
             .sent()
             .on(100, Event::Ended(echo.clone()), "settle 0 unknown, wake 1020")
             .on(101, Settled, "look 0@0, wake 1000"),
     )]);
     let later = Plan {
         earlier: [verdict(VerdictKind::Unknown), echo]
-            .map(|verdict| Earlier { link: Some(0), verdict, started: None, was_sent: true })
+            .map(|verdict| EarlierAttempt { link: Some(0), verdict, started: None, was_sent: true })
             .to_vec(),
-        ..plan(&[SEARCHABLE])
+        ..plan(&[LOOKED_UP])
     };
     check([Scene::new("that of a later attempt", later)
         .on(0, Start, "look 0@0, wake 1000")
@@ -229,9 +229,9 @@ fn a_reply_that_shows_another_comment_keeps_silence_from_proving_absence() {
 /// Nobody is left to wonder why nothing comes of it.
 #[test]
 fn the_answer_says_why_looking_has_not_made_it_certain() {
-    let told = |finding: Finding, unmarked: &[usize]| {
-        let mut shared = Purse { unmarked: unmarked.to_vec(), ..Purse::of(0) };
-        let mut machine = Machine::new(after(plan(&[SEARCHABLE]), &[VerdictKind::Unknown]));
+    let told = |finding: LookupResult, unmarked: &[usize]| {
+        let mut shared = FakeProviderHealth { unmarked: unmarked.to_vec(), ..FakeProviderHealth::of(0) };
+        let mut machine = Machine::new(after(plan(&[LOOKED_UP]), &[VerdictKind::Unknown]));
         let _ = machine.step(Start, at(0), &mut shared);
         let _ = machine.step(Looked(finding, at(0)), at(900), &mut shared);
         let actions = machine.step(Woken, at(1000), &mut shared);
@@ -242,21 +242,21 @@ fn the_answer_says_why_looking_has_not_made_it_certain() {
         answer.expect("an answer")
     };
     for (finding, unmarked, says) in [
-        (Finding::Failed("the reply is longer than 9 bytes".into()), &[][..], "longer than 9 bytes"),
-        (Finding::Alike("c7".into()), &[], "(c7)"),
-        (Finding::NotFound { complete: true }, &[0], "no marker of ours was ever seen"),
+        (LookupResult::Failed("the reply is longer than 9 bytes".into()), &[][..], "longer than 9 bytes"),
+        (LookupResult::Alike("c7".into()), &[], "(c7)"),
+        (LookupResult::NotFound { complete: true }, &[0], "no marker of ours was ever seen"),
     ] {
         let told = told(finding, unmarked);
         assert!(told.starts_with("the channel says unknown; ") && told.contains(says), "{told}");
     }
-    assert_eq!(told(Finding::NotFound { complete: true }, &[]), "the channel says unknown");
+    assert_eq!(told(LookupResult::NotFound { complete: true }, &[]), "the channel says unknown");
 }
 
 #[test]
 fn an_unknown_delivery_is_looked_up_again_and_never_sent() {
-    let unknown = |link: Link| after(plan(&[link, PLAIN]), &[VerdictKind::Unknown]);
+    let unknown = |link: ProviderRules| after(plan(&[link, PLAIN]), &[VerdictKind::Unknown]);
     let unplaced = Plan {
-        earlier: vec![Earlier {
+        earlier: vec![EarlierAttempt {
             link: None,
             verdict: verdict(VerdictKind::Unknown),
             started: None,
@@ -278,7 +278,7 @@ fn an_unknown_delivery_is_looked_up_again_and_never_sent() {
             .on(0, Start, "look 0@0, wake 1000")
             .on(30, found(VerdictKind::Delivered, 0), "resolve 0 delivered, wake 1020")
             .on(31, Settled, "answer delivered 0, finish"),
-        Scene::new("missed: it goes on looking while there is time", unknown(SEARCHABLE))
+        Scene::new("missed: it goes on looking while there is time", unknown(LOOKED_UP))
             .on(0, Start, "look 0@0, wake 1000")
             .on(30, missed(0), "wake ?")
             .on(210, Woken, "look 0@0, wake 1000")
@@ -287,32 +287,32 @@ fn an_unknown_delivery_is_looked_up_again_and_never_sent() {
             .on(311, missed(310), "resolve 0 not_sent, wake 1020")
             .on(312, Settled, "wake ?")
             .on(400, Woken, "intent 1@0, wake 1000"),
-        Scene::new("the channel can't be asked", unknown(SEARCHABLE))
+        Scene::new("the channel can't be asked", unknown(LOOKED_UP))
             .on(0, Start, "look 0@0, wake 1000")
-            .on(900, Looked(Finding::Failed("HTTP 500".into()), at(0)), "wake 1000")
+            .on(900, Looked(LookupResult::Failed("HTTP 500".into()), at(0)), "wake 1000")
             .on(1000, Woken, "answer unknown 56, look 0@0"),
-        Scene::new("nothing to know it by: asking once is enough", unknown(SEARCHABLE))
+        Scene::new("nothing to know it by: asking once is enough", unknown(LOOKED_UP))
             .on(0, Start, "look 0@0, wake 1000")
-            .on(1, Looked(Finding::CannotBeKnown, at(0)), "answer unknown 56, finish")
+            .on(1, Looked(LookupResult::CannotBeKnown, at(0)), "answer unknown 56, finish")
             .over(),
         Scene::new(
             "nothing to know the first by, but the second",
-            after(plan(&[SEARCHABLE]), &[VerdictKind::Unknown; 2]),
+            after(plan(&[LOOKED_UP]), &[VerdictKind::Unknown; 2]),
         )
         .on(0, Start, "look 0@0, wake 1000")
-        .on(1, Looked(Finding::CannotBeKnown, at(0)), "look 1@0, wake 1000")
+        .on(1, Looked(LookupResult::CannotBeKnown, at(0)), "look 1@0, wake 1000")
         .on(2, found(VerdictKind::Held, 1), "resolve 1 held, wake 1020")
         .on(3, Settled, "answer held 0, finish"),
-        Scene::new("the look outlasts the deadline", unknown(SEARCHABLE))
+        Scene::new("the look outlasts the deadline", unknown(LOOKED_UP))
             .on(0, Start, "look 0@0, wake 1000")
             .on(1000, Woken, "answer unknown 56")
             .on(1500, missed(0), "wake ?"),
-        Scene::new("silence counts from the start of the process", unknown(SEARCHABLE))
+        Scene::new("silence counts from the start of the process", unknown(LOOKED_UP))
             .on(10_000, Start, "look 0@0, wake 1000")
             .on(10_001, missed(10_000), "wake 1000")
             .on(10_001, Woken, "answer unknown 56, look 0@0")
             .on(10_199, missed(10_199), "wake 10200"),
-        Scene::new("two unresolved attempts", after(plan(&[SEARCHABLE]), &[VerdictKind::Unknown; 2]))
+        Scene::new("two unresolved attempts", after(plan(&[LOOKED_UP]), &[VerdictKind::Unknown; 2]))
             .on(0, Start, "look 0@0, wake 1000")
             .on(30, missed(0), "wake ?")
             .on(200, Woken, "look 0@0, wake 1000")
@@ -325,7 +325,7 @@ fn an_unknown_delivery_is_looked_up_again_and_never_sent() {
             .comes_to(Outcome::Held),
         Scene::new(
             "a lookup that misses states proves nothing",
-            unknown(Link { lookup: Some(blind), ..PLAIN }),
+            unknown(ProviderRules { lookup: Some(blind), ..PLAIN }),
         )
         .on(0, Start, "look 0@0, wake 1000")
         .on(30, missed(0), "wake ?")
@@ -341,10 +341,10 @@ fn an_unknown_delivery_is_looked_up_again_and_never_sent() {
 
 #[test]
 fn whoever_asks_hastens_the_looks_and_proves_nothing_sooner() {
-    let unknown = |link: Link| after(plan(&[link, PLAIN]), &[VerdictKind::Unknown]);
+    let unknown = |link: ProviderRules| after(plan(&[link, PLAIN]), &[VerdictKind::Unknown]);
     let blind = LookupAbility { sees_every_state: false, ..SEEING };
     check([
-        Scene::new("somebody asks: look now", unknown(SEARCHABLE))
+        Scene::new("somebody asks: look now", unknown(LOOKED_UP))
             .on(0, LookNow, "")
             .on(0, Start, "look 0@0, wake 1000")
             .on(10, LookNow, "")
@@ -355,7 +355,7 @@ fn whoever_asks_hastens_the_looks_and_proves_nothing_sooner() {
             .on(51, LookNow, "")
             .on(52, Settled, "answer delivered 0, finish")
             .on(53, LookNow, ""),
-        Scene::new("asking often proves nothing sooner", unknown(SEARCHABLE))
+        Scene::new("asking often proves nothing sooner", unknown(LOOKED_UP))
             .on(0, Start, "look 0@0, wake 1000")
             .on(1, missed(0), "wake ?")
             .on(200, LookNow, "look 0@0, wake 1000")
@@ -363,13 +363,16 @@ fn whoever_asks_hastens_the_looks_and_proves_nothing_sooner() {
             .on(202, LookNow, "look 0@0, wake 1000")
             .on(299, missed(202), "wake 300")
             .comes_to(Outcome::Unknown),
-        Scene::new("who asks finds the waits short again", unknown(Link { lookup: Some(blind), ..PLAIN }))
-            .on(0, Start, "look 0@0, wake 1000")
-            .on(1, missed(0), "wake 101")
-            .on(101, Woken, "look 0@0, wake 1000")
-            .on(102, missed(101), "wake 302")
-            .on(302, LookNow, "look 0@0, wake 1000")
-            .on(303, missed(302), "wake 403"),
+        Scene::new(
+            "who asks finds the waits short again",
+            unknown(ProviderRules { lookup: Some(blind), ..PLAIN }),
+        )
+        .on(0, Start, "look 0@0, wake 1000")
+        .on(1, missed(0), "wake 101")
+        .on(101, Woken, "look 0@0, wake 1000")
+        .on(102, missed(101), "wake 302")
+        .on(302, LookNow, "look 0@0, wake 1000")
+        .on(303, missed(302), "wake 403"),
     ]);
 }
 
@@ -377,9 +380,10 @@ fn whoever_asks_hastens_the_looks_and_proves_nothing_sooner() {
 #[test]
 fn an_unknown_is_repeated_for_a_caller_that_comes_again_within_the_channels_window() {
     let again = |window_ms, started: Option<u64>| {
-        let link = Link { deduplicates_within: Some(support::ms(window_ms)), ..SEARCHABLE };
+        let link = ProviderRules { deduplicates_within: Some(support::ms(window_ms)), ..LOOKED_UP };
         let verdict = verdict(VerdictKind::Unknown);
-        let earlier = vec![Earlier { link: Some(0), verdict, started: started.map(at), was_sent: true }];
+        let earlier =
+            vec![EarlierAttempt { link: Some(0), verdict, started: started.map(at), was_sent: true }];
         Plan { earlier, deadline: at(11_000), ..plan(&[link, PLAIN]) }
     };
     check([

@@ -9,9 +9,9 @@ use commentd_delivery::Verdict;
 use commentd_delivery::step::Event::{
     CallerGone, Cancelled, ClaimLost, IntentFailed, IntentRecorded, Settled, SettlingFailed, Start, Woken,
 };
-use commentd_delivery::step::{Event, Link, Plan};
+use commentd_delivery::step::{Event, Plan, ProviderRules};
 use support::{
-    BOTH, DEDUPLICATING, PLAIN, QUEUED, SEARCHABLE, Scene, after, at, check, ended, found, looking, missed,
+    BOTH, DEDUPLICATING, LOOKED_UP, PLAIN, QUEUED, Scene, after, at, check, ended, found, looking, missed,
     plan, repeated, verdict,
 };
 
@@ -130,7 +130,7 @@ fn the_deadline_rules_a_repetition_too() {
 #[test]
 fn nothing_starts_without_time_for_it() {
     let none = |min_useful_ms, deadline_ms| {
-        let link = Link { min_useful: support::ms(min_useful_ms), ..PLAIN };
+        let link = ProviderRules { min_useful: support::ms(min_useful_ms), ..PLAIN };
         Plan { deadline: at(deadline_ms), ..plan(&[link]) }
     };
     check([
@@ -158,7 +158,7 @@ fn nothing_starts_without_time_for_it() {
             .on(951, ended(VerdictKind::Denied), "settle 0 denied, wake 1020")
             .on(951, Settled, "skip 1 not_sent 62, answer not_sent 66, finish"),
         Scene::new("too little for one, enough for the one after it", {
-            let slow = Link { min_useful: support::ms(2000), ..PLAIN };
+            let slow = ProviderRules { min_useful: support::ms(2000), ..PLAIN };
             plan(&[slow, PLAIN])
         })
         .on(0, Start, "skip 0 not_sent 62, intent 0@1, wake 1000"),
@@ -296,7 +296,7 @@ fn a_comment_of_another_delivery_is_not_ours() {
             .on(101, ClaimLost, "settle 0 unknown, wake 1020")
             .on(102, Settled, "answer unknown 55, finish")
             .comes_to(Outcome::Unknown),
-        Scene::new("the reply names it, and a lookup knows better", plan(&[SEARCHABLE, PLAIN]))
+        Scene::new("the reply names it, and a lookup knows better", plan(&[LOOKED_UP, PLAIN]))
             .settling(VerdictKind::Misplaced)
             .on(101, ClaimLost, "settle 0 unknown, wake 1020")
             .on(102, Settled, "look 0@0, wake 1000")
@@ -410,7 +410,7 @@ fn a_wake_up_that_is_early_or_was_replaced_is_ignored() {
 /// A channel may count its window from any request that carried the key, also one that it throttled.
 #[test]
 fn the_deduplication_window_counts_from_the_first_request() {
-    let link = |window_ms| Link { deduplicates_within: Some(support::ms(window_ms)), ..PLAIN };
+    let link = |window_ms| ProviderRules { deduplicates_within: Some(support::ms(window_ms)), ..PLAIN };
     let repeat = |name, plan: Plan, then: &'static str| {
         Scene::new(name, plan)
             .sent()

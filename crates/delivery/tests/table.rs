@@ -13,9 +13,9 @@ mod support;
 use commentd_contract::Outcome::{self, Delivered, Held, Misplaced, NotSent, Refused, Unknown};
 use commentd_contract::VerdictKind;
 use commentd_delivery::machine::Machine;
-use commentd_delivery::step::{Action, Event, Link, Plan};
+use commentd_delivery::step::{Action, Event, Plan, ProviderRules};
 use commentd_delivery::{Moment, Verdict};
-use support::{DEDUPLICATING, PLAIN, Purse, SEEING, at, ms, plan, verdict, words};
+use support::{DEDUPLICATING, FakeProviderHealth, PLAIN, SEEING, at, ms, plan, verdict, words};
 
 /// When the same provider may try again.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -163,7 +163,7 @@ impl Case {
     }
 
     fn plan(&self) -> Plan {
-        let rules = Link {
+        let rules = ProviderRules {
             deduplicates_within: match self.window {
                 Window::Absent => None,
                 Window::Short => Some(ms(DEADLINE_MS / 2)),
@@ -181,7 +181,7 @@ impl Case {
 /// A machine that is walked along one path, with the last actions at hand.
 struct Walk {
     machine: Machine,
-    purse: Purse,
+    health: FakeProviderHealth,
     now: Moment,
     actions: Vec<Action>,
 }
@@ -189,7 +189,7 @@ struct Walk {
 impl Walk {
     fn on(&mut self, event: Event) -> &[Action] {
         self.now = self.now + ms(1);
-        self.actions = self.machine.step(event, self.now, &mut self.purse);
+        self.actions = self.machine.step(event, self.now, &mut self.health);
         &self.actions
     }
 
@@ -203,7 +203,7 @@ impl Walk {
     fn wait(&mut self) -> Option<&[Action]> {
         let [Action::Wake(moment)] = self.actions[..] else { return None };
         self.now = moment;
-        self.actions = self.machine.step(Event::Woken, moment, &mut self.purse);
+        self.actions = self.machine.step(Event::Woken, moment, &mut self.health);
         Some(&self.actions)
     }
 }
@@ -212,7 +212,7 @@ fn what_follows(case: &Case) -> Follows {
     let retries = u32::from(case.after_unknown) + u32::from(case.budget_left);
     let mut walk = Walk {
         machine: Machine::new(case.plan()),
-        purse: Purse::of(retries),
+        health: FakeProviderHealth::of(retries),
         now: at(0),
         actions: Vec::new(),
     };
@@ -340,8 +340,12 @@ fn a_second_renewal_goes_to_the_next_provider() {
     for (links, then) in [(1, "answer not_sent 66, finish"), (2, "intent 2@1, wake 10000")] {
         let mut plan = case(links).plan();
         plan.chain[0].max_attempts = 10;
-        let mut walk =
-            Walk { machine: Machine::new(plan), purse: Purse::of(10), now: at(0), actions: vec![] };
+        let mut walk = Walk {
+            machine: Machine::new(plan),
+            health: FakeProviderHealth::of(10),
+            now: at(0),
+            actions: vec![],
+        };
         walk.on(Event::Start);
         walk.attempt(case(links).verdict());
         assert_eq!(words(walk.wait().unwrap()), "intent 1@0, wake 10000");
@@ -355,7 +359,7 @@ fn an_effect_free_reply_with_a_receipt_is_in_doubt() {
     for kind in VerdictKind::ALL {
         let mut walk = Walk {
             machine: Machine::new(plan(&[PLAIN, PLAIN])),
-            purse: Purse::of(10),
+            health: FakeProviderHealth::of(10),
             now: at(0),
             actions: vec![],
         };
@@ -374,7 +378,7 @@ fn attempts_are_counted_per_provider() {
     for kind in [VerdictKind::NotSent, VerdictKind::Throttled] {
         let mut walk = Walk {
             machine: Machine::new(Plan { deadline: at(100_000), ..plan(&[PLAIN, DEDUPLICATING]) }),
-            purse: Purse::of(100),
+            health: FakeProviderHealth::of(100),
             now: at(0),
             actions: vec![],
         };

@@ -1,7 +1,7 @@
 //! How old a ledger is: the time for which a process has run on it. Deliveries are kept by that, and not by a wall
 //! clock, which may be wrong and set right.
 
-use commentd_delivery::sabotage::{Rule, is_on};
+use commentd_delivery::rule_switch::{RuleSwitch, is_on};
 
 /// What a time without a process counts for at most, in milliseconds: an hour.
 const MOST_APART_MS: u64 = 3_600_000;
@@ -24,7 +24,7 @@ impl Age {
     /// The age when a process begins at this wall time.
     pub(crate) fn at_start(self, at_ms: u64) -> Self {
         let apart_ms = if self.at_ms == 0 { 0 } else { at_ms.saturating_sub(self.at_ms) };
-        let most_ms = if is_on(Rule::OnlyRunningTimeCounts) { MOST_APART_MS } else { u64::MAX };
+        let most_ms = if is_on(RuleSwitch::OnlyRunningTimeCounts) { MOST_APART_MS } else { u64::MAX };
         self.after(apart_ms.min(most_ms), at_ms)
     }
 }

@@ -5,7 +5,7 @@ use crate::{End, LedgerError, Opening, Settling};
 use commentd_contract::Outcome;
 use commentd_delivery::Verdict;
 use commentd_delivery::record::{AttemptRecord, interrupted, is_open, outcome_of, outcome_of_attempts};
-use commentd_delivery::sabotage::{Rule, is_on};
+use commentd_delivery::rule_switch::{RuleSwitch, is_on};
 use commentd_delivery::verdict::Effect;
 
 /// A comment at a channel, as something that only one delivery can own.
@@ -40,7 +40,7 @@ pub(crate) fn check_opening(opening: &Opening) -> Result<(), LedgerError> {
 pub(crate) fn check_intent(attempts: &[AttemptRecord], intent: &AttemptRecord) -> Result<(), LedgerError> {
     check_is_intent(intent)?;
     let outcome = outcome_of_attempts(attempts);
-    if outcome.is_final() && is_on(Rule::CertainIsReplayed) {
+    if outcome.is_final() && is_on(RuleSwitch::CertainIsReplayed) {
         return conflict(format!("the delivery's outcome is final: {outcome}"));
     }
     if is_open(attempts) {
@@ -95,7 +95,7 @@ pub(crate) fn settle<'a>(
         false => other.settled(),
     };
     let (before, outcome) = (outcome_of_attempts(attempts), outcome_of(attempts.iter().map(settled)));
-    if before.is_final() && outcome != before && is_on(Rule::CertainIsReplayed) {
+    if before.is_final() && outcome != before && is_on(RuleSwitch::CertainIsReplayed) {
         return conflict(format!("the delivery's outcome is final: {before}"));
     }
     let open = attempts.iter().any(|other| other.number != number && other.verdict.is_none());
@@ -126,7 +126,7 @@ pub(crate) fn claims(attempts: &[AttemptRecord]) -> impl Iterator<Item = Claim<'
 }
 
 fn claim_of<'a>(attempt: &'a AttemptRecord, verdict: &'a Verdict) -> Option<Claim<'a>> {
-    let claims = verdict.comment_id_is_ours && is_on(Rule::ClaimsAreExclusive);
+    let claims = verdict.comment_id_is_ours && is_on(RuleSwitch::ClaimsAreExclusive);
     (claims && !verdict.comment_id.is_empty()).then(|| Claim {
         channel: &attempt.destination.channel,
         base_url: &attempt.destination.base_url,

@@ -1,6 +1,6 @@
 //! JSON as others write it: read once, and only if it can be read in one way.
 
-use commentd_delivery::sabotage::{Rule, is_on};
+use commentd_delivery::rule_switch::{RuleSwitch, is_on};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Number;
@@ -196,7 +196,7 @@ impl<'de> Visitor<'de> for OneMeaning<'_> {
             entries.push((name, reader.next_value_seed(OneMeaning(self.0))?));
         }
         if let Some(name) = twice(self.0, &entries) {
-            if is_on(Rule::RepeatedNamesProveNothing) {
+            if is_on(RuleSwitch::RepeatedNamesProveNothing) {
                 return Err(Error::custom(format!("{name:?} comes twice in one object")));
             }
             // The last one counts, as most readers have it.

@@ -15,9 +15,9 @@ mod step_aside;
 pub mod ui_worker;
 
 use commentd_contract::ProviderName;
-use commentd_delivery::lookup::Finding;
+use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::record::Destination;
-use commentd_delivery::step::Link;
+use commentd_delivery::step::ProviderRules;
 use commentd_delivery::{Comment, DeliveryId, Gate, Moment, Verdict};
 use condition::Condition;
 use manifest::ReadBack;
@@ -72,10 +72,10 @@ pub trait Provider: Send + Sync {
     fn destination(&self) -> &Arc<Destination>;
 
     /// What the delivery machine needs to know of it.
-    fn link(&self) -> Link;
+    fn rules(&self) -> ProviderRules;
 
     /// How many attempts and lookups it takes at a time; `None` for as many as come. The dispatcher queues the
-    /// others, so that a queue is seen in one place and a deadline ends the wait; [`Link::queues`] says the same.
+    /// others, so that a queue is seen in one place and a deadline ends the wait; [`ProviderRules::queues`] says the same.
     fn lanes(&self) -> Option<usize>;
 
     /// What is known of it by now. Asks nobody.
@@ -119,8 +119,8 @@ pub trait Provider: Send + Sync {
 
     /// Asks the channel whether the comment is there. Never has an effect there. `receipt` is the comment id that
     /// a reply to the attempt gave, if its echo was ours; empty if there is none. By itself, nothing can be known.
-    fn look<'a>(&'a self, _job: &'a Job, _receipt: &'a str) -> Pending<'a, Finding> {
-        Box::pin(async { Finding::CannotBeKnown })
+    fn look<'a>(&'a self, _job: &'a Job, _receipt: &'a str) -> Pending<'a, LookupResult> {
+        Box::pin(async { LookupResult::CannotBeKnown })
     }
 
     /// Reads the job's target back: every comment that the channel shows there and that isn't much older than the

@@ -5,7 +5,7 @@ use crate::{Job, Pending, Provider, Rendered};
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::lookup::LookupAbility;
 use commentd_delivery::record::Destination;
-use commentd_delivery::step::Link;
+use commentd_delivery::step::ProviderRules;
 use commentd_delivery::{Gate, Verdict};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -61,8 +61,8 @@ impl Provider for Mock {
         &self.destination
     }
 
-    fn link(&self) -> Link {
-        Link {
+    fn rules(&self) -> ProviderRules {
+        ProviderRules {
             max_attempts: 3,
             min_useful: Duration::from_millis(1),
             deduplicates_within: None,

@@ -5,10 +5,10 @@
 
 use commentd_benches::Kind;
 use commentd_contract::{CommentRequest, StandIns, VerdictKind};
-use commentd_delivery::breaker::{Breaker, Era, Pass};
+use commentd_delivery::breaker::{Breaker, BreakerEpoch, BreakerPermit};
 use commentd_delivery::machine::Machine;
 use commentd_delivery::retry::{RetryBudget, RetryPermit};
-use commentd_delivery::step::{Event, Link, Plan, Shared};
+use commentd_delivery::step::{Event, Plan, ProviderHealth, ProviderRules};
 use commentd_delivery::{Comment, DeliveryId, Moment, Verdict};
 use commentd_providers::manifest::{Channel, Reply, built_in};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -60,15 +60,15 @@ impl Provider {
         let mut provider = Self { breaker: Breaker::new(true), budget: RetryBudget::default() };
         let delivered = Verdict::new(VerdictKind::Delivered, "");
         for ms in 0..10_000 {
-            let pass = provider.attempt_starts(0);
+            let permit = provider.attempt_starts(0);
             provider.attempt_is_sent(0, None, at(ms));
-            provider.attempt_ends(0, pass, &delivered, Duration::from_millis(35), at(ms));
+            provider.attempt_ends(0, permit, &delivered, Duration::from_millis(35), at(ms));
         }
         provider
     }
 }
 
-impl Shared for Provider {
+impl ProviderHealth for Provider {
     fn obstacle(&mut self, _link: usize, now: Moment) -> Option<Verdict> {
         (!self.breaker.is_passable(now)).then(|| Verdict::new(VerdictKind::Denied, "its breaker is open"))
     }
@@ -77,7 +77,7 @@ impl Shared for Provider {
         true
     }
 
-    fn attempt_starts(&mut self, _link: usize) -> Pass {
+    fn attempt_starts(&mut self, _link: usize) -> BreakerPermit {
         self.breaker.start()
     }
 
@@ -88,12 +88,19 @@ impl Shared for Provider {
         }
     }
 
-    fn attempt_ends(&mut self, _link: usize, pass: Pass, verdict: &Verdict, took: Duration, now: Moment) {
-        self.breaker.end(pass, verdict, took, now);
+    fn attempt_ends(
+        &mut self,
+        _link: usize,
+        permit: BreakerPermit,
+        verdict: &Verdict,
+        took: Duration,
+        now: Moment,
+    ) {
+        self.breaker.end(permit, verdict, took, now);
     }
 
-    fn attempt_is_found(&mut self, _link: usize, era: Era) {
-        self.breaker.found(era);
+    fn attempt_is_found(&mut self, _link: usize, epoch: BreakerEpoch) {
+        self.breaker.found(epoch);
     }
 
     fn withdraw_retry(&mut self, _link: usize, now: Moment) -> Option<RetryPermit> {
@@ -102,7 +109,7 @@ impl Shared for Provider {
 }
 
 fn machine(bench: &mut Criterion) {
-    let link = Link {
+    let link = ProviderRules {
         max_attempts: 3,
         min_useful: Duration::from_millis(50),
         deduplicates_within: None,
@@ -142,8 +149,8 @@ fn breaker(bench: &mut Criterion) {
         b.iter(|| {
             let now = black_box(at(10_000));
             assert!(provider.breaker.is_passable(now));
-            let pass = provider.breaker.start();
-            provider.breaker.end(pass, &delivered, Duration::from_millis(35), now);
+            let permit = provider.breaker.start();
+            provider.breaker.end(permit, &delivered, Duration::from_millis(35), now);
         });
     });
     bench.bench_function("retry budget: one request in, one retry out", |b| {

@@ -65,7 +65,7 @@ pub struct Options {
     pub ledger_fault: Option<LedgerFault>,
     /// Switch off this rule of the sidecar; the run should then find violations
     #[arg(long, value_name = "RULE")]
-    pub sabotage: Option<String>,
+    pub without: Option<String>,
     /// Clients at a time
     #[arg(long, default_value_t = 24, value_name = "N")]
     pub clients: usize,

@@ -72,8 +72,8 @@ impl Sidecar {
         if let Some(fault) = ledger_fault {
             command.env("COMMENTD_LEDGER_FAULT", fault);
         }
-        if let Some(rule) = &options.sabotage {
-            command.env("COMMENTD_SABOTAGE", rule);
+        if let Some(rule) = &options.without {
+            command.env("COMMENTD_WITHOUT", rule);
         }
         let mut child = command
             .spawn()

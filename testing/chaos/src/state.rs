@@ -20,7 +20,8 @@ pub struct Identity {
     /// How the ledger fails.
     pub ledger_fault: Option<LedgerFault>,
     /// The rule that is switched off.
-    pub sabotage: Option<String>,
+    #[serde(alias = "sabotage")]
+    pub without: Option<String>,
     /// What the sidecar is told of the channel's slowness, in seconds.
     pub settles_within_s: u64,
 }
@@ -56,7 +57,7 @@ impl State {
             keys: options.keys,
             seed: options.seed,
             ledger_fault: options.ledger_fault,
-            sabotage: options.sabotage.clone(),
+            without: options.without.clone(),
             settles_within_s: options.settles_within_s,
         };
         std::fs::create_dir_all(&options.state)

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command")]
 
 use clap::{Parser, ValueEnum};
-use commentd_delivery::sabotage::{Rule, switch_off};
+use commentd_delivery::rule_switch::{RuleSwitch, switch_off};
 use commentd_simulation::{Tier, run};
 use std::ops::Range;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ struct Args {
     seeds: Range<u64>,
     /// Switches a rule of the promise off; may be given several times. The histories should then fail.
     #[arg(long, value_name = "RULE")]
-    off: Vec<Rule>,
+    without: Vec<RuleSwitch>,
     /// Prints everything that happens in each history.
     #[arg(long)]
     trace: bool,
@@ -47,7 +47,7 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    args.off.iter().copied().for_each(switch_off);
+    args.without.iter().copied().for_each(switch_off);
     let tier = match args.tier {
         TierName::Machine => Tier::Machine,
         TierName::Dispatcher => Tier::Dispatcher,
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     if args.trace {
         return trace(tier, args.seeds);
     }
-    let report = run::many(tier, args.seeds, &args.off);
+    let report = run::many(tier, args.seeds, &args.without);
     if args.json {
         match serde_json::to_string(&report) {
             Ok(line) => println!("{line}"),

@@ -1,7 +1,7 @@
 //! Plays many seeds and tells what they came to.
 
 use crate::{Story, Tier};
-use commentd_delivery::sabotage::Rule;
+use commentd_delivery::rule_switch::RuleSwitch;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -49,7 +49,7 @@ struct Sum {
 
 /// Plays these seeds on as many threads as there are cores. Ends early once one breaks a promise.
 #[expect(clippy::disallowed_methods, reason = "only the speed that is reported depends on it")]
-pub fn many(tier: Tier, seeds: Range<u64>, off: &[Rule]) -> Report {
+pub fn many(tier: Tier, seeds: Range<u64>, off: &[RuleSwitch]) -> Report {
     let began = Instant::now();
     let next = AtomicU64::new(seeds.start);
     let sum = Mutex::new(Sum::default());
@@ -106,10 +106,10 @@ fn play_chunk(tier: Tier, seeds: Range<u64>, sum: &Mutex<Sum>) -> bool {
     clippy::cast_sign_loss,
     reason = "a rate for people"
 )]
-fn report(tier: Tier, seeds: &Range<u64>, off: &[Rule], sum: Sum, seconds: f64) -> Report {
+fn report(tier: Tier, seeds: &Range<u64>, off: &[RuleSwitch], sum: Sum, seconds: f64) -> Report {
     let off: Vec<&'static str> = off.iter().map(|rule| rule.as_str()).collect();
     let replay = sum.failed.as_ref().map(|(seed, _)| {
-        let switches: String = off.iter().map(|rule| format!(" --off {rule}")).collect();
+        let switches: String = off.iter().map(|rule| format!(" --without {rule}")).collect();
         format!("commentd-simulate {} --seeds {seed}..{} --trace{switches}", tier.as_str(), seed + 1)
     });
     Report {

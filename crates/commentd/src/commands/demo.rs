@@ -7,9 +7,9 @@ use commentd_acceptance::{AcceptArgs, AcceptOptions, Progress, Report, percentil
 use commentd_board::{Board, BoardOptions, FaultPlan};
 use commentd_contract::ProviderName;
 use commentd_contract::report::Round;
-use commentd_delivery::lookup::Finding;
+use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::record::Destination;
-use commentd_delivery::step::Link;
+use commentd_delivery::step::ProviderRules;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::{DeliveryId, Gate, Verdict};
 use commentd_ledger::{Ledger, SqliteLedger, SqliteOptions, Stamp};
@@ -62,8 +62,8 @@ impl Provider for Measured {
     fn destination(&self) -> &Arc<Destination> {
         self.provider.destination()
     }
-    fn link(&self) -> Link {
-        self.provider.link()
+    fn rules(&self) -> ProviderRules {
+        self.provider.rules()
     }
     fn lanes(&self) -> Option<usize> {
         self.provider.lanes()
@@ -96,7 +96,7 @@ impl Provider for Measured {
             verdict
         })
     }
-    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding> {
+    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, LookupResult> {
         self.provider.look(job, receipt)
     }
     fn read_target<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<ReadBack, String>> {

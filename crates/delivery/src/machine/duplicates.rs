@@ -5,9 +5,9 @@
 //! first. Not found, it is none of ours only if no other attempt of the delivery was ever sent.
 
 use super::Machine;
-use crate::lookup::Finding;
-use crate::sabotage::{Rule, is_off};
-use crate::step::Shared;
+use crate::lookup::LookupResult;
+use crate::rule_switch::{RuleSwitch, is_off};
+use crate::step::ProviderHealth;
 use crate::verdict::{Contradiction, Verdict};
 use commentd_contract::{Code, VerdictKind};
 
@@ -27,7 +27,7 @@ impl Machine {
         let link = self.attempts.get(last).and_then(|attempt| attempt.link);
         let can_look =
             link.and_then(|link| self.plan.chain.get(link)).is_some_and(|rules| rules.lookup.is_some());
-        let is_looked_for = can_look && !is_off(Rule::DuplicatesAreLookedUp);
+        let is_looked_for = can_look && !is_off(RuleSwitch::DuplicatesAreLookedUp);
         if !is_looked_for && !self.another_was_sent(last) {
             return verdict;
         }
@@ -41,9 +41,10 @@ impl Machine {
     }
 
     /// The verdict of a duplicate that was looked for, if this finding shows that it is none of ours.
-    pub(super) fn duplicate_of_anothers(&self, attempt: usize, finding: &Finding) -> Option<Verdict> {
+    pub(super) fn duplicate_of_anothers(&self, attempt: usize, finding: &LookupResult) -> Option<Verdict> {
         let verdict = self.attempts.get(attempt)?.verdict.as_ref()?;
-        let is_not_ours = matches!(finding, Finding::NotFound { complete: true } | Finding::CannotBeKnown);
+        let is_not_ours =
+            matches!(finding, LookupResult::NotFound { complete: true } | LookupResult::CannotBeKnown);
         let is_duplicate = verdict.contradiction == Some(Contradiction::Duplicate);
         (is_duplicate && is_not_ours && !self.another_was_sent(attempt)).then(|| {
             let mut none_of_ours = Verdict::new(
@@ -62,17 +63,22 @@ impl Machine {
     pub(super) fn duplicate_in_anothers_slot(&self, attempt: usize, link: usize) -> Option<Verdict> {
         let ability = self.plan.chain.get(link).and_then(|rules| rules.lookup)?;
         let is_slot = !ability.needs_marker;
-        is_slot.then(|| self.duplicate_of_anothers(attempt, &Finding::NotFound { complete: true }))?
+        is_slot.then(|| self.duplicate_of_anothers(attempt, &LookupResult::NotFound { complete: true }))?
     }
 
     /// Whether another attempt of this delivery may have passed its gate, resolved or not.
     fn another_was_sent(&self, attempt: usize) -> bool {
         let others = || self.attempts.iter().enumerate().filter(|(index, _)| *index != attempt);
-        !is_off(Rule::DuplicateAfterASentOneIsUnknown) && others().any(|(_, other)| other.was_sent)
+        !is_off(RuleSwitch::DuplicateAfterASentOneIsUnknown) && others().any(|(_, other)| other.was_sent)
     }
 
     /// Why a lookup that doesn't find this attempt's comment proves nothing, if something speaks against it.
-    pub(super) fn veto(&self, attempt: usize, link: usize, shared: &mut dyn Shared) -> Option<&'static str> {
+    pub(super) fn veto(
+        &self,
+        attempt: usize,
+        link: usize,
+        shared: &mut dyn ProviderHealth,
+    ) -> Option<&'static str> {
         let needs_marker = self
             .plan
             .chain
@@ -82,7 +88,8 @@ impl Machine {
         if self.is_contradicted(attempt) {
             return Some(CONTRADICTED);
         }
-        let unseen = needs_marker && !is_off(Rule::AbsenceTakesASeenMarker) && !shared.has_seen_marker(link);
+        let unseen =
+            needs_marker && !is_off(RuleSwitch::AbsenceTakesASeenMarker) && !shared.has_seen_marker(link);
         unseen.then_some(UNSEEN)
     }
 
@@ -90,11 +97,11 @@ impl Machine {
     /// be it: one of the two, that or the lookup, is wrong.
     fn is_contradicted(&self, attempt: usize) -> bool {
         let speaks = |index: usize, verdict: &Verdict| match verdict.contradiction {
-            Some(Contradiction::Duplicate) => !is_off(Rule::DuplicateProvesNothing),
-            Some(Contradiction::ForeignEcho) => !is_off(Rule::ForeignEchoVetoesAbsence),
+            Some(Contradiction::Duplicate) => !is_off(RuleSwitch::DuplicateProvesNothing),
+            Some(Contradiction::ForeignEcho) => !is_off(RuleSwitch::ForeignEchoVetoesAbsence),
             None => {
                 let is_later = index > attempt && verdict.kind == VerdictKind::Duplicate;
-                is_later && !is_off(Rule::DuplicateProvesNothing)
+                is_later && !is_off(RuleSwitch::DuplicateProvesNothing)
             }
         };
         let replies = self.attempts.iter().enumerate().skip(attempt);

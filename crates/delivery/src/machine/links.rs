@@ -3,11 +3,11 @@
 
 use super::{Attempt, Machine, Phase};
 use crate::answers::{no_lane_in_time, not_sent_in_time};
-use crate::lookup::Search;
+use crate::lookup::LookupSchedule;
 use crate::record::interrupted;
 use crate::retry::backoff;
-use crate::sabotage::{Rule, is_off};
-use crate::step::{Action, Link, Shared};
+use crate::rule_switch::{RuleSwitch, is_off};
+use crate::step::{Action, ProviderHealth, ProviderRules};
 use crate::time::Moment;
 use crate::verdict::{Again, Contradiction, Effect, Next, Verdict};
 use commentd_contract::{Outcome, VerdictKind};
@@ -17,7 +17,7 @@ impl Machine {
     /// Gives back what isn't needed any more: the permit of a retry that isn't made, and the passes of attempts that
     /// were never sent or have ended. The owner of the breakers hears what an ended one came to, once; that a cut
     /// reply's comment was found it hears in place of the failure, or after it.
-    pub(super) fn give_back(&mut self, now: Moment, shared: &mut dyn Shared) {
+    pub(super) fn give_back(&mut self, now: Moment, shared: &mut dyn ProviderHealth) {
         let is_before_send = matches!(self.phase, Phase::Queueing { .. } | Phase::RecordingIntent { .. });
         if !is_before_send && !matches!(self.phase, Phase::Waiting { .. }) || self.closed {
             self.retry = None;
@@ -27,19 +27,19 @@ impl Machine {
             let Some(attempt) = self.attempts.get_mut(index) else { continue };
             let Some(link) = attempt.link else { continue };
             let is_one = |verdict: &Verdict| verdict.rule().effect == Effect::One;
-            if let Some(era) = attempt.counted_unknown
+            if let Some(epoch) = attempt.counted_unknown
                 && attempt.verdict.as_ref().is_some_and(is_one)
             {
                 attempt.counted_unknown = None;
-                shared.attempt_is_found(link, era);
+                shared.attempt_is_found(link, epoch);
             }
             let Some(sent) = attempt.sent else {
                 if !is_before_send || self.closed {
-                    attempt.pass = None;
+                    attempt.permit = None;
                 }
                 continue;
             };
-            if attempt.pass.is_none() {
+            if attempt.permit.is_none() {
                 continue;
             }
             // An unknown that waited for its first look, and that the ledger couldn't record, is none any more.
@@ -48,11 +48,11 @@ impl Machine {
                 Some(verdict) if !waits => verdict,
                 _ => continue,
             };
-            let Some(pass) = attempt.pass.take() else { continue };
+            let Some(permit) = attempt.permit.take() else { continue };
             if verdict.kind == VerdictKind::Unknown {
-                attempt.counted_unknown = Some(pass.era());
+                attempt.counted_unknown = Some(permit.epoch());
             }
-            shared.attempt_ends(link, pass, &verdict, now.since(sent), now);
+            shared.attempt_ends(link, permit, &verdict, now.since(sent), now);
         }
     }
 
@@ -65,7 +65,10 @@ impl Machine {
         let Some(entry) = self.attempts.get(index).filter(|_| attempt == index) else { return false };
         let is_unclear =
             entry.verdict.as_ref().is_some_and(|verdict| verdict.rule().effect == Effect::Unclear);
-        is_unclear && !self.answered && !self.closed && entry.search.as_ref().is_some_and(Search::is_fresh)
+        is_unclear
+            && !self.answered
+            && !self.closed
+            && entry.search.as_ref().is_some_and(LookupSchedule::is_fresh)
     }
 
     /// Goes to the first link from `link` on at which an attempt can start, or answers if there is none.
@@ -73,7 +76,7 @@ impl Machine {
         &mut self,
         link: usize,
         now: Moment,
-        shared: &mut dyn Shared,
+        shared: &mut dyn ProviderHealth,
         actions: &mut Vec<Action>,
     ) {
         let mut link = link;
@@ -93,7 +96,13 @@ impl Machine {
         self.conclude(actions);
     }
 
-    fn obstacle(&self, link: usize, rules: &Link, now: Moment, shared: &mut dyn Shared) -> Option<Verdict> {
+    fn obstacle(
+        &self,
+        link: usize,
+        rules: &ProviderRules,
+        now: Moment,
+        shared: &mut dyn ProviderHealth,
+    ) -> Option<Verdict> {
         if self.time_left(now) < rules.min_useful {
             return Some(not_sent_in_time());
         }
@@ -103,7 +112,7 @@ impl Machine {
     /// Whether another link may start, as far as the attempts so far are concerned: a link that is skipped where a
     /// repetition was meant to make an unknown certain doesn't make it certain.
     fn may_go_on(&self) -> bool {
-        self.outcome() == Outcome::NotSent || is_off(Rule::UnknownForbidsFallback)
+        self.outcome() == Outcome::NotSent || is_off(RuleSwitch::UnknownForbidsFallback)
     }
 
     fn skip(&mut self, link: usize, verdict: Verdict, actions: &mut Vec<Action>) {
@@ -115,9 +124,9 @@ impl Machine {
     fn enter(
         &mut self,
         link: usize,
-        rules: &Link,
+        rules: &ProviderRules,
         now: Moment,
-        shared: &mut dyn Shared,
+        shared: &mut dyn ProviderHealth,
         actions: &mut Vec<Action>,
     ) {
         if !rules.queues {
@@ -134,7 +143,7 @@ impl Machine {
         &mut self,
         link: usize,
         now: Moment,
-        shared: &mut dyn Shared,
+        shared: &mut dyn ProviderHealth,
         actions: &mut Vec<Action>,
     ) {
         let Some(rules) = self.plan.chain.get(link).copied() else { return };
@@ -149,7 +158,7 @@ impl Machine {
         &mut self,
         link: usize,
         now: Moment,
-        shared: &mut dyn Shared,
+        shared: &mut dyn ProviderHealth,
         actions: &mut Vec<Action>,
     ) {
         self.leave(link, no_lane_in_time(), now, shared, actions);
@@ -160,7 +169,7 @@ impl Machine {
         link: usize,
         why: Verdict,
         now: Moment,
-        shared: &mut dyn Shared,
+        shared: &mut dyn ProviderHealth,
         actions: &mut Vec<Action>,
     ) {
         actions.push(Action::Leave);
@@ -175,10 +184,10 @@ impl Machine {
         &mut self,
         link: usize,
         now: Moment,
-        shared: &mut dyn Shared,
+        shared: &mut dyn ProviderHealth,
         actions: &mut Vec<Action>,
     ) {
-        let pass = shared.attempt_starts(link);
+        let permit = shared.attempt_starts(link);
         // Mostly the only one, and room for four would be a kilobyte.
         self.attempts.reserve_exact(1);
         self.attempts.push(Attempt {
@@ -186,7 +195,7 @@ impl Machine {
             verdict: None,
             started: Some(now),
             sent: None,
-            pass: Some(pass),
+            permit: Some(permit),
             counted_unknown: None,
             search: None,
             doubt: None,
@@ -195,7 +204,7 @@ impl Machine {
         });
         self.phase = Phase::RecordingIntent { link };
         actions.push(Action::RecordIntent { attempt: self.attempts.len() - 1, link });
-        if is_off(Rule::IntentBeforeSend) {
+        if is_off(RuleSwitch::IntentBeforeSend) {
             self.phase = Phase::Sending { link };
             actions.push(Action::Send { attempt: self.attempts.len() - 1, link });
         }
@@ -207,11 +216,11 @@ impl Machine {
         link: usize,
         verdict: &Verdict,
         now: Moment,
-        shared: &mut dyn Shared,
+        shared: &mut dyn ProviderHealth,
         actions: &mut Vec<Action>,
     ) {
         let allowed = verdict.rule().next == Next::Allowed && self.outcome() == Outcome::NotSent;
-        if allowed || is_off(Rule::UnknownForbidsFallback) {
+        if allowed || is_off(RuleSwitch::UnknownForbidsFallback) {
             return self.begin(link + 1, now, shared, actions);
         }
         self.look_or_rest(now, actions);
@@ -223,7 +232,7 @@ impl Machine {
         link: usize,
         verdict: &Verdict,
         now: Moment,
-        shared: &mut dyn Shared,
+        shared: &mut dyn ProviderHealth,
         actions: &mut Vec<Action>,
     ) {
         let hint = Duration::from_millis(verdict.retry_after_ms.unwrap_or(0));
@@ -279,11 +288,11 @@ impl Machine {
     /// Whether no attempt is unresolved, or the channel deduplicates by our key and its window covers whatever
     /// this link may have had from us. The repetition may pass its gate as late as the deadline.
     fn repeats_safely(&self, link: usize) -> bool {
-        if is_off(Rule::UnknownForbidsRetry) || !self.attempts.iter().any(Attempt::is_unclear) {
+        if is_off(RuleSwitch::UnknownForbidsRetry) || !self.attempts.iter().any(Attempt::is_unclear) {
             return true;
         }
         let until = self.deduplicated_until(link);
-        until.is_some_and(|until| self.plan.deadline < until || is_off(Rule::DeduplicationHasAWindow))
+        until.is_some_and(|until| self.plan.deadline < until || is_off(RuleSwitch::DeduplicationHasAWindow))
     }
 
     /// Until when the channel of this link takes what it gets from us for what it has had; `None` if it doesn't, or

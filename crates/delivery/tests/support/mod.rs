@@ -5,11 +5,11 @@
 #![allow(clippy::indexing_slicing, reason = "in a test, an index that is wrong should fail loudly")]
 
 use commentd_contract::{Outcome, VerdictKind};
-use commentd_delivery::breaker::{Era, Pass};
-use commentd_delivery::lookup::{Finding, LookupAbility};
+use commentd_delivery::breaker::{BreakerEpoch, BreakerPermit};
+use commentd_delivery::lookup::{LookupAbility, LookupResult};
 use commentd_delivery::machine::Machine;
 use commentd_delivery::retry::RetryPermit;
-use commentd_delivery::step::{Action, Earlier, Event, Link, Plan, Shared};
+use commentd_delivery::step::{Action, EarlierAttempt, Event, Plan, ProviderHealth, ProviderRules};
 use commentd_delivery::{Moment, Verdict};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -25,27 +25,33 @@ pub(crate) const fn at(milliseconds: u64) -> Moment {
 }
 
 /// A link without lookup or deduplication: three tries, 50 ms at least.
-pub(crate) const PLAIN: Link =
-    Link { max_attempts: 3, min_useful: ms(50), deduplicates_within: None, lookup: None, queues: false };
+pub(crate) const PLAIN: ProviderRules = ProviderRules {
+    max_attempts: 3,
+    min_useful: ms(50),
+    deduplicates_within: None,
+    lookup: None,
+    queues: false,
+};
 
 /// A link with lanes, for which attempts queue.
-pub(crate) const QUEUED: Link = Link { queues: true, ..PLAIN };
+pub(crate) const QUEUED: ProviderRules = ProviderRules { queues: true, ..PLAIN };
 
 /// A link that deduplicates for a day.
-pub(crate) const DEDUPLICATING: Link = Link { deduplicates_within: Some(ms(86_400_000)), ..PLAIN };
+pub(crate) const DEDUPLICATING: ProviderRules =
+    ProviderRules { deduplicates_within: Some(ms(86_400_000)), ..PLAIN };
 
 /// What a lookup that can prove absence 200 ms after an attempt's end says of itself.
 pub(crate) const SEEING: LookupAbility =
     LookupAbility { settles_within: Some(ms(200)), sees_every_state: true, needs_marker: true };
 
 /// A link with such a lookup.
-pub(crate) const SEARCHABLE: Link = Link { lookup: Some(SEEING), ..PLAIN };
+pub(crate) const LOOKED_UP: ProviderRules = ProviderRules { lookup: Some(SEEING), ..PLAIN };
 
 /// A link that deduplicates and has such a lookup.
-pub(crate) const BOTH: Link = Link { lookup: Some(SEEING), ..DEDUPLICATING };
+pub(crate) const BOTH: ProviderRules = ProviderRules { lookup: Some(SEEING), ..DEDUPLICATING };
 
 /// A plan over these links with a second until the deadline and 20 ms of grace.
-pub(crate) fn plan(chain: &[Link]) -> Plan {
+pub(crate) fn plan(chain: &[ProviderRules]) -> Plan {
     Plan {
         chain: chain.to_vec(),
         deadline: at(1000),
@@ -58,7 +64,7 @@ pub(crate) fn plan(chain: &[Link]) -> Plan {
 
 /// The same plan after attempts of earlier runs that came to these verdicts, all at the first link.
 pub(crate) fn after(plan: Plan, verdicts: &[VerdictKind]) -> Plan {
-    let earlier = |kind: &VerdictKind| Earlier {
+    let earlier = |kind: &VerdictKind| EarlierAttempt {
         link: Some(0),
         verdict: verdict(*kind),
         started: None,
@@ -79,17 +85,17 @@ pub(crate) fn ended(kind: VerdictKind) -> Event {
 
 /// The event that a look which began at `began_ms` found the comment.
 pub(crate) fn found(kind: VerdictKind, began_ms: u64) -> Event {
-    Event::Looked(Finding::Found(verdict(kind)), at(began_ms))
+    Event::Looked(LookupResult::Found(verdict(kind)), at(began_ms))
 }
 
 /// The event that a look which began at `began_ms` read everything and found nothing.
 pub(crate) fn missed(began_ms: u64) -> Event {
-    Event::Looked(Finding::NotFound { complete: true }, at(began_ms))
+    Event::Looked(LookupResult::NotFound { complete: true }, at(began_ms))
 }
 
 /// A retry budget with this much left in it, and the links that can't be tried.
 #[derive(Debug, Default)]
-pub(crate) struct Purse {
+pub(crate) struct FakeProviderHealth {
     /// Retries left.
     pub(crate) retries: u32,
     /// Links whose breaker is open.
@@ -102,14 +108,14 @@ pub(crate) struct Purse {
     pub(crate) said: Vec<String>,
 }
 
-impl Purse {
+impl FakeProviderHealth {
     /// One with this many retries and no link shut.
     pub(crate) fn of(retries: u32) -> Self {
         Self { retries, ..Self::default() }
     }
 }
 
-impl Shared for Purse {
+impl ProviderHealth for FakeProviderHealth {
     fn obstacle(&mut self, link: usize, _now: Moment) -> Option<Verdict> {
         self.shut.contains(&link).then(|| Verdict {
             retry_after_ms: Some(1000),
@@ -121,21 +127,28 @@ impl Shared for Purse {
         !self.unmarked.contains(&link)
     }
 
-    fn attempt_starts(&mut self, link: usize) -> Pass {
+    fn attempt_starts(&mut self, link: usize) -> BreakerPermit {
         assert!(!self.shut.contains(&link), "an attempt at a link that is shut");
-        Pass::default()
+        BreakerPermit::default()
     }
 
     fn attempt_is_sent(&mut self, _link: usize, _retry: Option<RetryPermit>, _now: Moment) {
         self.under_way += 1;
     }
 
-    fn attempt_ends(&mut self, _link: usize, _pass: Pass, verdict: &Verdict, _took: Duration, _now: Moment) {
+    fn attempt_ends(
+        &mut self,
+        _link: usize,
+        _pass: BreakerPermit,
+        verdict: &Verdict,
+        _took: Duration,
+        _now: Moment,
+    ) {
         self.under_way -= 1;
         self.said.push(verdict.kind.to_string());
     }
 
-    fn attempt_is_found(&mut self, _link: usize, _era: Era) {
+    fn attempt_is_found(&mut self, _link: usize, _era: BreakerEpoch) {
         self.said.push("found".into());
     }
 
@@ -163,7 +176,7 @@ fn reads_as(actual: &str, expected: &str) -> bool {
 pub(crate) struct Scene {
     name: &'static str,
     machine: Machine,
-    purse: Purse,
+    health: FakeProviderHealth,
     told: String,
     wrong: Vec<String>,
 }
@@ -174,7 +187,7 @@ impl Scene {
         Self {
             name,
             machine: Machine::new(plan),
-            purse: Purse::of(100),
+            health: FakeProviderHealth::of(100),
             told: String::new(),
             wrong: Vec::new(),
         }
@@ -182,22 +195,22 @@ impl Scene {
 
     /// From now on the breakers of these links are open.
     pub(crate) fn shut(mut self, links: &[usize]) -> Self {
-        self.purse.shut = links.to_vec();
+        self.health.shut = links.to_vec();
         self
     }
 
     /// No marker was seen yet at the places of these links.
     pub(crate) fn unmarked(mut self, links: &[usize]) -> Self {
-        self.purse.unmarked = links.to_vec();
+        self.health.unmarked = links.to_vec();
         self
     }
 
     /// The breakers have heard this of the attempts that ended, and of every attempt that started.
     pub(crate) fn heard(mut self, expected: &[&str]) -> Self {
-        if self.purse.said != expected || self.purse.under_way != 0 {
+        if self.health.said != expected || self.health.under_way != 0 {
             self.wrong.push(format!(
                 "  expected the breakers to hear {expected:?}, they heard {:?}, {} under way",
-                self.purse.said, self.purse.under_way
+                self.health.said, self.health.under_way
             ));
         }
         self
@@ -206,7 +219,7 @@ impl Scene {
     /// At this moment that happens, and these actions follow.
     pub(crate) fn on(mut self, now_ms: u64, event: Event, expected: &str) -> Self {
         let event_text = format!("{event:?}");
-        let actions = words(&self.machine.step(event, at(now_ms), &mut self.purse));
+        let actions = words(&self.machine.step(event, at(now_ms), &mut self.health));
         let _ = writeln!(self.told, "    {now_ms} {event_text:.90} → {actions}");
         if !reads_as(&actions, expected) {
             self.wrong.push(format!("  at {now_ms}: expected \"{expected}\", got \"{actions}\""));
@@ -254,7 +267,7 @@ pub(crate) fn check(scenes: impl IntoIterator<Item = Scene>) {
 }
 
 /// The first attempt was unknown and the second, in a channel that deduplicates, is on its way at 152 ms.
-pub(crate) fn repeated(name: &'static str, link: Link) -> Scene {
+pub(crate) fn repeated(name: &'static str, link: ProviderRules) -> Scene {
     Scene::new(name, plan(&[link, PLAIN]))
         .settling(VerdictKind::Unknown)
         .on(101, Event::Settled, "wake ?")
@@ -264,7 +277,7 @@ pub(crate) fn repeated(name: &'static str, link: Link) -> Scene {
 
 /// The first attempt was unknown and is being looked for from 101 ms on.
 pub(crate) fn looking(name: &'static str) -> Scene {
-    Scene::new(name, plan(&[SEARCHABLE, PLAIN])).settling(VerdictKind::Unknown).on(
+    Scene::new(name, plan(&[LOOKED_UP, PLAIN])).settling(VerdictKind::Unknown).on(
         101,
         Event::Settled,
         "look 0@0, wake 1000",

@@ -4,7 +4,7 @@ use super::error::OpenError;
 use super::{log, schema};
 use crate::lock::Lock;
 use crate::own_files;
-use commentd_delivery::sabotage::{Rule, is_on};
+use commentd_delivery::rule_switch::{RuleSwitch, is_on};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ pub(super) fn check_log(path: &Path, lock: &mut Lock, accept: bool) -> Result<()
     };
     let is_empty = found.is_none() && beside.exists();
     let in_use = found.is_none() && !is_empty && schema::is_in_use(path);
-    let loss = log::judge(found, lock.left(), in_use).filter(|_| is_on(Rule::LostLogsAreMissed));
+    let loss = log::judge(found, lock.left(), in_use).filter(|_| is_on(RuleSwitch::LostLogsAreMissed));
     let Some(loss) = loss else { return Ok(()) };
     if !accept {
         return Err(OpenError::LostLog { path: beside, loss: loss.to_string() });

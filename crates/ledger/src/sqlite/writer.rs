@@ -11,7 +11,7 @@ use super::schema::{self, BUSY_TIMEOUT};
 use crate::LedgerError;
 use crate::lock::{Extent, Lock};
 use crate::own_files::{self, Identity};
-use commentd_delivery::sabotage::{Rule, is_off};
+use commentd_delivery::rule_switch::{RuleSwitch, is_off};
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, Statement};
 use std::fs::File;
@@ -241,7 +241,7 @@ impl Working<'_> {
     }
 
     fn checked(&mut self, check: impl FnOnce(&mut Lock, &Log) -> Result<(), String>) -> Option<LedgerError> {
-        if is_off(Rule::MovedLedgersRecordNothing) {
+        if is_off(RuleSwitch::MovedLedgersRecordNothing) {
             return None;
         }
         let mut lock = self.desk.lock.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,7 @@ use crate::{Job, Pending, Provider, Rendered};
 use bytes::Bytes;
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::record::Destination;
-use commentd_delivery::step::Link;
+use commentd_delivery::step::ProviderRules;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, Gate, Moment, Verdict};
 use pipe::{Lost, NoPipe, Pipe};
@@ -375,8 +375,8 @@ impl Provider for HookPipe {
         &self.destination
     }
 
-    fn link(&self) -> Link {
-        Link {
+    fn rules(&self) -> ProviderRules {
+        ProviderRules {
             max_attempts: MAX_ATTEMPTS,
             min_useful: MIN_USEFUL,
             deduplicates_within: None,

@@ -8,7 +8,7 @@ use crate::json::Json;
 use bytes::Bytes;
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::Verdict;
-use commentd_delivery::sabotage::{Rule, is_off, is_on};
+use commentd_delivery::rule_switch::{RuleSwitch, is_off, is_on};
 use commentd_delivery::verdict::{Contradiction, Effect, code_of, rule};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use minijinja::Value;
@@ -322,10 +322,10 @@ impl Judging<'_> {
     /// Why a reply that says no isn't believed; `None` if it is. Others write such replies, too, after the comment was
     /// stored as well as before.
     fn doubt(&self) -> Option<&'static str> {
-        if self.echo == Echo::Anothers && is_on(Rule::RefusalsOfOthersProveNothing) {
+        if self.echo == Echo::Anothers && is_on(RuleSwitch::RefusalsOfOthersProveNothing) {
             return Some("it answers another request than ours");
         }
-        if self.is_from_channel() || is_off(Rule::ErrorPagesProveNothing) {
+        if self.is_from_channel() || is_off(RuleSwitch::ErrorPagesProveNothing) {
             return None;
         }
         Some("nothing in it shows that the channel itself wrote it, and not something before the channel")

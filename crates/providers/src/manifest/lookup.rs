@@ -7,7 +7,7 @@ use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
 use super::written::{WrittenLookup, WrittenState};
 use super::{freshness, mended};
 use commentd_contract::VerdictKind;
-use commentd_delivery::lookup::{Finding, Unfound};
+use commentd_delivery::lookup::{LookupResult, Unfound};
 use commentd_delivery::verdict::{Effect, rule};
 use minijinja::{Value, context};
 
@@ -298,10 +298,12 @@ impl<'a> Scan<'a> {
         let complete = complete && self.receipt.is_empty();
         let unfound = Unfound { complete, stale: self.stale.take(), alike: self.alike.take() };
         match (unfound.finding(), self.doubt.take()) {
-            (Finding::Alike(comment_id), _) => Sighting::Alike(comment_id),
-            (_, Some(why)) | (Finding::Failed(why), None) => Sighting::NoAnswer(why),
-            (Finding::NotFound { complete }, None) => Sighting::NotFound { complete },
-            (Finding::Found(_) | Finding::CannotBeKnown, None) => Sighting::NotFound { complete: false },
+            (LookupResult::Alike(comment_id), _) => Sighting::Alike(comment_id),
+            (_, Some(why)) | (LookupResult::Failed(why), None) => Sighting::NoAnswer(why),
+            (LookupResult::NotFound { complete }, None) => Sighting::NotFound { complete },
+            (LookupResult::Found(_) | LookupResult::CannotBeKnown, None) => {
+                Sighting::NotFound { complete: false }
+            }
         }
     }
 

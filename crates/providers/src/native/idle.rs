@@ -13,7 +13,7 @@
 //! flight at that moment, once.
 
 use super::connection::Connection;
-use commentd_delivery::sabotage::{self, Rule};
+use commentd_delivery::rule_switch::{self, RuleSwitch};
 use commentd_delivery::{Clock, Moment};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -118,7 +118,7 @@ impl Idle {
 
     /// Whether new connections have to show first that they say nothing by themselves.
     pub(super) fn is_to_be_heard(&self) -> bool {
-        sabotage::is_on(Rule::RepliesAreAskedFor)
+        rule_switch::is_on(RuleSwitch::RepliesAreAskedFor)
             && (self.is_distrusted.load(Relaxed) || !self.is_quiet.load(Relaxed))
     }
 
@@ -129,7 +129,7 @@ impl Idle {
 
     /// The channel has sent what nobody asked for.
     pub(super) fn distrust(&self) {
-        if sabotage::is_off(Rule::RepliesAreAskedFor) || self.is_distrusted.swap(true, Relaxed) {
+        if rule_switch::is_off(RuleSwitch::RepliesAreAskedFor) || self.is_distrusted.swap(true, Relaxed) {
             return;
         }
         tracing::warn!(
@@ -233,7 +233,7 @@ impl Stack {
 
     /// Moves those that have rested.
     fn rest(&mut self, now: Moment) {
-        let rest = if sabotage::is_on(Rule::RepliesAreAskedFor) { REST } else { Duration::ZERO };
+        let rest = if rule_switch::is_on(RuleSwitch::RepliesAreAskedFor) { REST } else { Duration::ZERO };
         while self.resting.front().is_some_and(|(since, _)| now.since(*since) >= rest) {
             self.rested.extend(self.resting.pop_front());
         }

@@ -7,7 +7,7 @@ use super::{NOBODY, NativeHttp, connection, is_unauthorized};
 use crate::manifest::{HttpRequest, Item, ReadBack, Reply, Scan, Scope, Sighting, Token};
 use crate::{Job, Provider};
 use commentd_contract::{Addressing, VerdictKind};
-use commentd_delivery::lookup::Finding;
+use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::{Comment, DeliveryId, Verdict};
 
 impl NativeHttp {
@@ -96,9 +96,9 @@ impl NativeHttp {
         }
     }
 
-    pub(super) async fn look_once(&self, job: &Job, receipt: &str) -> Finding {
+    pub(super) async fn look_once(&self, job: &Job, receipt: &str) -> LookupResult {
         let scope = self.lookup_scope(job);
-        let Some(scan) = self.channel.look(&scope, receipt) else { return Finding::CannotBeKnown };
+        let Some(scan) = self.channel.look(&scope, receipt) else { return LookupResult::CannotBeKnown };
         match self.sight(scan, &scope, job.id).await {
             Ok(Sighting::Found { kind, comment_id, by_marker }) => {
                 if by_marker {
@@ -110,14 +110,14 @@ impl NativeHttp {
                 }
                 verdict.comment_id_is_ours = !comment_id.is_empty();
                 verdict.comment_id = comment_id;
-                Finding::Found(verdict)
+                LookupResult::Found(verdict)
             }
-            Ok(Sighting::NotFound { complete }) => Finding::NotFound { complete },
-            Ok(Sighting::Alike(comment_id)) => Finding::Alike(self.redact(&comment_id)),
+            Ok(Sighting::NotFound { complete }) => LookupResult::NotFound { complete },
+            Ok(Sighting::Alike(comment_id)) => LookupResult::Alike(self.redact(&comment_id)),
             Ok(Sighting::NoAnswer(reason)) | Err(reason) => {
                 let reason = self.redact(&reason);
                 tracing::warn!(id = %job.id, %reason, "the channel couldn't be asked for a comment");
-                Finding::Failed(reason)
+                LookupResult::Failed(reason)
             }
         }
     }

@@ -25,9 +25,9 @@ use crate::manifest::{Channel, HttpRequest, ReadBack, RenderError, Reply, Scope,
 use crate::{Job, Pending, Provider, Rendered, step_aside};
 use cassette::{Part, Purpose, like, without_run_words};
 use commentd_contract::{Code, ProviderName, VerdictKind};
-use commentd_delivery::lookup::Finding;
+use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::record::Destination;
-use commentd_delivery::step::Link;
+use commentd_delivery::step::ProviderRules;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use credentials::{Credentials, NoToken};
@@ -378,8 +378,8 @@ impl Provider for NativeHttp {
         &self.destination
     }
 
-    fn link(&self) -> Link {
-        Link {
+    fn rules(&self) -> ProviderRules {
+        ProviderRules {
             max_attempts: MAX_ATTEMPTS,
             min_useful: MIN_USEFUL,
             deduplicates_within: self.channel.deduplicates_within(),
@@ -440,7 +440,7 @@ impl Provider for NativeHttp {
         })
     }
 
-    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding> {
+    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, LookupResult> {
         Box::pin(self.look_once(job, receipt))
     }
 

@@ -25,7 +25,7 @@ use crate::manifest::ReadBack;
 use crate::{Job, Pending, Provider, Rendered};
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::record::Destination;
-use commentd_delivery::step::Link;
+use commentd_delivery::step::ProviderRules;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::verdict::of_code;
 use commentd_delivery::{Clock, Gate, Moment, Verdict};
@@ -301,8 +301,8 @@ impl Provider for UiWorker {
         &self.destination
     }
 
-    fn link(&self) -> Link {
-        Link {
+    fn rules(&self) -> ProviderRules {
+        ProviderRules {
             max_attempts: MAX_ATTEMPTS,
             min_useful: MIN_USEFUL,
             deduplicates_within: None,

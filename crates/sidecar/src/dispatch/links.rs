@@ -2,10 +2,10 @@
 
 use commentd_contract::provider::{BreakerState, BreakerView, ProviderLimits, ProviderView};
 use commentd_contract::{Code, VerdictKind};
-use commentd_delivery::breaker::{Breaker, Era, Pass, Standing};
+use commentd_delivery::breaker::{Breaker, BreakerEpoch, BreakerPermit, Standing};
 use commentd_delivery::record::Destination;
 use commentd_delivery::retry::{RetryBudget, RetryPermit};
-use commentd_delivery::step::Shared;
+use commentd_delivery::step::ProviderHealth;
 use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Gate, Moment, Verdict};
 use commentd_providers::condition::Condition;
@@ -61,7 +61,7 @@ impl Links {
     }
 
     /// Decides with all links in view, one decision at a time.
-    pub(super) fn decide<T>(&self, decide: impl FnOnce(&mut dyn Shared) -> T) -> T {
+    pub(super) fn decide<T>(&self, decide: impl FnOnce(&mut dyn ProviderHealth) -> T) -> T {
         decide(&mut View { links: self, gauges: None })
     }
 
@@ -93,7 +93,7 @@ impl Links {
 
 fn view(link: usize, provider: &dyn Provider, lanes: &Lanes, standing: Standing) -> ProviderView {
     let Condition { health, capability, identity } = provider.condition();
-    let rules = provider.link();
+    let rules = provider.rules();
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let (state, wait) = match standing {
         Standing::Closed => (BreakerState::Closed, None),
@@ -134,7 +134,7 @@ impl View<'_> {
     }
 }
 
-impl Shared for View<'_> {
+impl ProviderHealth for View<'_> {
     fn obstacle(&mut self, link: usize, now: Moment) -> Option<Verdict> {
         let provider = self.links.get(link)?;
         let name = provider.name();
@@ -164,8 +164,8 @@ impl Shared for View<'_> {
         self.links.get(link).is_some_and(|provider| provider.has_seen_marker())
     }
 
-    fn attempt_starts(&mut self, link: usize) -> Pass {
-        self.gauge(link).map_or_else(Pass::default, |gauge| gauge.breaker.start())
+    fn attempt_starts(&mut self, link: usize) -> BreakerPermit {
+        self.gauge(link).map_or_else(BreakerPermit::default, |gauge| gauge.breaker.start())
     }
 
     fn attempt_is_sent(&mut self, link: usize, retry: Option<RetryPermit>, now: Moment) {
@@ -176,10 +176,17 @@ impl Shared for View<'_> {
         }
     }
 
-    fn attempt_ends(&mut self, link: usize, pass: Pass, verdict: &Verdict, took: Duration, now: Moment) {
+    fn attempt_ends(
+        &mut self,
+        link: usize,
+        permit: BreakerPermit,
+        verdict: &Verdict,
+        took: Duration,
+        now: Moment,
+    ) {
         let Some(gauge) = self.gauge(link) else { return };
         let was_open = gauge.breaker.standing(now) != Standing::Closed;
-        gauge.breaker.end(pass, verdict, took, now);
+        gauge.breaker.end(permit, verdict, took, now);
         let is_open = gauge.breaker.standing(now) != Standing::Closed;
         let name = self.links.get(link).map_or("", |provider| provider.name().as_str());
         match (was_open, is_open) {
@@ -191,9 +198,9 @@ impl Shared for View<'_> {
         }
     }
 
-    fn attempt_is_found(&mut self, link: usize, era: Era) {
+    fn attempt_is_found(&mut self, link: usize, epoch: BreakerEpoch) {
         if let Some(gauge) = self.gauge(link) {
-            gauge.breaker.found(era);
+            gauge.breaker.found(epoch);
         }
     }
 

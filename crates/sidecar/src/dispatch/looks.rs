@@ -3,7 +3,7 @@
 use crate::clock::SystemClock;
 use commentd_contract::deliveries::LastLook;
 use commentd_contract::provider::LookCounts;
-use commentd_delivery::lookup::Finding;
+use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::{Clock, DeliveryId, Moment};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -72,16 +72,16 @@ impl Looks {
     }
 
     /// Keeps what a look for this delivery came to; `at_ms` is wall time, in milliseconds since 1970.
-    pub(super) fn note(&self, id: DeliveryId, finding: &Finding, at_ms: u64) {
+    pub(super) fn note(&self, id: DeliveryId, finding: &LookupResult, at_ms: u64) {
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         let Past { counts, last, order } = &mut *past;
         let count = match finding {
-            Finding::Found(_) => &mut counts.found,
-            Finding::NotFound { complete: true } => &mut counts.not_found,
-            Finding::NotFound { complete: false } | Finding::Alike(_) | Finding::CannotBeKnown => {
-                &mut counts.undetermined
-            }
-            Finding::Failed(_) => &mut counts.failed,
+            LookupResult::Found(_) => &mut counts.found,
+            LookupResult::NotFound { complete: true } => &mut counts.not_found,
+            LookupResult::NotFound { complete: false }
+            | LookupResult::Alike(_)
+            | LookupResult::CannotBeKnown => &mut counts.undetermined,
+            LookupResult::Failed(_) => &mut counts.failed,
         };
         *count += 1;
         let said = finding.doubt().unwrap_or_default();
@@ -131,12 +131,14 @@ impl Looks {
     }
 }
 
-fn word_of(finding: &Finding) -> &'static str {
+fn word_of(finding: &LookupResult) -> &'static str {
     match finding {
-        Finding::Found(_) => "found",
-        Finding::NotFound { complete: true } => "not_found",
-        Finding::NotFound { complete: false } | Finding::Alike(_) | Finding::CannotBeKnown => "undetermined",
-        Finding::Failed(_) => "failed",
+        LookupResult::Found(_) => "found",
+        LookupResult::NotFound { complete: true } => "not_found",
+        LookupResult::NotFound { complete: false } | LookupResult::Alike(_) | LookupResult::CannotBeKnown => {
+            "undetermined"
+        }
+        LookupResult::Failed(_) => "failed",
     }
 }
 
@@ -157,13 +159,13 @@ mod tests {
     fn looks_are_counted_and_the_latest_of_each_delivery_is_kept() {
         let looks = Looks::new(20);
         let id = |n: usize| DeliveryId::from_bytes((n as u128).to_be_bytes());
-        looks.note(id(0), &Finding::Failed("HTTP 500".into()), 1);
+        looks.note(id(0), &LookupResult::Failed("HTTP 500".into()), 1);
         assert_eq!(looks.last(id(0)).unwrap().said, "the channel could not be asked for it: HTTP 500");
-        looks.note(id(0), &Finding::NotFound { complete: true }, 2);
+        looks.note(id(0), &LookupResult::NotFound { complete: true }, 2);
         let last = looks.last(id(0)).unwrap();
         assert_eq!((last.at_ms, last.finding.as_str(), last.said.as_str()), (2, "not_found", ""));
         for n in 1..=MOST_KEPT {
-            looks.note(id(n), &Finding::NotFound { complete: false }, 3);
+            looks.note(id(n), &LookupResult::NotFound { complete: false }, 3);
         }
         assert!(looks.last(id(0)).is_none() && looks.last(id(MOST_KEPT)).is_some());
         let counts = looks.counts();

@@ -40,7 +40,7 @@ pub(super) async fn load(inner: &Inner) {
 pub(super) fn note(inner: &Arc<Inner>) {
     for (provider, noted) in inner.links.providers().iter().zip(&inner.markers.noted) {
         let is_new = !noted.load(Ordering::Relaxed)
-            && provider.link().lookup.is_some_and(|ability| ability.needs_marker)
+            && provider.rules().lookup.is_some_and(|ability| ability.needs_marker)
             && provider.has_seen_marker()
             && !noted.swap(true, Ordering::Relaxed);
         if !is_new {

@@ -26,7 +26,7 @@ use commentd_contract::Outcome;
 use commentd_contract::provider::{LookCounts, ProviderView};
 use commentd_delivery::id::Ids;
 use commentd_delivery::record::{AttemptRecord, KeyRef};
-use commentd_delivery::sabotage::{Rule, is_off};
+use commentd_delivery::rule_switch::{RuleSwitch, is_off};
 use commentd_delivery::{Clock, Comment, DeliveryId, Moment};
 use commentd_ledger::{Find, Ledger, LedgerError, Opened, Opening};
 use commentd_providers::Provider;
@@ -430,7 +430,7 @@ impl Delivered {
             Delivered::Told(told) => is_success(told.answer.outcome, unknown_is_success),
             Delivered::Broken => is_success(Outcome::Unknown, unknown_is_success),
             Delivered::KeyInFlight | Delivered::LedgerSilent | Delivered::NotReadable(_) => {
-                unknown_is_success && is_off(Rule::OnlyWhatIsRecordedSucceeds)
+                unknown_is_success && is_off(RuleSwitch::OnlyWhatIsRecordedSucceeds)
             }
             Delivered::KeyReused(_) | Delivered::NotRecorded(_) => false,
         }

@@ -13,11 +13,11 @@ use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::answers::not_sent_in_time;
 use commentd_delivery::breaker::FAIR_TIME;
 use commentd_delivery::keyed::{self, KeyRule};
-use commentd_delivery::lookup::Finding;
+use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::machine::Machine;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, interrupted};
-use commentd_delivery::sabotage::{Rule, is_off, is_on};
-use commentd_delivery::step::{Action, Answer, Earlier, Event, Plan};
+use commentd_delivery::rule_switch::{RuleSwitch, is_off, is_on};
+use commentd_delivery::step::{Action, Answer, EarlierAttempt, Event, Plan};
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use commentd_ledger::{Find, Opened, Opening, Settling};
 use commentd_providers::Job;
@@ -194,9 +194,9 @@ impl Run {
         }
     }
 
-    fn plan(&self, earlier: Vec<Earlier>, has_caller: bool) -> Plan {
+    fn plan(&self, earlier: Vec<EarlierAttempt>, has_caller: bool) -> Plan {
         Plan {
-            chain: self.inner.links.providers().iter().map(|provider| provider.link()).collect(),
+            chain: self.inner.links.providers().iter().map(|provider| provider.rules()).collect(),
             deadline: self.deadline,
             grace: GRACE,
             earlier,
@@ -207,18 +207,18 @@ impl Run {
 
     /// Goes on with a delivery that the ledger knows.
     fn adopt(&mut self, record: &DeliveryRecord, has_caller: bool) {
-        let has_caller = has_caller && (!self.caller_is_gone || is_off(Rule::NothingIsSentForNobody));
+        let has_caller = has_caller && (!self.caller_is_gone || is_off(RuleSwitch::NothingIsSentForNobody));
         self.lane = None;
         self.unread = None;
         self.skipped.clear();
         let started = self.inner.windows.started(record.id);
-        let earlier = record.attempts.iter().enumerate().map(|(index, attempt)| Earlier {
+        let earlier = record.attempts.iter().enumerate().map(|(index, attempt)| EarlierAttempt {
             link: self.inner.links.leading_to(&attempt.destination),
             verdict: attempt.settled().cloned().unwrap_or_else(interrupted),
             started: started.get(index).copied().flatten(),
             was_sent: attempt.was_sent(),
         });
-        let earlier: Vec<Earlier> = earlier.collect();
+        let earlier: Vec<EarlierAttempt> = earlier.collect();
         let verdicts = earlier.iter().map(|earlier| Some(earlier.verdict.clone()));
         let names = record.attempts.iter().map(|attempt| attempt.destination.provider);
         self.attempts = names.zip(verdicts).collect();
@@ -232,12 +232,12 @@ impl Run {
 
     /// Whether the first link can't be tried at once, or only by one delivery, which should be one that will be sent.
     fn would_wait(&self) -> bool {
-        let Some(rules) = self.inner.links.get(0).map(|provider| provider.link()) else { return true };
+        let Some(rules) = self.inner.links.get(0).map(|provider| provider.rules()) else { return true };
         let now = self.inner.clock.now();
         let is_shut = || self.inner.links.decide(|shared| shared.obstacle(0, now).is_some());
         rules.queues
             || self.deadline.since(now) < rules.min_useful
-            || (self.inner.links.is_half_open(0, now) && is_on(Rule::TrialsAreGivenBack))
+            || (self.inner.links.is_half_open(0, now) && is_on(RuleSwitch::TrialsAreGivenBack))
             || is_shut()
     }
 
@@ -573,7 +573,7 @@ impl Run {
             let _lane = lanes.enter().await;
             let began = inner.clock.now();
             let finding = AssertUnwindSafe(provider.look(&job, &receipt)).catch_unwind().await;
-            let finding = finding.unwrap_or_else(|_| Finding::Failed("the provider failed".into()));
+            let finding = finding.unwrap_or_else(|_| LookupResult::Failed("the provider failed".into()));
             inner.looks.note(job.id, &finding, inner.clock.unix_ms());
             Back::Event(Event::Looked(finding, began))
         }));

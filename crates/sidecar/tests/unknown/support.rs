@@ -1,9 +1,9 @@
 //! A channel that does as it is told, ledgers that survive a restart, and a dispatcher between them.
 
 use commentd_contract::{Addressing, Outcome, ProviderName, VerdictKind};
-use commentd_delivery::lookup::{Finding, LookupAbility};
+use commentd_delivery::lookup::{LookupAbility, LookupResult};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Destination, KeyRef};
-use commentd_delivery::step::Link;
+use commentd_delivery::step::ProviderRules;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Verdict};
 use commentd_ledger::{
     Description, Filter, Find, Ledger, LedgerError, MarkedPlace, MemoryLedger, Opened, Opening, Settled,
@@ -117,13 +117,13 @@ impl Provider for Channel {
         &self.destination
     }
 
-    fn link(&self) -> Link {
+    fn rules(&self) -> ProviderRules {
         let lookup = LookupAbility {
             settles_within: Some(SETTLES_WITHIN),
             sees_every_state: true,
             needs_marker: true,
         };
-        Link {
+        ProviderRules {
             max_attempts: 3,
             min_useful: Duration::ZERO,
             deduplicates_within: *self.deduplicates_within.lock().unwrap(),
@@ -191,14 +191,14 @@ impl Provider for Channel {
         })
     }
 
-    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, Finding> {
+    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, LookupResult> {
         self.looks.fetch_add(1, Ordering::SeqCst);
         let stored = self.stored.lock().unwrap();
         let found = stored.get(&job.id.to_string()).or_else(|| stored.get(receipt));
         let finding = match found {
-            _ if self.is_away.load(Ordering::SeqCst) => Finding::Failed("away".into()),
-            Some(comment_id) => Finding::Found(stored_as(comment_id)),
-            None => Finding::NotFound { complete: receipt.is_empty() },
+            _ if self.is_away.load(Ordering::SeqCst) => LookupResult::Failed("away".into()),
+            Some(comment_id) => LookupResult::Found(stored_as(comment_id)),
+            None => LookupResult::NotFound { complete: receipt.is_empty() },
         };
         Box::pin(std::future::ready(finding))
     }

@@ -1,19 +1,19 @@
 //! commentd with fences, for tests of crashes; see `commentd_providers::fence`. With the name of a rule in
-//! `COMMENTD_SABOTAGE` it is broken on purpose; see `commentd_delivery::sabotage`.
+//! `COMMENTD_WITHOUT` it is broken on purpose; see `commentd_delivery::rule_switch`.
 
 #![allow(clippy::print_stderr, reason = "a program for tests says what it doesn't understand")]
 
 use commentd::cli::Cli;
-use commentd_delivery::sabotage;
+use commentd_delivery::rule_switch;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     die_with_parent();
-    if let Ok(name) = std::env::var("COMMENTD_SABOTAGE") {
+    if let Ok(name) = std::env::var("COMMENTD_WITHOUT") {
         match name.parse() {
-            Ok(rule) => sabotage::switch_off(rule),
+            Ok(rule) => rule_switch::switch_off(rule),
             Err(error) => {
-                eprintln!("commentd-fenced: COMMENTD_SABOTAGE: {error}");
+                eprintln!("commentd-fenced: COMMENTD_WITHOUT: {error}");
                 return ExitCode::from(commentd::COULD_NOT_RUN);
             }
         }

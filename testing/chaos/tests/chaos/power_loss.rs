@@ -30,7 +30,7 @@ fn can_trace() -> bool {
 }
 
 /// A load on a traced sidecar, without this rule of the promise if one is named.
-fn load(sabotage: Option<&str>) -> Proof {
+fn load(without: Option<&str>) -> Proof {
     let plan = FaultPlan::default()
         .with(FaultRule::ratio(Fault::Throttle { retry_after_s: 0 }, 0.1))
         .with(FaultRule::ratio(Fault::CutAfter, 0.1))
@@ -52,7 +52,7 @@ fn load(sabotage: Option<&str>) -> Proof {
             None => command.env_remove(name),
         };
     }
-    command.envs(sabotage.map(|rule| ("COMMENTD_SABOTAGE", rule)));
+    command.envs(without.map(|rule| ("COMMENTD_WITHOUT", rule)));
     let sidecar = Sidecar::start(command);
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
@@ -70,7 +70,7 @@ fn load(sabotage: Option<&str>) -> Proof {
     // `scripts/evidence` reads this line.
     eprintln!(
         "\npower loss {} {{\"sent\":{},\"answered\":{},\"sent_early\":{},\"answered_early\":{}}}",
-        sabotage.unwrap_or("healthy"),
+        without.unwrap_or("healthy"),
         proof.sent,
         proof.answered,
         proof.sent_early.len(),

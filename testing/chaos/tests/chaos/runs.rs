@@ -70,7 +70,7 @@ fn a_run_that_was_stopped_is_gone_on_with() {
 
 /// A run on a build without this rule. It needn't settle: what is broken shows before.
 fn broken(rule: &str) -> Outcome {
-    chaos(&["--cycles", "8", "--keys", "25", "--sabotage", rule, "--settle-patience-s", "1"])
+    chaos(&["--cycles", "8", "--keys", "25", "--without", rule, "--settle-patience-s", "1"])
 }
 
 fn breaks(rule: &str, promises: &[u8]) {

@@ -7,8 +7,8 @@ use super::{ms, verdict};
 use commentd_contract::VerdictKind::{
     self, Delivered, Denied, Duplicate, Held, Misplaced, NotSent, Refused, Throttled, Unknown,
 };
-use commentd_delivery::lookup::{Finding, LookupAbility, Unfound};
-use commentd_delivery::step::Link;
+use commentd_delivery::lookup::{LookupAbility, LookupResult, Unfound};
+use commentd_delivery::step::ProviderRules;
 use commentd_delivery::verdict::{Contradiction, Effect};
 use commentd_delivery::{Moment, Verdict};
 use std::time::Duration;
@@ -71,7 +71,7 @@ pub(crate) struct Fate {
 #[derive(Debug)]
 pub(crate) struct Channel {
     /// What is true of it, and what its manifest states.
-    pub(crate) rules: Link,
+    pub(crate) rules: ProviderRules,
     /// Whether a marker of ours was seen there, by this delivery or others.
     pub(crate) marker_seen: bool,
     markers: Markers,
@@ -99,7 +99,7 @@ impl Channel {
             lookup(Some(200), false),
         ];
         let windows = [None, Some(ms(86_400_000)), Some(ms(500)), Some(ms(3_000)), Some(ms(30_000))];
-        let rules = Link {
+        let rules = ProviderRules {
             max_attempts: dice.pick(&[3, 1, 2]),
             min_useful: dice.pick_ms(&[50, 0, 200]),
             queues: dice.chance(30),
@@ -228,12 +228,12 @@ impl Channel {
 
     /// What a lookup that began then reads at this instant. A cache may show it what was there up to half of
     /// `settles_within` before it began: against that, absence takes two looks.
-    pub(crate) fn look(&self, began: Moment, now: Moment, dice: &mut Dice) -> Finding {
+    pub(crate) fn look(&self, began: Moment, now: Moment, dice: &mut Dice) -> LookupResult {
         if dice.chance(15) {
             return if dice.chance(50) {
-                Finding::Failed("no answer".into())
+                LookupResult::Failed("no answer".into())
             } else {
-                Finding::NotFound { complete: false }
+                LookupResult::NotFound { complete: false }
             };
         }
         let sees_all = self.rules.lookup.is_some_and(|ability| ability.sees_every_state);
@@ -248,10 +248,10 @@ impl Channel {
         let is_seen = |stored: &&Stored| stored.since <= as_of && (sees_all || !stored.hidden);
         let seen = || self.entries.iter().filter_map(|entry| entry.stored.as_ref()).filter(is_seen);
         if let Some(stored) = seen().find(|stored| stored.marked) {
-            return Finding::Found(verdict(stored.kind));
+            return LookupResult::Found(verdict(stored.kind));
         }
         if dice.chance(6) {
-            return Finding::Found(Verdict { comment_id: FOREIGN.into(), ..verdict(Delivered) });
+            return LookupResult::Found(Verdict { comment_id: FOREIGN.into(), ..verdict(Delivered) });
         }
         let is_readable = self.markers == Markers::DropsNow && !self.echo_recorded;
         let alike = seen().any(|stored| !stored.altered || is_readable).then(|| "7".to_owned());

@@ -4,9 +4,9 @@
 use super::channel::FOREIGN;
 use super::history::{Coming, Flight, Kept, Planted, World};
 use super::promise::{self, Row, comes_to};
-use super::{Purse, verdict};
+use super::{FakeProviderHealth, verdict};
 use commentd_contract::VerdictKind;
-use commentd_delivery::lookup::Finding;
+use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::machine::Machine;
 use commentd_delivery::step::{Action, Event};
 use commentd_delivery::verdict::Contradiction;
@@ -18,10 +18,15 @@ const PROXY: &str = "a request sent twice by a proxy";
 
 impl World {
     /// Tells the machine what happened and sets going what it asks for.
-    pub(super) fn tell(&mut self, event: Event, machine: &mut Machine, purse: &mut Purse) -> Kept {
+    pub(super) fn tell(
+        &mut self,
+        event: Event,
+        machine: &mut Machine,
+        health: &mut FakeProviderHealth,
+    ) -> Kept {
         let event_text = if self.traced { format!("{event:.0?}") } else { String::new() };
-        purse.marked = self.order.iter().map(|channel| self.channels[*channel].marker_seen).collect();
-        let actions = machine.step(event, self.local(), purse);
+        health.marked = self.order.iter().map(|channel| self.channels[*channel].marker_seen).collect();
+        let actions = machine.step(event, self.local(), health);
         self.note(|| {
             let words: Vec<String> = actions.iter().map(ToString::to_string).collect();
             format!("{} → {}", shortened(&event_text), words.join(", "))
@@ -167,7 +172,12 @@ impl World {
     }
 
     /// Something happens that isn't a crash.
-    pub(super) fn happens(&mut self, coming: Coming, machine: &mut Machine, purse: &mut Purse) -> Kept {
+    pub(super) fn happens(
+        &mut self,
+        coming: Coming,
+        machine: &mut Machine,
+        health: &mut FakeProviderHealth,
+    ) -> Kept {
         match coming {
             Coming::IntentRecorded { mut row, told, durable } => {
                 row.phantom = !told;
@@ -175,7 +185,7 @@ impl World {
                 if durable && !self.plants(Planted::IntentSkipped) {
                     self.rows.push(row);
                 }
-                self.tell(if told { Event::IntentRecorded } else { Event::IntentFailed }, machine, purse)
+                self.tell(if told { Event::IntentRecorded } else { Event::IntentFailed }, machine, health)
             }
             Coming::Settled { attempt, verdict, resolves, reply, durable } => {
                 self.run.ledger_failed |= reply == Event::SettlingFailed;
@@ -183,17 +193,17 @@ impl World {
                 if durable {
                     self.record(attempt, verdict, resolves)?;
                 }
-                self.tell(reply, machine, purse)
+                self.tell(reply, machine, health)
             }
             Coming::GatePassed => self.gate_passed(),
-            Coming::Ended(verdict) => self.ended(verdict, machine, purse),
-            Coming::Tell(event) => self.heard(event, machine, purse),
+            Coming::Ended(verdict) => self.ended(verdict, machine, health),
+            Coming::Tell(event) => self.heard(event, machine, health),
             Coming::Reads { channel, began } => self.reads(channel, began),
             Coming::Crash => Ok(()),
         }
     }
 
-    fn heard(&mut self, event: Event, machine: &mut Machine, purse: &mut Purse) -> Kept {
+    fn heard(&mut self, event: Event, machine: &mut Machine, health: &mut FakeProviderHealth) -> Kept {
         match event {
             Event::CallerGone => {
                 self.run.gone = true;
@@ -210,7 +220,7 @@ impl World {
             }
             _ => {}
         }
-        self.tell(event, machine, purse)
+        self.tell(event, machine, health)
     }
 
     fn record(&mut self, attempt: usize, verdict: Verdict, resolves: bool) -> Kept {
@@ -268,7 +278,12 @@ impl World {
             .any(|row| row.verdict.as_ref().is_none_or(|verdict| verdict.kind != VerdictKind::NotSent))
     }
 
-    fn ended(&mut self, mut verdict: Verdict, machine: &mut Machine, purse: &mut Purse) -> Kept {
+    fn ended(
+        &mut self,
+        mut verdict: Verdict,
+        machine: &mut Machine,
+        health: &mut FakeProviderHealth,
+    ) -> Kept {
         if let Some(flight) = self.flight.as_mut().filter(|flight| flight.awaited) {
             flight.awaited = false;
             self.run.unrecorded = true;
@@ -283,25 +298,26 @@ impl World {
                 _ => VerdictKind::Unknown,
             };
         }
-        self.tell(Event::Ended(verdict), machine, purse)
+        self.tell(Event::Ended(verdict), machine, health)
     }
 
     fn reads(&mut self, channel: usize, began: Moment) -> Kept {
         let elsewhere = self.plants(Planted::LookElsewhere);
         let asked = if elsewhere { (channel + 1) % self.channels.len() } else { channel };
         let mut finding = self.channels[asked].look(began, self.now, &mut self.dice);
-        let is_missed = finding == Finding::NotFound { complete: true } && self.channels[asked].effects() > 0;
+        let is_missed =
+            finding == LookupResult::NotFound { complete: true } && self.channels[asked].effects() > 0;
         let is_duplicate =
             |row: &Row| row.verdict.as_ref().is_some_and(|verdict| verdict.contradiction.is_some());
         if is_missed && self.rows.last().is_some_and(is_duplicate) && !self.another_was_sent() {
             // A proxy has sent the only request twice, and the lookup couldn't see what came of it.
             self.foul = self.foul.or(Some(PROXY));
         }
-        if matches!(&finding, Finding::Found(found) if found.comment_id != FOREIGN) {
+        if matches!(&finding, LookupResult::Found(found) if found.comment_id != FOREIGN) {
             self.channels[asked].marker_seen = true;
         }
-        if self.plants(Planted::FailureIsAbsence) && !matches!(finding, Finding::Found(_)) {
-            finding = Finding::NotFound { complete: true };
+        if self.plants(Planted::FailureIsAbsence) && !matches!(finding, LookupResult::Found(_)) {
+            finding = LookupResult::NotFound { complete: true };
         }
         let early = if self.plants(Planted::EarlyLook) { Duration::from_secs(60) } else { Duration::ZERO };
         let began = Moment::at(began.since(self.born)) + early;

@@ -4,11 +4,11 @@
 use super::channel::Channel;
 use super::dice::Dice;
 use super::promise::{self, Row, Run, comes_to};
-use super::{Purse, ms, verdict};
+use super::{FakeProviderHealth, ms, verdict};
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::machine::Machine;
 use commentd_delivery::record::interrupted;
-use commentd_delivery::step::{Earlier, Event, Plan};
+use commentd_delivery::step::{EarlierAttempt, Event, Plan};
 use commentd_delivery::{Gate, Moment, Verdict};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -289,7 +289,7 @@ impl World {
         let earlier = |row: &Row| {
             let link = self.order.iter().position(|channel| *channel == row.channel);
             let was_sent = row.verdict.as_ref().is_none_or(|verdict| verdict.kind != VerdictKind::NotSent);
-            Earlier {
+            EarlierAttempt {
                 link,
                 verdict: row.settled().cloned().unwrap_or_else(interrupted),
                 was_sent,
@@ -326,8 +326,8 @@ impl World {
             row.phantom = false;
         }
         let plan = self.plan();
-        let mut purse = Purse::of(self.dice.pick(&[100, 0, 1, 2]));
-        purse.shut = (0..self.order.len()).filter(|_| self.dice.chance(10)).collect();
+        let mut health = FakeProviderHealth::of(self.dice.pick(&[100, 0, 1, 2]));
+        health.shut = (0..self.order.len()).filter(|_| self.dice.chance(10)).collect();
         self.lane = None;
         let order = self.order.clone();
         self.note(|| {
@@ -336,8 +336,8 @@ impl World {
         self.count(if plan.has_caller { "runs with a caller" } else { "recoveries" });
         let mut machine = Machine::new(plan);
         self.plan_disturbances(given);
-        self.tell(Event::Start, &mut machine, &mut purse)?;
-        let crashed = self.run_to_the_end(&mut machine, &mut purse)?;
+        self.tell(Event::Start, &mut machine, &mut health)?;
+        let crashed = self.run_to_the_end(&mut machine, &mut health)?;
         self.coming.clear();
         self.wake = None;
         self.flight = None;
@@ -346,7 +346,7 @@ impl World {
             self.born = self.now;
             return Ok(());
         }
-        if purse.under_way != 0 {
+        if health.under_way != 0 {
             return Err("an attempt ended and its breaker never heard of it".into());
         }
         promise::on_finish(&self.run)
@@ -374,10 +374,14 @@ impl World {
     }
 
     /// Whether it ended by a crash.
-    fn run_to_the_end(&mut self, machine: &mut Machine, purse: &mut Purse) -> Result<bool, String> {
+    fn run_to_the_end(
+        &mut self,
+        machine: &mut Machine,
+        health: &mut FakeProviderHealth,
+    ) -> Result<bool, String> {
         for _ in 0..MOST_STEPS {
             if self.finished {
-                let quiet = machine.step(Event::Woken, self.local(), purse).is_empty() && machine.is_over();
+                let quiet = machine.step(Event::Woken, self.local(), health).is_empty() && machine.is_over();
                 return if quiet { Ok(false) } else { Err("it goes on after its end".into()) };
             }
             let next = (0..self.coming.len()).min_by_key(|index| self.coming[*index].0);
@@ -390,7 +394,7 @@ impl World {
             self.pass(moment)?;
             if wakes.is_some() {
                 self.wake = None;
-                self.tell(Event::Woken, machine, purse)?;
+                self.tell(Event::Woken, machine, health)?;
                 continue;
             }
             let Some(index) = next else { continue };
@@ -399,7 +403,7 @@ impl World {
                     self.crash()?;
                     return Ok(true);
                 }
-                other => self.happens(other, machine, purse)?,
+                other => self.happens(other, machine, health)?,
             }
         }
         Err(format!("it isn't over after {MOST_STEPS} events"))

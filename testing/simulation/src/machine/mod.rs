@@ -14,9 +14,9 @@ pub mod history;
 mod promise;
 
 use commentd_contract::VerdictKind;
-use commentd_delivery::breaker::{Era, Pass};
+use commentd_delivery::breaker::{BreakerEpoch, BreakerPermit};
 use commentd_delivery::retry::RetryPermit;
-use commentd_delivery::step::Shared;
+use commentd_delivery::step::ProviderHealth;
 use commentd_delivery::{Moment, Verdict};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn verdict(kind: VerdictKind) -> Verdict {
 
 /// A retry budget with this much left in it, and the links that can't be tried.
 #[derive(Debug, Default)]
-struct Purse {
+struct FakeProviderHealth {
     /// Retries left.
     retries: u32,
     /// Links whose breaker is open.
@@ -43,14 +43,14 @@ struct Purse {
     under_way: i64,
 }
 
-impl Purse {
+impl FakeProviderHealth {
     /// One with this many retries and no link shut.
     fn of(retries: u32) -> Self {
         Self { retries, ..Self::default() }
     }
 }
 
-impl Shared for Purse {
+impl ProviderHealth for FakeProviderHealth {
     fn obstacle(&mut self, link: usize, _now: Moment) -> Option<Verdict> {
         self.shut.contains(&link).then(|| Verdict {
             retry_after_ms: Some(1000),
@@ -62,20 +62,27 @@ impl Shared for Purse {
         self.marked.get(link).copied().unwrap_or_default()
     }
 
-    fn attempt_starts(&mut self, link: usize) -> Pass {
+    fn attempt_starts(&mut self, link: usize) -> BreakerPermit {
         assert!(!self.shut.contains(&link), "an attempt at a link that is shut");
-        Pass::default()
+        BreakerPermit::default()
     }
 
     fn attempt_is_sent(&mut self, _link: usize, _retry: Option<RetryPermit>, _now: Moment) {
         self.under_way += 1;
     }
 
-    fn attempt_ends(&mut self, _link: usize, _pass: Pass, _verdict: &Verdict, _took: Duration, _now: Moment) {
+    fn attempt_ends(
+        &mut self,
+        _link: usize,
+        _pass: BreakerPermit,
+        _verdict: &Verdict,
+        _took: Duration,
+        _now: Moment,
+    ) {
         self.under_way -= 1;
     }
 
-    fn attempt_is_found(&mut self, _link: usize, _era: Era) {}
+    fn attempt_is_found(&mut self, _link: usize, _era: BreakerEpoch) {}
 
     fn withdraw_retry(&mut self, _link: usize, _now: Moment) -> Option<RetryPermit> {
         let granted = (self.retries > 0).then(RetryPermit::default);

@@ -5,7 +5,7 @@ use crate::commands::serve::{config_failure, native};
 use crate::{Ended, Failure, console, logging};
 use commentd_contract::{Addressing, VerdictKind, terminal};
 use commentd_delivery::id::Ids;
-use commentd_delivery::lookup::Finding;
+use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::{Clock, Comment, Gate, Verdict};
 use commentd_providers::manifest::Reply;
 use commentd_providers::native::NativeHttp;
@@ -92,7 +92,7 @@ async fn send(provider: &NativeHttp, job: &Job) -> Ended {
         None => console::say("\nreply: none"),
     }
     show_verdict(&verdict);
-    if provider.link().lookup.is_some() {
+    if provider.rules().lookup.is_some() {
         let receipt = if verdict.comment_id_is_ours { verdict.comment_id.as_str() } else { "" };
         console::say(&format!("lookup: {}", told(&provider.look(job, receipt).await)));
     } else {
@@ -146,16 +146,18 @@ fn show_verdict(verdict: &Verdict) {
     }
 }
 
-fn told(finding: &Finding) -> String {
+fn told(finding: &LookupResult) -> String {
     match finding {
-        Finding::Found(verdict) => format!("found, {} (comment id {})", verdict.kind, verdict.comment_id),
-        Finding::NotFound { complete: true } => "not found, in a complete scan".into(),
-        Finding::NotFound { complete: false } => "not found, and the scan wasn't complete".into(),
-        Finding::CannotBeKnown => {
+        LookupResult::Found(verdict) => {
+            format!("found, {} (comment id {})", verdict.kind, verdict.comment_id)
+        }
+        LookupResult::NotFound { complete: true } => "not found, in a complete scan".into(),
+        LookupResult::NotFound { complete: false } => "not found, and the scan wasn't complete".into(),
+        LookupResult::CannotBeKnown => {
             "this comment has nothing to be known by (no marker, receipt or slot)".into()
         }
-        Finding::Failed(why) => format!("the channel couldn't be asked: {why}"),
-        Finding::Alike(comment_id) => {
+        LookupResult::Failed(why) => format!("the channel couldn't be asked: {why}"),
+        LookupResult::Alike(comment_id) => {
             format!(
                 "not found by its marker, but there is one with the same text and without a marker ({comment_id})"
             )

@@ -7,7 +7,7 @@ mod lost;
 mod older;
 mod place;
 mod refusing;
-mod sabotaged;
+mod rule_switches;
 
 use super::queue::Operation;
 use super::{SqliteLedger, SqliteOptions};
@@ -24,7 +24,7 @@ use std::task::{Context, Wake, Waker};
 use tempfile::TempDir;
 
 fn folder() -> (TempDir, PathBuf) {
-    sabotaged::switch_off();
+    rule_switches::switch_off();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.db");
     (dir, path)

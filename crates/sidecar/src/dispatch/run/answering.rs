@@ -7,7 +7,7 @@ use crate::dispatch::under_way::Back;
 use commentd_contract::{Code, Outcome};
 use commentd_delivery::keyed::{self, KeyRule};
 use commentd_delivery::record::DeliveryRecord;
-use commentd_delivery::sabotage::{Rule, is_off};
+use commentd_delivery::rule_switch::{RuleSwitch, is_off};
 use commentd_delivery::step::Answer;
 use commentd_delivery::{Clock, Verdict};
 use commentd_ledger::Find;
@@ -55,7 +55,7 @@ impl Run {
         if self.key_is_clear {
             return self.tell(answer);
         }
-        if is_off(Rule::OnlyWhatIsInFlightIsSaidToBe) {
+        if is_off(RuleSwitch::OnlyWhatIsInFlightIsSaidToBe) {
             return self.publish(Delivered::KeyInFlight);
         }
         if self.inner.clock.now() >= self.read_by {

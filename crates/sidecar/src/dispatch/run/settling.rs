@@ -4,7 +4,7 @@ use super::{Run, number};
 use crate::dispatch::markers;
 use crate::dispatch::under_way::Back;
 use commentd_delivery::record::{Resolution, ResolvedBy};
-use commentd_delivery::sabotage::{Rule, is_off};
+use commentd_delivery::rule_switch::{RuleSwitch, is_off};
 use commentd_delivery::step::Event;
 use commentd_delivery::{Clock, Verdict};
 use commentd_ledger::{End, LedgerError, Settled, Settling};
@@ -87,7 +87,7 @@ impl Run {
     }
 
     fn may_settle_later(&self, failures: u32) -> bool {
-        let may_wait = !self.inner.drain.is_cancelled() && !is_off(Rule::SettlingsAreRetried);
+        let may_wait = !self.inner.drain.is_cancelled() && !is_off(RuleSwitch::SettlingsAreRetried);
         may_wait || failures < MOST_RETRIES_IN_A_DRAIN
     }
 

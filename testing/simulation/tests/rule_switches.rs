@@ -3,7 +3,7 @@
 //!
 //! The switches are the process's, so this is a test binary of its own with a single test.
 
-use commentd_delivery::sabotage::{Rule, restore, switch_off};
+use commentd_delivery::rule_switch::{RuleSwitch, restore, switch_off};
 use commentd_simulation::Tier;
 
 /// Seeds within which each rule's absence must show.
@@ -18,7 +18,7 @@ fn found_by(tier: Tier, seeds: u64) -> Option<(u64, String)> {
 #[test]
 fn every_rule_that_is_switched_off_is_missed() {
     let mut unnoticed = Vec::new();
-    for rule in Rule::ALL.into_iter().filter(|rule| !rule.is_about_replies()) {
+    for rule in RuleSwitch::ALL.into_iter().filter(|rule| !rule.is_about_replies()) {
         switch_off(rule);
         // Claims are the ledger's, which only the second tier has.
         let found = found_by(Tier::Machine, MACHINE_SEEDS)

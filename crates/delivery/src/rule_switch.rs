@@ -1,6 +1,6 @@
 //! Rules that can be switched off, so that the tests of the promise can be shown to fail.
 //!
-//! A checker or a simulation that never found anything might be blind. Built with the feature `sabotage`, each rule
+//! A checker or a simulation that never found anything might be blind. Built with the feature `rule-switches`, each rule
 //! below that guards the promise can be switched off for the whole process; without the feature every rule is
 //! always on and the compiler removes the question. Nothing reads the environment here: a binary that wants to be
 //! broken says so itself. Cargo unifies features, so a build of the whole workspace has the switches, too; until
@@ -12,7 +12,7 @@ use std::str::FromStr;
 /// A rule of SPEC 4 that guards the promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Rule {
+pub enum RuleSwitch {
     /// After an unknown attempt the same provider tries again only under the channel's own deduplication.
     UnknownForbidsRetry,
     /// After an unknown attempt no other provider starts.
@@ -83,40 +83,40 @@ pub enum Rule {
     DuplicateAfterASentOneIsUnknown,
 }
 
-impl Rule {
+impl RuleSwitch {
     /// All of them.
-    pub const ALL: [Rule; 31] = [
-        Rule::UnknownForbidsRetry,
-        Rule::UnknownForbidsFallback,
-        Rule::PassedGateIsUnknown,
-        Rule::InterruptedIsUnknown,
-        Rule::IntentBeforeSend,
-        Rule::SettlingBeforeAnswer,
-        Rule::AbsenceTakesTwoLooks,
-        Rule::AbsenceTakesSettling,
-        Rule::AbsenceTakesCompleteLooks,
-        Rule::AbsenceTakesEveryState,
-        Rule::DuplicateProvesNothing,
-        Rule::ReceiptsAreDistrusted,
-        Rule::DeduplicationHasAWindow,
-        Rule::ClaimsAreExclusive,
-        Rule::CertainIsReplayed,
-        Rule::UnknownIsLookedUp,
-        Rule::RepliesAreAskedFor,
-        Rule::TrialsAreGivenBack,
-        Rule::ErrorPagesProveNothing,
-        Rule::RepeatedNamesProveNothing,
-        Rule::RefusalsOfOthersProveNothing,
-        Rule::NothingIsSentForNobody,
-        Rule::SettlingsAreRetried,
-        Rule::OnlyWhatIsInFlightIsSaidToBe,
-        Rule::OnlyWhatIsRecordedSucceeds,
-        Rule::AlikeVetoesAbsence,
-        Rule::StaleAnswersProveNothing,
-        Rule::AbsenceTakesASeenMarker,
-        Rule::ForeignEchoVetoesAbsence,
-        Rule::DuplicatesAreLookedUp,
-        Rule::DuplicateAfterASentOneIsUnknown,
+    pub const ALL: [RuleSwitch; 31] = [
+        RuleSwitch::UnknownForbidsRetry,
+        RuleSwitch::UnknownForbidsFallback,
+        RuleSwitch::PassedGateIsUnknown,
+        RuleSwitch::InterruptedIsUnknown,
+        RuleSwitch::IntentBeforeSend,
+        RuleSwitch::SettlingBeforeAnswer,
+        RuleSwitch::AbsenceTakesTwoLooks,
+        RuleSwitch::AbsenceTakesSettling,
+        RuleSwitch::AbsenceTakesCompleteLooks,
+        RuleSwitch::AbsenceTakesEveryState,
+        RuleSwitch::DuplicateProvesNothing,
+        RuleSwitch::ReceiptsAreDistrusted,
+        RuleSwitch::DeduplicationHasAWindow,
+        RuleSwitch::ClaimsAreExclusive,
+        RuleSwitch::CertainIsReplayed,
+        RuleSwitch::UnknownIsLookedUp,
+        RuleSwitch::RepliesAreAskedFor,
+        RuleSwitch::TrialsAreGivenBack,
+        RuleSwitch::ErrorPagesProveNothing,
+        RuleSwitch::RepeatedNamesProveNothing,
+        RuleSwitch::RefusalsOfOthersProveNothing,
+        RuleSwitch::NothingIsSentForNobody,
+        RuleSwitch::SettlingsAreRetried,
+        RuleSwitch::OnlyWhatIsInFlightIsSaidToBe,
+        RuleSwitch::OnlyWhatIsRecordedSucceeds,
+        RuleSwitch::AlikeVetoesAbsence,
+        RuleSwitch::StaleAnswersProveNothing,
+        RuleSwitch::AbsenceTakesASeenMarker,
+        RuleSwitch::ForeignEchoVetoesAbsence,
+        RuleSwitch::DuplicatesAreLookedUp,
+        RuleSwitch::DuplicateAfterASentOneIsUnknown,
     ];
 
     /// Whether it is about how a channel's reply is read. The simulation's channels hand out verdicts, and so can't miss
@@ -124,54 +124,54 @@ impl Rule {
     pub const fn is_about_replies(self) -> bool {
         matches!(
             self,
-            Rule::ErrorPagesProveNothing
-                | Rule::RepeatedNamesProveNothing
-                | Rule::RefusalsOfOthersProveNothing
+            RuleSwitch::ErrorPagesProveNothing
+                | RuleSwitch::RepeatedNamesProveNothing
+                | RuleSwitch::RefusalsOfOthersProveNothing
         )
     }
 
     /// Its name, in snake case.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Rule::UnknownForbidsRetry => "unknown_forbids_retry",
-            Rule::UnknownForbidsFallback => "unknown_forbids_fallback",
-            Rule::PassedGateIsUnknown => "passed_gate_is_unknown",
-            Rule::InterruptedIsUnknown => "interrupted_is_unknown",
-            Rule::IntentBeforeSend => "intent_before_send",
-            Rule::SettlingBeforeAnswer => "settling_before_answer",
-            Rule::AbsenceTakesTwoLooks => "absence_takes_two_looks",
-            Rule::AbsenceTakesSettling => "absence_takes_settling",
-            Rule::AbsenceTakesCompleteLooks => "absence_takes_complete_looks",
-            Rule::AbsenceTakesEveryState => "absence_takes_every_state",
-            Rule::DuplicateProvesNothing => "duplicate_proves_nothing",
-            Rule::ReceiptsAreDistrusted => "receipts_are_distrusted",
-            Rule::DeduplicationHasAWindow => "deduplication_has_a_window",
-            Rule::ClaimsAreExclusive => "claims_are_exclusive",
-            Rule::CertainIsReplayed => "certain_is_replayed",
-            Rule::UnknownIsLookedUp => "unknown_is_looked_up",
-            Rule::RepliesAreAskedFor => "replies_are_asked_for",
-            Rule::NothingIsSentForNobody => "nothing_is_sent_for_nobody",
-            Rule::SettlingsAreRetried => "settlings_are_retried",
-            Rule::LostLogsAreMissed => "lost_logs_are_missed",
-            Rule::MovedLedgersRecordNothing => "moved_ledgers_record_nothing",
-            Rule::OnlyRunningTimeCounts => "only_running_time_counts",
-            Rule::OnlyWhatIsInFlightIsSaidToBe => "only_what_is_in_flight_is_said_to_be",
-            Rule::TrialsAreGivenBack => "trials_are_given_back",
-            Rule::ErrorPagesProveNothing => "error_pages_prove_nothing",
-            Rule::RepeatedNamesProveNothing => "repeated_names_prove_nothing",
-            Rule::RefusalsOfOthersProveNothing => "refusals_of_others_prove_nothing",
-            Rule::OnlyWhatIsRecordedSucceeds => "only_what_is_recorded_succeeds",
-            Rule::AlikeVetoesAbsence => "alike_vetoes_absence",
-            Rule::StaleAnswersProveNothing => "stale_answers_prove_nothing",
-            Rule::AbsenceTakesASeenMarker => "absence_takes_a_seen_marker",
-            Rule::ForeignEchoVetoesAbsence => "foreign_echo_vetoes_absence",
-            Rule::DuplicatesAreLookedUp => "duplicates_are_looked_up",
-            Rule::DuplicateAfterASentOneIsUnknown => "duplicate_after_a_sent_one_is_unknown",
+            RuleSwitch::UnknownForbidsRetry => "unknown_forbids_retry",
+            RuleSwitch::UnknownForbidsFallback => "unknown_forbids_fallback",
+            RuleSwitch::PassedGateIsUnknown => "passed_gate_is_unknown",
+            RuleSwitch::InterruptedIsUnknown => "interrupted_is_unknown",
+            RuleSwitch::IntentBeforeSend => "intent_before_send",
+            RuleSwitch::SettlingBeforeAnswer => "settling_before_answer",
+            RuleSwitch::AbsenceTakesTwoLooks => "absence_takes_two_looks",
+            RuleSwitch::AbsenceTakesSettling => "absence_takes_settling",
+            RuleSwitch::AbsenceTakesCompleteLooks => "absence_takes_complete_looks",
+            RuleSwitch::AbsenceTakesEveryState => "absence_takes_every_state",
+            RuleSwitch::DuplicateProvesNothing => "duplicate_proves_nothing",
+            RuleSwitch::ReceiptsAreDistrusted => "receipts_are_distrusted",
+            RuleSwitch::DeduplicationHasAWindow => "deduplication_has_a_window",
+            RuleSwitch::ClaimsAreExclusive => "claims_are_exclusive",
+            RuleSwitch::CertainIsReplayed => "certain_is_replayed",
+            RuleSwitch::UnknownIsLookedUp => "unknown_is_looked_up",
+            RuleSwitch::RepliesAreAskedFor => "replies_are_asked_for",
+            RuleSwitch::NothingIsSentForNobody => "nothing_is_sent_for_nobody",
+            RuleSwitch::SettlingsAreRetried => "settlings_are_retried",
+            RuleSwitch::LostLogsAreMissed => "lost_logs_are_missed",
+            RuleSwitch::MovedLedgersRecordNothing => "moved_ledgers_record_nothing",
+            RuleSwitch::OnlyRunningTimeCounts => "only_running_time_counts",
+            RuleSwitch::OnlyWhatIsInFlightIsSaidToBe => "only_what_is_in_flight_is_said_to_be",
+            RuleSwitch::TrialsAreGivenBack => "trials_are_given_back",
+            RuleSwitch::ErrorPagesProveNothing => "error_pages_prove_nothing",
+            RuleSwitch::RepeatedNamesProveNothing => "repeated_names_prove_nothing",
+            RuleSwitch::RefusalsOfOthersProveNothing => "refusals_of_others_prove_nothing",
+            RuleSwitch::OnlyWhatIsRecordedSucceeds => "only_what_is_recorded_succeeds",
+            RuleSwitch::AlikeVetoesAbsence => "alike_vetoes_absence",
+            RuleSwitch::StaleAnswersProveNothing => "stale_answers_prove_nothing",
+            RuleSwitch::AbsenceTakesASeenMarker => "absence_takes_a_seen_marker",
+            RuleSwitch::ForeignEchoVetoesAbsence => "foreign_echo_vetoes_absence",
+            RuleSwitch::DuplicatesAreLookedUp => "duplicates_are_looked_up",
+            RuleSwitch::DuplicateAfterASentOneIsUnknown => "duplicate_after_a_sent_one_is_unknown",
         }
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for RuleSwitch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -183,30 +183,30 @@ pub struct UnknownRule(String);
 
 impl fmt::Display for UnknownRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = Rule::ALL.iter().map(|rule| rule.as_str()).collect();
+        let names: Vec<&str> = RuleSwitch::ALL.iter().map(|rule| rule.as_str()).collect();
         write!(f, "there is no rule {:?}; the rules are {}", self.0, names.join(", "))
     }
 }
 
 impl std::error::Error for UnknownRule {}
 
-impl FromStr for Rule {
+impl FromStr for RuleSwitch {
     type Err = UnknownRule;
 
     fn from_str(name: &str) -> Result<Self, UnknownRule> {
-        Rule::ALL.into_iter().find(|rule| rule.as_str() == name).ok_or_else(|| UnknownRule(name.into()))
+        RuleSwitch::ALL.into_iter().find(|rule| rule.as_str() == name).ok_or_else(|| UnknownRule(name.into()))
     }
 }
 
-#[cfg(feature = "sabotage")]
+#[cfg(feature = "rule-switches")]
 mod switches {
-    use super::Rule;
+    use super::RuleSwitch;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     static OFF: AtomicU64 = AtomicU64::new(0);
 
     /// Switches a rule off, for the whole process.
-    pub fn switch_off(rule: Rule) {
+    pub fn switch_off(rule: RuleSwitch) {
         OFF.fetch_or(1_u64 << rule as u8, Ordering::Relaxed);
     }
 
@@ -216,24 +216,24 @@ mod switches {
     }
 
     /// Whether a rule is on.
-    pub fn is_on(rule: Rule) -> bool {
+    pub fn is_on(rule: RuleSwitch) -> bool {
         OFF.load(Ordering::Relaxed) & (1_u64 << rule as u8) == 0
     }
 }
 
-#[cfg(feature = "sabotage")]
+#[cfg(feature = "rule-switches")]
 pub use switches::{is_on, restore, switch_off};
 
 /// Whether a rule is on: always, in a build without the switches.
-#[cfg(not(feature = "sabotage"))]
+#[cfg(not(feature = "rule-switches"))]
 #[inline(always)]
-pub const fn is_on(_rule: Rule) -> bool {
+pub const fn is_on(_rule: RuleSwitch) -> bool {
     true
 }
 
 /// Whether a rule is off.
 #[inline(always)]
-pub fn is_off(rule: Rule) -> bool {
+pub fn is_off(rule: RuleSwitch) -> bool {
     !is_on(rule)
 }
 
@@ -243,10 +243,12 @@ mod tests {
 
     #[test]
     fn every_rule_is_found_by_its_name_and_on_by_itself() {
-        for rule in Rule::ALL {
+        for rule in RuleSwitch::ALL {
             assert_eq!(rule.as_str().parse(), Ok(rule));
             assert!(is_on(rule));
         }
-        assert!("no_such_rule".parse::<Rule>().unwrap_err().to_string().contains("unknown_forbids_retry"));
+        assert!(
+            "no_such_rule".parse::<RuleSwitch>().unwrap_err().to_string().contains("unknown_forbids_retry")
+        );
     }
 }

@@ -1,20 +1,20 @@
 //! Each rule of the ledger's own that guards the promise is missed by a test when it is switched off.
 
-use commentd_delivery::sabotage::{self, Rule};
+use commentd_delivery::rule_switch::{self, RuleSwitch};
 
 const SWITCHED_OFF: &str = "COMMENTD_TEST_LEDGER_RULE";
 /// Each with a test that must fail without it.
-const RULES: [(Rule, &str); 3] = [
-    (Rule::LostLogsAreMissed, "sqlite::tests::lost::a_log_that_is_gone_after_a_crash_is_missed"),
-    (Rule::MovedLedgersRecordNothing, "sqlite::tests::place::a_deleted_ledger_records_nothing"),
-    (Rule::OnlyRunningTimeCounts, "sqlite::tests::it_conforms"),
+const RULES: [(RuleSwitch, &str); 3] = [
+    (RuleSwitch::LostLogsAreMissed, "sqlite::tests::lost::a_log_that_is_gone_after_a_crash_is_missed"),
+    (RuleSwitch::MovedLedgersRecordNothing, "sqlite::tests::place::a_deleted_ledger_records_nothing"),
+    (RuleSwitch::OnlyRunningTimeCounts, "sqlite::tests::it_conforms"),
 ];
 
 /// Switches off what the test below asks for; the switches are the process's.
 pub(super) fn switch_off() {
     if let Ok(name) = std::env::var(SWITCHED_OFF) {
         let (rule, _) = RULES.iter().find(|(rule, _)| rule.as_str() == name).expect("one of these");
-        sabotage::switch_off(*rule);
+        rule_switch::switch_off(*rule);
     }
 }
 

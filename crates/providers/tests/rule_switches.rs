@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use commentd_contract::VerdictKind;
-use commentd_delivery::sabotage::{Rule, restore, switch_off};
+use commentd_delivery::rule_switch::{RuleSwitch, restore, switch_off};
 use commentd_delivery::{Comment, DeliveryId};
 use commentd_providers::manifest::{Manifest, Reply, built_in};
 use std::collections::BTreeMap;
@@ -41,22 +41,22 @@ fn every_rule_of_reading_replies_is_missed_when_it_is_switched_off() {
     let generic = built_in().unwrap().into_iter().find(|manifest| manifest.is_called("generic")).unwrap();
     let careless = Manifest::parse(CARELESS, "careless.toml").unwrap();
     let replies = [
-        (Rule::ErrorPagesProveNothing, &careless, 403, "<h1>Forbidden</h1>"),
+        (RuleSwitch::ErrorPagesProveNothing, &careless, 403, "<h1>Forbidden</h1>"),
         (
-            Rule::RepeatedNamesProveNothing,
+            RuleSwitch::RepeatedNamesProveNothing,
             &generic,
             200,
             r#"{"v":1,"ok":false,"error_code":56,"error_code":52,"data":{}}"#,
         ),
         (
-            Rule::RefusalsOfOthersProveNothing,
+            RuleSwitch::RefusalsOfOthersProveNothing,
             &generic,
             200,
             r#"{"v":1,"ok":false,"error_code":52,"task_id":"somebody-elses-task","data":{}}"#,
         ),
     ];
-    let tried: Vec<Rule> = replies.iter().map(|(rule, ..)| *rule).collect();
-    let all: Vec<Rule> = Rule::ALL.into_iter().filter(|rule| rule.is_about_replies()).collect();
+    let tried: Vec<RuleSwitch> = replies.iter().map(|(rule, ..)| *rule).collect();
+    let all: Vec<RuleSwitch> = RuleSwitch::ALL.into_iter().filter(|rule| rule.is_about_replies()).collect();
     assert_eq!(tried, all);
     for (rule, manifest, status, body) in replies {
         assert_eq!(judged(manifest, status, body), VerdictKind::Unknown, "{rule}");
