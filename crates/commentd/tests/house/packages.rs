@@ -1,20 +1,8 @@
-//! The house rules that a compiler can't check: which crate may know which, what licences come in, how long files
-//! may get, that what the documents name exists.
+//! Which crate may know which, and what comes in from outside.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test may fail by panicking, prints to its log, and measures by the clock"
-)]
-
+use super::root;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 /// Which of our crates each of our crates may use. Tests may use more.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -90,13 +78,6 @@ const LICENCES: [&str; 12] = [
 
 const BANNED: [&str; 3] = ["openssl-sys", "native-tls", "reqwest-retry"];
 
-/// A file that one can hold in the head.
-const MOST_LINES: usize = 600;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
 fn metadata() -> Metadata {
     let mut command = MetadataCommand::new();
     command
@@ -167,59 +148,6 @@ fn dependencies_are_licensed_and_wanted() {
         }
     }
     assert!(problems.is_empty(), "{problems:#?}");
-}
-
-fn files(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() {
-            if !["target", ".git", ".work", "acceptance_reports"].contains(&name.as_str()) {
-                files(&path, found);
-            }
-        } else {
-            found.push(path);
-        }
-    }
-}
-
-#[test]
-fn files_are_short_enough_to_hold_in_the_head() {
-    let mut found = Vec::new();
-    files(&root().join("crates"), &mut found);
-    files(&root().join("testing"), &mut found);
-    for path in found.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
-        let lines = std::fs::read_to_string(path).unwrap().lines().count();
-        assert!(lines <= MOST_LINES, "{} has {lines} lines", path.display());
-    }
-    let main = std::fs::read_to_string(root().join("crates/commentd/src/main.rs")).unwrap();
-    assert!(main.lines().count() < 130);
-}
-
-#[test]
-fn what_the_documents_name_exists() {
-    for document in [
-        "ARCHITECTURE.md",
-        "README.md",
-        "README.zh-CN.md",
-        "CONTRIBUTING.md",
-        "docs/migrate.md",
-        "docs/migrate.zh-CN.md",
-    ] {
-        let text = std::fs::read_to_string(root().join(document)).unwrap();
-        let quoted = text.split('`').skip(1).step_by(2);
-        let linked = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        for name in quoted.chain(linked) {
-            let is_path = ["crates/", "channels/", "scripts/", "docs/", "workers/", ".ci/"]
-                .iter()
-                .any(|at| name.starts_with(at));
-            if !is_path || name.contains(['*', '{', ' ', '…']) {
-                continue;
-            }
-            let path = name.split('#').next().unwrap();
-            assert!(root().join(path).exists(), "{document} names {name}, which doesn't exist");
-        }
-    }
 }
 
 #[test]
