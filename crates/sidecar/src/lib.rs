@@ -4,7 +4,7 @@
 //! - [`clock`]: the one place that reads the time
 //! - [`dispatch`]: drives one machine a delivery, and keeps the keys in flight apart
 //! - [`ids`]: where delivery ids come from
-//! - [`http`]: the v1 contract as an HTTP surface
+//! - [`http`]: the v1 contract over HTTP
 //! - [`server`]: connections, and the drain at the end
 //! - [`start`]: puts the parts together
 

@@ -4,14 +4,13 @@
 
 use crate::clock::SystemClock;
 use crate::dispatch::{Bounds, Dispatcher};
-use crate::http::{self, Front, Surface};
+use crate::http::{Api, ApiSettings};
 use crate::ids::SystemIds;
-use crate::server::{self, Drained, Workers};
+use crate::server::{self, ConnectionThreads, Drained};
 use commentd_delivery::Clock;
 use commentd_delivery::time::whole_ms;
 use commentd_ledger::{Ledger, LedgerError, OpenError, SqliteLedger};
 use commentd_providers::Provider;
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -37,8 +36,8 @@ pub struct Parts {
     pub chain: Vec<Arc<dyn Provider>>,
     /// The record of deliveries.
     pub ledger: OpenLedger,
-    /// The HTTP surface's settings.
-    pub surface: Surface,
+    /// The settings of the HTTP API.
+    pub api: ApiSettings,
     /// Most deliveries in flight.
     pub max_in_flight: usize,
     /// Most lookups a second.
@@ -67,16 +66,28 @@ impl OpenLedger {
     }
 }
 
-/// Why a sidecar can't start.
-#[derive(Debug)]
+/// Why a sidecar can't start; nothing was sent then.
+#[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The ledger can't be opened.
+    #[error(transparent)]
     Ledger(OpenError),
     /// The ledger can't be read.
+    #[error("--ledger: {0}")]
     Recovery(LedgerError),
     /// The system gives no threads to serve connections on.
+    #[error("can't start the threads that serve connections: {0}")]
     Threads(io::Error),
-    /// The address can't be bound.
+    /// Another program listens there.
+    #[error(
+        "--port: {address} is taken by another program; stop it, or choose another port (0 takes a free one)"
+    )]
+    PortTaken {
+        /// The address.
+        address: String,
+    },
+    /// The address can't be listened on.
+    #[error("--host/--port: can't listen on {address}: {source}")]
     Bind {
         /// The address.
         address: String,
@@ -85,33 +96,12 @@ pub enum StartError {
     },
 }
 
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Ledger(error) => error.fmt(f),
-            StartError::Recovery(error) => write!(f, "--ledger: {error}"),
-            StartError::Threads(error) => {
-                write!(f, "can't start the threads that serve connections: {error}")
-            }
-            StartError::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => write!(
-                f,
-                "--port: {address} is taken by another program; stop it, or choose another port (0 takes a free one)"
-            ),
-            StartError::Bind { address, source } => {
-                write!(f, "--host/--port: can't listen on {address}: {source}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
 /// A sidecar that listens and hasn't accepted anything yet.
 pub struct Sidecar {
     listener: TcpListener,
     address: SocketAddr,
-    front: Front,
-    workers: Workers,
+    api: Api,
+    threads: ConnectionThreads,
     dispatcher: Dispatcher,
     retention: Duration,
     unknown: usize,
@@ -121,13 +111,18 @@ impl Sidecar {
     /// Recovers the ledger and binds the address.
     ///
     /// # Errors
-    /// See [`StartError`]; nothing was sent then.
+    /// See [`StartError`].
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let bounds = Bounds { in_flight: parts.max_in_flight, lookups_per_second: parts.lookups_per_second };
         let dispatcher =
             Dispatcher::new(parts.chain, parts.ledger.get(), parts.clock, Arc::new(SystemIds), bounds);
-        let bind_error =
-            |source| StartError::Bind { address: format!("{}:{}", parts.host, parts.port), source };
+        let bind_error = |source: io::Error| {
+            let address = format!("{}:{}", parts.host, parts.port);
+            match source.kind() {
+                io::ErrorKind::AddrInUse => StartError::PortTaken { address },
+                _ => StartError::Bind { address, source },
+            }
+        };
         let listener = TcpListener::bind((parts.host.as_str(), parts.port)).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         if let OpenLedger::File(file) = &parts.ledger
@@ -136,17 +131,17 @@ impl Sidecar {
             tracing::warn!(%error, "the lock file does not name our address");
         }
         let unknown = dispatcher.recover().await.map_err(StartError::Recovery)?;
-        if !parts.surface.dry_run {
+        if !parts.api.dry_run {
             dispatcher.ask_first(FIRST_ANSWER).await;
         }
         for view in dispatcher.providers().iter().filter(|view| view.recognized == Some(false)) {
             tracing::warn!(provider = %view.provider, reason = view.identity_reason, "the channel isn't as expected; comments are tried all the same");
         }
-        dispatcher.watch(!parts.surface.dry_run);
-        let front = http::front(dispatcher.clone(), parts.surface);
-        let workers =
-            Workers::start(matches!(parts.ledger, OpenLedger::File(_))).map_err(StartError::Threads)?;
-        Ok(Self { listener, address, front, workers, dispatcher, retention: parts.retention, unknown })
+        dispatcher.watch(!parts.api.dry_run);
+        let api = Api::new(dispatcher.clone(), parts.api);
+        let threads = ConnectionThreads::start(matches!(parts.ledger, OpenLedger::File(_)))
+            .map_err(StartError::Threads)?;
+        Ok(Self { listener, address, api, threads, dispatcher, retention: parts.retention, unknown })
     }
 
     /// Where it listens.
@@ -162,7 +157,7 @@ impl Sidecar {
     /// Serves until `shutdown` is ready, then drains.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let sweeping = tokio::spawn(sweep(self.dispatcher.clone(), self.retention));
-        let drained = server::serve(self.listener, self.front, self.dispatcher, self.workers, shutdown).await;
+        let drained = server::serve(self.listener, self.api, self.dispatcher, self.threads, shutdown).await;
         sweeping.abort();
         drained
     }
@@ -311,9 +306,9 @@ mod tests {
         let bounds = Bounds { in_flight: 1, lookups_per_second: 1 };
         let dispatcher =
             Dispatcher::new(Vec::new(), Arc::new(due) as Arc<dyn Ledger>, clock, Arc::new(SystemIds), bounds);
-        let mut workers = Workers::start(false).unwrap();
+        let mut threads = ConnectionThreads::start(false).unwrap();
         let began = clock.now();
-        assert_eq!(server::drain(&dispatcher, &mut workers).await, Drained::CutShort);
+        assert_eq!(server::drain(&dispatcher, &mut threads).await, Drained::CutShort);
         assert!(clock.now() - began <= server::DRAIN_LIMIT);
     }
 }

@@ -18,7 +18,7 @@ use commentd_providers::manifest::{ReadBack, built_in};
 use commentd_providers::native::{BaseUrl, NativeHttp};
 use commentd_providers::{Job, Pending, Provider, Rendered, Turn};
 use commentd_sidecar::clock::SystemClock;
-use commentd_sidecar::http::{Facts, Surface};
+use commentd_sidecar::http::{ApiSettings, HealthFacts};
 use commentd_sidecar::start::{OpenLedger, Parts, Sidecar};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -214,7 +214,7 @@ async fn start_sidecar(
     let provider = Measured { provider: channel_to(board_url, clock)?, calls_ms };
     let ledger =
         Arc::new(SqliteLedger::open(&directory.join("demo.db"), Stamp::Live, &SqliteOptions::default())?);
-    let facts = Facts {
+    let health = HealthFacts {
         mode: ProviderName::NativeHttp,
         provider: ProviderName::NativeHttp,
         chain: vec![ProviderName::NativeHttp],
@@ -225,7 +225,7 @@ async fn start_sidecar(
         retention_ms: whole_ms(RETENTION),
         version: env!("CARGO_PKG_VERSION"),
     };
-    let surface = Surface {
+    let api = ApiSettings {
         callers: Vec::new(),
         allowed_hosts: Vec::new(),
         default_deadline: Duration::from_millis(1000),
@@ -234,14 +234,14 @@ async fn start_sidecar(
         require_key: false,
         dry_run: false,
         lost_lines: console::lost_lines(),
-        facts,
+        health,
     };
     let parts = Parts {
         host: "127.0.0.1".into(),
         port: 0,
         chain: vec![Arc::new(provider)],
         ledger: OpenLedger::File(ledger),
-        surface,
+        api,
         max_in_flight: 1024,
         lookups_per_second: 20,
         retention: RETENTION,

@@ -14,7 +14,7 @@ use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::config::{
     ChannelChoice, ConfigError, Exchange, LedgerChoice, LogFormat, ServeConfig, UnknownAs,
 };
-use commentd_sidecar::http::{Facts, Surface};
+use commentd_sidecar::http::{ApiSettings, HealthFacts};
 use commentd_sidecar::server::Drained;
 use commentd_sidecar::start::{OpenLedger, Parts, Sidecar};
 use std::pin::pin;
@@ -30,14 +30,14 @@ pub(crate) async fn run(args: ServeArgs) -> Ended {
     }
     let ledger = open_ledger(&config)?;
     let parts = parts(&config, ledger, SystemClock::start())?;
-    let facts = parts.surface.facts.clone();
+    let health = parts.api.health.clone();
     let mut stop = pin!(signals::stop_requested());
     let sidecar = tokio::select! {
         biased;
         () = &mut stop => return Ok(0),
         started = Sidecar::start(parts) => started?,
     };
-    console::say(&start_line(&sidecar, &facts, &config));
+    console::say(&start_line(&sidecar, &health, &config));
     if sidecar.unknown() > 0 {
         tracing::warn!(
             count = sidecar.unknown(),
@@ -61,7 +61,7 @@ pub(crate) fn parts(config: &ServeConfig, ledger: OpenLedger, clock: SystemClock
         host: config.listen.host.clone(),
         port: config.listen.port,
         chain: chain(config, clock)?,
-        surface: surface(config, &ledger),
+        api: api(config, &ledger),
         ledger,
         max_in_flight: config.limits.max_in_flight,
         lookups_per_second: config.limits.lookups_per_second,
@@ -136,9 +136,9 @@ fn tape(exchange: &Exchange) -> Result<Tape, Failure> {
     tape.map_err(|reason| Failure(format!("--cassette: {reason}")))
 }
 
-fn surface(config: &ServeConfig, ledger: &OpenLedger) -> Surface {
+fn api(config: &ServeConfig, ledger: &OpenLedger) -> ApiSettings {
     let channel = config.channel.as_ref();
-    let facts = Facts {
+    let health = HealthFacts {
         mode: config.primary,
         provider: config.primary,
         chain: config.chain(),
@@ -152,7 +152,7 @@ fn surface(config: &ServeConfig, ledger: &OpenLedger) -> Surface {
         retention_ms: whole_ms(config.retention),
         version: env!("CARGO_PKG_VERSION"),
     };
-    Surface {
+    ApiSettings {
         callers: config.callers.clone(),
         allowed_hosts: config.allowed_hosts.clone(),
         default_deadline: config.default_deadline,
@@ -161,7 +161,7 @@ fn surface(config: &ServeConfig, ledger: &OpenLedger) -> Surface {
         require_key: config.require_key,
         dry_run: config.exchange == Exchange::DryRun,
         lost_lines: console::lost_lines(),
-        facts,
+        health,
     }
 }
 
@@ -189,26 +189,26 @@ fn slow_lanes(config: &ServeConfig) -> String {
 }
 
 /// One line for people and scripts: where, through what, recorded where.
-fn start_line(sidecar: &Sidecar, facts: &Facts, config: &ServeConfig) -> String {
-    let chain: Vec<&str> = facts.chain.iter().map(|name| name.as_str()).collect();
-    let channel = if facts.upstream_kind.is_empty() {
+fn start_line(sidecar: &Sidecar, health: &HealthFacts, config: &ServeConfig) -> String {
+    let chain: Vec<&str> = health.chain.iter().map(|name| name.as_str()).collect();
+    let channel = if health.upstream_kind.is_empty() {
         String::new()
     } else {
-        format!(" ({} at {})", facts.upstream_kind, facts.upstream_base_url)
+        format!(" ({} at {})", health.upstream_kind, health.upstream_base_url)
     };
-    let ledger = match (facts.exchange.as_str(), facts.ledger.durable) {
+    let ledger = match (health.exchange.as_str(), health.ledger.durable) {
         ("dry-run", _) => "dry run: nothing is sent or recorded".to_owned(),
-        (_, true) => format!("ledger {}", facts.ledger.location),
+        (_, true) => format!("ledger {}", health.ledger.location),
         (_, false) => "ledger in memory: nothing survives a restart".to_owned(),
     };
-    let tape = match facts.exchange.as_str() {
+    let tape = match health.exchange.as_str() {
         "record" => " · recording",
         "replay" => " · replaying, nothing is sent",
         _ => "",
     };
     format!(
         "commentd {} listening on http://{} · {}{channel} · {ledger}{tape}{}",
-        facts.version,
+        health.version,
         sidecar.address(),
         chain.join(" → "),
         slow_lanes(config),

@@ -3,7 +3,7 @@
 //! A web page must not be able to post through loopback: a foreign `Origin` is refused, and so is a `Host` that
 //! is a name we don't know, because a name can be made to point here (DNS rebinding) and an address can't.
 
-use super::Refusal;
+use super::error::ApiError;
 use crate::config::{Caller, Credential};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, Version};
@@ -11,15 +11,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret;
 use std::net::IpAddr;
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// Paths that need no credentials.
 const OPEN: [&str; 3] = ["/health", "/live", "/ready"];
-
-/// The name of the caller of a request; empty for an anonymous one, and on the open paths for one whose
-/// credentials we don't know.
-#[derive(Clone, Debug, Default)]
-pub(super) struct CallerName(pub(super) String);
 
 pub(super) struct Access {
     callers: Vec<Caller>,
@@ -31,26 +27,27 @@ impl Access {
         Self { callers, allowed_hosts }
     }
 
+    /// The name of whoever sent a request with this head, as in [`super::app::Sender`].
     pub(super) fn check(
         &self,
         path: &str,
         version: Version,
         headers: &HeaderMap,
-    ) -> Result<CallerName, Refusal> {
+    ) -> Result<Arc<str>, ApiError> {
         for name in [HOST, ORIGIN, AUTHORIZATION] {
             if headers.get_all(&name).iter().nth(1).is_some() {
-                return Err(Refusal::Malformed(format!("{name} header: is there more than once")));
+                return Err(ApiError::Malformed(format!("{name} header: is there more than once")));
             }
         }
         if version == Version::HTTP_11 && !headers.contains_key(HOST) {
-            return Err(Refusal::Malformed("host header: is missing, and HTTP/1.1 needs one".into()));
+            return Err(ApiError::Malformed("host header: is missing, and HTTP/1.1 needs one".into()));
         }
         let host = headers.get(HOST).map(HeaderValue::to_str);
         let host = match host {
             None => None,
             Some(Ok(host)) if self.is_ours(host) => Some(host),
             Some(host) => {
-                return Err(Refusal::Forbidden(format!(
+                return Err(ApiError::Forbidden(format!(
                     "Host {:?} is not this sidecar: use its address, or allow the name with --allowed-host",
                     host.unwrap_or("(unreadable)")
                 )));
@@ -60,15 +57,15 @@ impl Access {
             let same = host.is_some_and(|host| origin.as_bytes() == format!("http://{host}").as_bytes());
             if !same {
                 let origin = origin.to_str().unwrap_or("(unreadable)");
-                return Err(Refusal::Forbidden(format!(
+                return Err(ApiError::Forbidden(format!(
                     "Origin {origin:?} is foreign: web pages may not post here"
                 )));
             }
         }
         let known = headers.get(AUTHORIZATION).and_then(|value| self.caller(value));
         match known {
-            None if self.callers.is_empty() || OPEN.contains(&path) => Ok(CallerName::default()),
-            known => known.ok_or(Refusal::Unauthorized),
+            None if self.callers.is_empty() || OPEN.contains(&path) => Ok(Arc::default()),
+            known => known.ok_or(ApiError::Unauthorized),
         }
     }
 
@@ -86,7 +83,7 @@ impl Access {
             || self.allowed_hosts.iter().any(is_allowed)
     }
 
-    fn caller(&self, header: &HeaderValue) -> Option<CallerName> {
+    fn caller(&self, header: &HeaderValue) -> Option<Arc<str>> {
         let header = header.to_str().ok()?;
         let (scheme, rest) = header.split_once(' ')?;
         let rest = rest.trim();
@@ -99,7 +96,7 @@ impl Access {
         let mut found = None;
         for caller in &self.callers {
             if matches(&caller.credential, &presented) {
-                found = Some(CallerName(caller.name.clone()));
+                found = Some(Arc::from(caller.name.as_str()));
             }
         }
         found
@@ -129,12 +126,12 @@ fn matches(credential: &Credential, presented: &Presented) -> bool {
 mod tests {
     use super::*;
 
-    fn check(access: &Access, headers: &[(&'static str, &str)]) -> Result<String, Refusal> {
+    fn check(access: &Access, headers: &[(&'static str, &str)]) -> Result<String, ApiError> {
         let map = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap()))
             .collect();
-        access.check("/api/comment", Version::HTTP_10, &map).map(|caller| caller.0)
+        access.check("/api/comment", Version::HTTP_10, &map).map(|caller| caller.to_string())
     }
 
     #[test]
@@ -153,7 +150,7 @@ mod tests {
         for foreign in
             ["evil.example", "evil.example:19080", "127.0.0.1.evil.example", "localhost.evil.example", ""]
         {
-            assert!(matches!(check(&access, &[("host", foreign)]), Err(Refusal::Forbidden(_))), "{foreign}");
+            assert!(matches!(check(&access, &[("host", foreign)]), Err(ApiError::Forbidden(_))), "{foreign}");
         }
     }
 
@@ -164,7 +161,7 @@ mod tests {
         assert!(check(&access, &[host, ("origin", "http://127.0.0.1:19080")]).is_ok());
         for foreign in ["http://evil.example", "null", "http://127.0.0.1:3000", "https://127.0.0.1:19080"] {
             assert!(
-                matches!(check(&access, &[host, ("origin", foreign)]), Err(Refusal::Forbidden(_))),
+                matches!(check(&access, &[host, ("origin", foreign)]), Err(ApiError::Forbidden(_))),
                 "{foreign}"
             );
         }
@@ -187,15 +184,15 @@ mod tests {
         for bad in ["Bearer t0ke", "Bearer", "Basic !!", "Digest x", "Basic dDBrZW4="] {
             assert_eq!(
                 check(&access, &[("authorization", bad)]).unwrap_err(),
-                Refusal::Unauthorized,
+                ApiError::Unauthorized,
                 "{bad}"
             );
         }
-        assert_eq!(check(&access, &[]).unwrap_err(), Refusal::Unauthorized);
+        assert_eq!(check(&access, &[]).unwrap_err(), ApiError::Unauthorized);
 
         let health = |authorization: &str| {
             let headers = [(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap())];
-            access.check("/health", Version::HTTP_10, &headers.into_iter().collect()).unwrap().0
+            access.check("/health", Version::HTTP_10, &headers.into_iter().collect()).unwrap().to_string()
         };
         assert_eq!((health(&encoded), health("Bearer nonsense")), ("bot".to_owned(), String::new()));
     }

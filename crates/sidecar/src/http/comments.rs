@@ -1,43 +1,36 @@
 //! `POST /api/comment` and `POST /api/comment/batch`.
 
-use super::access::CallerName;
-use super::front::Answer;
-use super::{App, Refusal, Surface, json, json_of};
-use crate::dispatch::{Delivered, Dispatcher, HeldBytes, Order, Room, Told, is_success};
-use crate::server::presence::Presence;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
-use axum::http::{HeaderMap, Request, StatusCode, Version};
+use super::app::{App, Sender};
+use super::body;
+use super::error::ApiError;
+use super::reply::{json, json_of};
+use crate::dispatch::{Delivered, HeldBytes, Order, Room, Told, is_success};
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
-use commentd_contract::limits::MAX_BODY_BYTES;
+use bytes::Bytes;
 use commentd_contract::{
     Addressing, BatchData, BatchRequest, Code, CommentRequest, Intake, ItemResult, KeyOwner, Outcome,
     ProviderName, Reply, RequestError, SingleData, StandIns,
 };
 use commentd_delivery::record::KeyRef;
-use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, Comment, Moment};
 use commentd_providers::{Job, step_aside};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
-use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
-/// A body that takes longer than this to arrive is given up.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// What all comments of one request share.
-struct Receipt<'a> {
+struct RequestContext<'a> {
     app: &'a App,
     at: Moment,
     deadline: Moment,
-    caller: String,
+    caller: Arc<str>,
     task_id: String,
     key: Arc<str>,
     key_is_made: bool,
@@ -46,95 +39,106 @@ struct Receipt<'a> {
 }
 
 pub(super) async fn single(
-    app: App,
-    caller: CallerName,
-    request: Request<Incoming>,
-    presence: &Presence,
-) -> Answer {
+    State(app): State<App>,
+    Extension(sender): Extension<Sender>,
+    request: Request<Body>,
+) -> Response {
     let at = app.dispatcher.clock().now();
-    let read = read(&app.dispatcher, request, presence).await;
-    let (request, held) = match read.and_then(|read| parsed(read, CommentRequest::parse)) {
-        Ok(read) => read,
-        Err(refusal) => return Ok(refusal.respond(String::new(), since(&app, at))),
-    };
-    let task_id = request.intake.task_id.clone();
-    let (receipt, addressing) = match receive(&app, at, caller, request.intake, 1) {
-        Ok(received) => received,
-        Err(refusal) => return Ok(refusal.respond(task_id, since(&app, at))),
-    };
-    let Some(room) = app.dispatcher.admit(1, held) else {
-        return Ok(overloaded().respond(task_id, since(&app, at)));
-    };
-    let item = match receipt.item(0, Comment { content: request.content, addressing }, Some(room)).await {
-        Ok(item) => item,
-        Err(refusal) => return Ok(refusal.respond(task_id, since(&app, at))),
-    };
+    let mut task_id = String::new();
+    let replied = reply_to_single(&app, at, sender, request, &mut task_id).await;
+    coalesce_writes(replied.unwrap_or_else(|error| error.respond(task_id, app.ms_since(at)))).await
+}
+
+/// `task_id` is set once it is known, for the reply to an error, too.
+async fn reply_to_single(
+    app: &App,
+    at: Moment,
+    sender: Sender,
+    request: Request<Body>,
+    task_id: &mut String,
+) -> Result<Response, ApiError> {
+    let read = body::read(&app.dispatcher, request, &sender.presence).await?;
+    let (request, held) = parsed(read, CommentRequest::parse)?;
+    task_id.clone_from(&request.intake.task_id);
+    let (context, addressing) = receive(app, at, sender.caller, request.intake, 1)?;
+    let room = app.dispatcher.admit(1, held).ok_or(ApiError::Overloaded)?;
+    let item = context.item(0, Comment { content: request.content, addressing }, Some(room)).await?;
     let reply = Reply {
         v: 1,
         ok: item.success,
         error_code: item.error_code,
         error_message: item.error_message,
         latency_ms: item.latency_ms,
-        task_id,
+        task_id: context.task_id,
         data: item.single,
     };
-    in_a_row(json(StatusCode::OK, &reply)).await
+    Ok(json(StatusCode::OK, &reply))
 }
 
 pub(super) async fn batch(
-    app: App,
-    caller: CallerName,
-    request: Request<Incoming>,
-    presence: &Presence,
-) -> Answer {
+    State(app): State<App>,
+    Extension(sender): Extension<Sender>,
+    request: Request<Body>,
+) -> Response {
     let at = app.dispatcher.clock().now();
-    let read = read(&app.dispatcher, request, presence).await;
-    let (request, held) = match read.and_then(|read| parsed(read, BatchRequest::parse)) {
-        Ok(read) => read,
-        Err(refusal) => return Ok(refusal.respond(String::new(), since(&app, at))),
-    };
-    let task_id = request.intake.task_id.clone();
-    let (receipt, addressing) = match receive(&app, at, caller, request.intake, request.comments.len()) {
-        Ok(received) => received,
-        Err(refusal) => return Ok(refusal.respond(task_id, since(&app, at))),
-    };
-    let most = app.dispatcher.most_in_flight();
-    if request.comments.len() > most {
-        return Ok(never_admitted(request.comments.len(), most).respond(task_id, since(&app, at)));
-    }
-    let Some(mut room) = app.dispatcher.admit(request.comments.len(), held) else {
-        return Ok(overloaded().respond(task_id, since(&app, at)));
-    };
-    let lanes =
-        usize::try_from(request.concurrency).unwrap_or(1).clamp(1, app.surface.max_batch_concurrency.max(1));
-    let receipt = Arc::new(receipt);
-    let items = request.comments.into_iter().enumerate().map(|(index, content)| {
-        let (receipt, room) = (Arc::clone(&receipt), room.split());
-        let comment = Comment { content, addressing: Arc::clone(&addressing) };
-        async move {
-            let item = receipt.item(index, comment, room).await;
-            (index, item.unwrap_or_else(|refusal| receipt.refused(&refusal)))
-        }
-    });
-    let deadline = app.dispatcher.clock().instant(receipt.deadline);
-    let mut results: Vec<(usize, ItemResult)> = all(items, lanes, deadline).await;
-    results.sort_unstable_by_key(|(index, _)| *index);
-    let deliveries = results.len();
-    let results = results.into_iter().map(|(_, item)| item).collect();
-    let reply = receipt.batch_reply(results);
-    in_a_row(json_of(deliveries, StatusCode::OK, &reply)).await
+    let mut task_id = String::new();
+    let replied = reply_to_batch(&app, at, sender, request, &mut task_id).await;
+    coalesce_writes(replied.unwrap_or_else(|error| error.respond(task_id, app.ms_since(at)))).await
 }
 
-/// Carries out so many items at a time, started in order; unordered, so that a slow one doesn't keep a lane of its own
-/// from the others. Past the deadline nothing is sent any more, so the rest is answered at once.
-async fn all<F: Future>(items: impl Iterator<Item = F>, lanes: usize, deadline: Instant) -> Vec<F::Output> {
+/// As [`reply_to_single`].
+async fn reply_to_batch(
+    app: &App,
+    at: Moment,
+    sender: Sender,
+    request: Request<Body>,
+    task_id: &mut String,
+) -> Result<Response, ApiError> {
+    let read = body::read(&app.dispatcher, request, &sender.presence).await?;
+    let (request, held) = parsed(read, BatchRequest::parse)?;
+    task_id.clone_from(&request.intake.task_id);
+    let count = request.comments.len();
+    let (context, addressing) = receive(app, at, sender.caller, request.intake, count)?;
+    let most = app.dispatcher.most_in_flight();
+    if count > most {
+        return Err(ApiError::TooLarge(format!(
+            "comments: {count} comments, and this sidecar takes at most {most} at a time (--max-in-flight); nothing was \
+             sent, split the batch"
+        )));
+    }
+    let mut room = app.dispatcher.admit(count, held).ok_or(ApiError::Overloaded)?;
+    let concurrency =
+        usize::try_from(request.concurrency).unwrap_or(1).clamp(1, app.settings.max_batch_concurrency.max(1));
+    let context = &context;
+    let items = request.comments.into_iter().enumerate().map(|(index, content)| {
+        let comment = Comment { content, addressing: Arc::clone(&addressing) };
+        let room = room.split();
+        async move {
+            let item = context.item(index, comment, room).await;
+            (index, item.unwrap_or_else(|error| context.failed(&error)))
+        }
+    });
+    let deadline = app.dispatcher.clock().instant(context.deadline);
+    let mut results = all(items, concurrency, deadline).await;
+    results.sort_unstable_by_key(|(index, _)| *index);
+    let reply = context.batch_reply(results.into_iter().map(|(_, item)| item).collect());
+    Ok(json_of(count, StatusCode::OK, &reply))
+}
+
+/// Carries out so many items at a time, started in order; unordered, so that a slow one doesn't hold a place that
+/// the others need. Past the deadline nothing is sent any more, so the rest is answered at once.
+async fn all<F: Future>(
+    items: impl Iterator<Item = F>,
+    concurrency: usize,
+    deadline: Instant,
+) -> Vec<F::Output> {
     let mut items = items.fuse();
     let mut running = FuturesUnordered::new();
     let mut done = Vec::new();
     let mut late = pin!(unconstrained(tokio::time::sleep_until(deadline)));
     let mut is_late = false;
     loop {
-        while is_late || running.len() < lanes {
+        while is_late || running.len() < concurrency {
             let Some(item) = items.next() else { break };
             running.push(item);
         }
@@ -149,153 +153,48 @@ async fn all<F: Future>(items: impl Iterator<Item = F>, lanes: usize, deadline: 
     }
 }
 
-/// Answers leave in a row, for the same reason as comments do (see `NativeHttp`): what woke together is answered
-/// together.
-async fn in_a_row(response: Response) -> Answer {
+/// Lets the other tasks of this thread come as far first, so that replies that are ready together are written together
+/// (as comments are, see `NativeHttp`).
+async fn coalesce_writes(response: Response) -> Response {
     step_aside().await;
-    Ok(response)
-}
-
-fn overloaded() -> Refusal {
-    Refusal::Overloaded(
-        "too much is in flight, nothing was sent; try again, or start with a higher --max-in-flight".into(),
-    )
-}
-
-fn never_admitted(comments: usize, most: usize) -> Refusal {
-    Refusal::TooLarge(format!(
-        "comments: {comments} comments, and this sidecar takes at most {most} at a time (--max-in-flight); nothing was \
-         sent, split the batch"
-    ))
-}
-
-fn since(app: &App, at: Moment) -> u64 {
-    whole_ms(app.dispatcher.clock().now() - at)
+    response
 }
 
 /// What the request says. What it was read from is given back here, and not kept until the answer.
 fn parsed<T>(
     (headers, body, held): (HeaderMap, Bytes, HeldBytes),
     parse: impl FnOnce(&[u8], StandIns<'_>) -> Result<T, RequestError>,
-) -> Result<(T, HeldBytes), Refusal> {
+) -> Result<(T, HeldBytes), ApiError> {
     let headers = StandIns::among(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))?;
     Ok((parse(&body, headers)?, held))
-}
-
-/// The body, read within its limits and those of all requests together.
-pub(super) async fn read<B>(
-    dispatcher: &Dispatcher,
-    request: Request<B>,
-    presence: &Presence,
-) -> Result<(HeaderMap, Bytes, HeldBytes), Refusal>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let (head, body) = request.into_parts();
-    check_content_type(&head.headers)?;
-    if head.headers.contains_key(CONTENT_ENCODING) {
-        return Err(Refusal::NotJson("Content-Encoding: the body must come as it is, without one".into()));
-    }
-    let held = dispatcher.hold(0).ok_or_else(overloaded)?;
-    let mut reading = pin!(whole(body, held));
-    let read = tokio::select! {
-        biased;
-        read = &mut reading => Ok(read),
-        // Most bodies come with their heads and are here by now, before there is a timer for them.
-        () = step_aside() => tokio::time::timeout(BODY_TIMEOUT, &mut reading).await,
-    };
-    match read {
-        Ok(read) => {
-            let (body, held) = read?;
-            if head.version >= Version::HTTP_11 {
-                presence.request_is_whole();
-            }
-            Ok((head.headers, body, held))
-        }
-        Err(_) => {
-            Err(Refusal::Malformed(format!("the body didn't arrive within {} s", BODY_TIMEOUT.as_secs())))
-        }
-    }
-}
-
-/// A whole body; each byte of it is held before it is kept.
-async fn whole<B>(body: B, mut held: HeldBytes) -> Result<(Bytes, HeldBytes), Refusal>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let too_large = || Refusal::TooLarge(format!("the body is longer than {MAX_BODY_BYTES} bytes"));
-    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
-        return Err(too_large());
-    }
-    let mut body = pin!(body);
-    // Mostly it comes in one piece, which needn't be copied.
-    let (mut first, mut more) = (Bytes::new(), BytesMut::new());
-    while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|error| Refusal::Malformed(format!("the body broke off: {}", error.into())))?;
-        let Ok(piece) = frame.into_data() else { continue };
-        if first.len().max(more.len()) + piece.len() > MAX_BODY_BYTES {
-            return Err(too_large());
-        }
-        if !held.add(piece.len()) {
-            return Err(overloaded());
-        }
-        if first.is_empty() {
-            first = piece;
-            continue;
-        }
-        if more.is_empty() {
-            more.extend_from_slice(&first);
-        }
-        more.extend_from_slice(&piece);
-    }
-    Ok((if more.is_empty() { first } else { more.freeze() }, held))
-}
-
-/// JSON, or nothing said at all by a client that is no browser.
-fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let not_json =
-        |said: &str| Refusal::NotJson(format!("Content-Type must be application/json, is {said:?}"));
-    let Some(value) = headers.get(CONTENT_TYPE) else {
-        return if headers.contains_key(ORIGIN) { Err(not_json("")) } else { Ok(()) };
-    };
-    let text = value.to_str().unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim();
-    let is_json = essence.eq_ignore_ascii_case("application/json") || {
-        let essence = essence.to_ascii_lowercase();
-        essence.starts_with("application/") && essence.ends_with("+json")
-    };
-    if is_json { Ok(()) } else { Err(not_json(text)) }
 }
 
 fn receive(
     app: &App,
     at: Moment,
-    caller: CallerName,
+    caller: Arc<str>,
     intake: Intake,
     batch_len: usize,
-) -> Result<(Receipt<'_>, Arc<Addressing>), Refusal> {
-    let primary = app.surface.facts.provider;
+) -> Result<(RequestContext<'_>, Arc<Addressing>), ApiError> {
+    let primary = app.settings.health.provider;
     if !intake.provider.is_empty() && ProviderName::parse(&intake.provider) != Some(primary) {
-        return Err(Refusal::Malformed(format!(
+        return Err(ApiError::Malformed(format!(
             "provider mismatch: request={}, service={primary}",
             intake.provider
         )));
     }
-    if intake.key.is_none() && app.surface.require_key {
-        return Err(Refusal::Malformed(
+    if intake.key.is_none() && app.settings.require_key {
+        return Err(ApiError::Malformed(
             "idempotency_key: is missing, and this sidecar was started with --require-key".into(),
         ));
     }
     let random =
-        || app.dispatcher.fresh_id().map(|id| id.digits().as_str().into()).map_err(Refusal::Overloaded);
-    let deadline = intake.deadline_ms.map_or(app.surface.default_deadline, Duration::from_millis);
-    let receipt = Receipt {
+        || app.dispatcher.fresh_id().map(|id| id.digits().as_str().into()).map_err(ApiError::NotRecorded);
+    let deadline = intake.deadline_ms.map_or(app.settings.default_deadline, Duration::from_millis);
+    let context = RequestContext {
         at,
         deadline: at + deadline,
-        caller: caller.0,
+        caller,
         task_id: intake.task_id,
         key_is_made: intake.key.is_none(),
         key: match intake.key {
@@ -309,22 +208,22 @@ fn receive(
         batch_len,
         app,
     };
-    Ok((receipt, intake.addressing))
+    Ok((context, intake.addressing))
 }
 
-impl Receipt<'_> {
+impl RequestContext<'_> {
     /// Delivers one comment and answers for it.
-    async fn item(&self, index: usize, comment: Comment, room: Option<Room>) -> Result<ItemResult, Refusal> {
+    async fn item(&self, index: usize, comment: Comment, room: Option<Room>) -> Result<ItemResult, ApiError> {
         if comment.content.is_empty() {
             let message = "content: is empty";
             return Ok(self.without_delivery(Outcome::Refused, Code::InvalidCommand, message));
         }
-        if self.app.surface.dry_run {
+        if self.app.settings.dry_run {
             return Ok(self.rehearse(comment));
         }
-        let Some(room) = room else { return Err(overloaded()) };
+        let Some(room) = room else { return Err(ApiError::Overloaded) };
         let key = KeyRef {
-            caller: self.caller.clone(),
+            caller: self.caller.to_string(),
             key: Arc::clone(&self.key),
             item: u32::try_from(index).unwrap_or(u32::MAX),
         };
@@ -338,12 +237,12 @@ impl Receipt<'_> {
             room,
         };
         match self.app.dispatcher.deliver(order).await {
-            Delivered::Told(told) => Ok(self.told(&told)),
-            Delivered::KeyReused(told) => Err(Refusal::KeyReused(told.as_deref().and_then(owner_of))),
-            Delivered::KeyInFlight => Err(Refusal::KeyInFlight),
-            Delivered::LedgerSilent => Err(Refusal::LedgerSilent),
-            Delivered::NotRecorded(message) => Err(Refusal::Overloaded(message)),
-            Delivered::NotReadable(message) => Err(Refusal::NotReadable(message)),
+            Delivered::Told(told) => Ok(self.item_result(&told)),
+            Delivered::KeyReused(told) => Err(ApiError::KeyReused(told.as_deref().and_then(owner_of))),
+            Delivered::KeyInFlight => Err(ApiError::KeyInFlight),
+            Delivered::LedgerSilent => Err(ApiError::LedgerSilent),
+            Delivered::NotRecorded(message) => Err(ApiError::NotRecorded(message)),
+            Delivered::NotReadable(message) => Err(ApiError::NotReadable(message)),
             Delivered::Broken => Ok(self.without_delivery(
                 Outcome::Unknown,
                 Code::Internal,
@@ -352,7 +251,7 @@ impl Receipt<'_> {
         }
     }
 
-    fn told(&self, told: &Told) -> ItemResult {
+    fn item_result(&self, told: &Told) -> ItemResult {
         let answer = &told.answer;
         let speaking = told.speaking();
         let provider = speaking.map_or(self.primary(), |(provider, _)| provider);
@@ -361,7 +260,7 @@ impl Receipt<'_> {
         let stored = answer.outcome.is_final() && answer.outcome != Outcome::Refused;
         ItemResult {
             success: self.is_success(answer.outcome),
-            latency_ms: since(self.app, self.at),
+            latency_ms: self.app.ms_since(self.at),
             error_code: answer.code,
             error_message: answer.message.clone(),
             single: SingleData {
@@ -388,7 +287,7 @@ impl Receipt<'_> {
     fn without_delivery(&self, outcome: Outcome, code: Code, message: &str) -> ItemResult {
         ItemResult {
             success: self.is_success(outcome),
-            latency_ms: since(self.app, self.at),
+            latency_ms: self.app.ms_since(self.at),
             error_code: code,
             error_message: message.to_owned(),
             single: SingleData {
@@ -411,17 +310,12 @@ impl Receipt<'_> {
         }
     }
 
-    /// What a refusal reads like on an item of a batch.
-    fn refused(&self, refusal: &Refusal) -> ItemResult {
-        let outcome = match refusal {
-            Refusal::KeyInFlight | Refusal::LedgerSilent | Refusal::NotReadable(_) => Outcome::Unknown,
-            Refusal::Overloaded(_) => Outcome::NotSent,
-            _ => Outcome::Refused,
-        };
-        let mut item = self.without_delivery(outcome, refusal.code(), &refusal.message());
+    /// An item of a batch that failed.
+    fn failed(&self, error: &ApiError) -> ItemResult {
+        let mut item = self.without_delivery(error.outcome(), error.code(), &error.to_string());
         // Whatever `--unknown-as` says: of these, this request has added none.
         item.success = false;
-        if let Refusal::KeyReused(owner) = refusal {
+        if let ApiError::KeyReused(owner) = error {
             item.single.key_belongs_to.clone_from(owner);
         }
         item
@@ -464,7 +358,7 @@ impl Receipt<'_> {
         let succeeded = count(&|item| item.success);
         let (raw_total, raw_succeeded) = (count(&tried), count(&by_primary));
         let first_failure = results.iter().find(|item| !item.success);
-        let latency_ms = since(self.app, self.at);
+        let latency_ms = self.app.ms_since(self.at);
         Reply {
             v: 1,
             ok: succeeded == total,
@@ -496,16 +390,12 @@ impl Receipt<'_> {
     }
 
     fn primary(&self) -> ProviderName {
-        self.app.surface.facts.provider
+        self.app.settings.health.provider
     }
 
     fn is_success(&self, outcome: Outcome) -> bool {
-        succeeds(&self.app.surface, outcome)
+        is_success(outcome, self.app.settings.unknown_is_success)
     }
-}
-
-fn succeeds(surface: &Surface, outcome: Outcome) -> bool {
-    is_success(outcome, surface.unknown_is_success)
 }
 
 /// What is known of the delivery that has the key.

@@ -45,7 +45,7 @@ impl Presence {
 
 /// A caller's connection. It reads as ended when the caller has gone, and while a request is answered not before.
 #[derive(Debug)]
-pub(super) struct CallerStream {
+pub(crate) struct CallerStream {
     stream: TcpStream,
     presence: Arc<Presence>,
     /// The next look, once the caller has closed its half.
@@ -55,7 +55,7 @@ pub(super) struct CallerStream {
 }
 
 impl CallerStream {
-    pub(super) fn new(stream: TcpStream, presence: Arc<Presence>) -> Self {
+    pub(crate) fn new(stream: TcpStream, presence: Arc<Presence>) -> Self {
         Self { stream, presence, look: None, is_asked: false }
     }
 
