@@ -18,6 +18,7 @@ mod documents;
 mod modules;
 mod names;
 mod packages;
+mod words;
 
 use std::path::{Path, PathBuf};
 
