@@ -4,12 +4,10 @@
 //! [`run()`] → [`Report`] → [`write_report`] and [`render_summary`] → [`exit_code`]. Nothing here knows a
 //! channel: with `--verify` the target is read by a [`Reader`] that the caller hands in. Nothing here prints.
 //!
-//! [`Client`] and [`Address`] serve every command that is a client of the contract.
+//! [`Address`] serves every command that is a client of the contract.
 
 mod address;
 mod args;
-mod client;
-mod clock;
 mod comments;
 mod error;
 mod options;
@@ -23,8 +21,6 @@ mod verify;
 
 pub use address::{Address, given_base_url, secrets_on_command_line};
 pub use args::AcceptArgs;
-pub use client::{Answer, CallError, Client};
-pub use clock::{Clock, SystemClock};
 pub use commentd_contract::report::Report;
 pub use error::{AcceptError, exit_code};
 pub use options::AcceptOptions;

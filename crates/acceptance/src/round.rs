@@ -1,8 +1,8 @@
 //! One round: a batch sent, its reply read, every item judged.
 
-use crate::client::{Answer, CallError, Client};
 use crate::options::{AcceptOptions, SIDECAR_DEFAULT_DEADLINE_MS};
 use crate::verify::Tally;
+use commentd_contract::client::{CallError, ContractClient, HttpResponse};
 use commentd_contract::report::{FailedItem, FallbackItem, Round};
 use commentd_contract::{Code, Outcome, ProviderName};
 use serde::{Deserialize, Serialize};
@@ -60,7 +60,7 @@ pub(crate) enum Batch {
 
 /// Sends the batch once and reads its reply.
 pub(crate) async fn send(options: &AcceptOptions, key: &str, comments: &[String]) -> Batch {
-    let client = Client {
+    let client = ContractClient {
         base_url: &options.base_url,
         timeout_ms: options.timeout_ms,
         authorization: options.authorization.as_ref(),
@@ -72,7 +72,7 @@ pub(crate) async fn send(options: &AcceptOptions, key: &str, comments: &[String]
         }
     };
     match client.post(&options.batch_path, body).await {
-        Ok(answer) => read(&answer, comments.len()),
+        Ok(response) => read(&response, comments.len()),
         Err(CallError::NotSent(message)) => Batch::Failed {
             code: Code::UpstreamUnavailable,
             message: format!("nothing was sent to the sidecar: {message}"),
@@ -107,10 +107,10 @@ fn body(options: &AcceptOptions, key: &str, comments: &[String]) -> serde_json::
 
 /// Reads a reply. Positions are all that ties results to comments, so a reply of another length says nothing
 /// about any of them.
-fn read(answer: &Answer, comments: usize) -> Batch {
-    let status = answer.status;
+fn read(response: &HttpResponse, comments: usize) -> Batch {
+    let status = response.status;
     let bad = |message: String| Batch::Failed { code: Code::UpstreamBadReply, message };
-    let envelope = serde_json::from_slice::<Envelope>(&answer.body);
+    let envelope = serde_json::from_slice::<Envelope>(&response.body);
     if !status.is_success() {
         return match envelope {
             Ok(envelope) => refusal(&format!("HTTP {}: ", status.as_u16()), envelope),
@@ -120,7 +120,7 @@ fn read(answer: &Answer, comments: usize) -> Batch {
             Err(_) => bad(format!("HTTP {} without a v1 reply", status.as_u16())),
         };
     }
-    match serde_json::from_slice::<BatchReply>(&answer.body) {
+    match serde_json::from_slice::<BatchReply>(&response.body) {
         Ok(reply) if reply.v == 1 && reply.data.results.len() == comments => Batch::Answered(reply.data),
         Ok(reply) if reply.v != 1 => bad(format!("the reply speaks version {}, not 1", reply.v)),
         Ok(reply) => {

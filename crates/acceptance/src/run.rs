@@ -1,7 +1,5 @@
 //! The run: the sidecar's health, the rounds, the recount.
 
-use crate::client::Client;
-use crate::clock::Clock;
 use crate::comments::{self, RunId};
 use crate::error::AcceptError;
 use crate::options::AcceptOptions;
@@ -9,7 +7,9 @@ use crate::report;
 use crate::round;
 use crate::verify::{self, Reader};
 use commentd_contract::ProviderName;
+use commentd_contract::client::ContractClient;
 use commentd_contract::report::{Report, Round};
+use commentd_contract::time::{Clock, whole_ms};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub async fn run(
         (false, _) => None,
     };
     let run = RunId::random()?;
-    let started = clock.wall();
+    let started = clock.unix_ms();
     let sidecar_health = health(options).await?;
     let named = sidecar_health.get("provider").and_then(Value::as_str).unwrap_or_default().trim();
     let known = ProviderName::parse(named);
@@ -76,9 +76,9 @@ pub async fn run(
     for number in 1..=options.rounds {
         progress.round_started(number, options.rounds);
         let comments = comments::of_round(options, &run, number);
-        let begun = clock.monotonic();
+        let begun = clock.now();
         let batch = round::send(options, &run.key(number), &comments).await;
-        let elapsed_ms = whole_ms(clock.monotonic().saturating_sub(begun));
+        let elapsed_ms = whole_ms(clock.now() - begun);
         let mut round = round::judge(options, number, elapsed_ms, batch, sidecar);
         if let Some(reader) = reader {
             let (tally, error) = verify::settle(reader, &options.addressing.sns_id, &comments).await;
@@ -101,7 +101,7 @@ pub async fn run(
     if let Some(reader) = reader {
         recount(options, &run, reader, &mut rounds, progress).await;
     }
-    Ok(report::assemble(options, &run, (started, clock.wall()), rounds, sidecar_health))
+    Ok(report::assemble(options, &run, (started, clock.unix_ms()), rounds, sidecar_health))
 }
 
 /// Counts all rounds once more. Only a worse count replaces a round's own: a comment that was missing in time
@@ -138,19 +138,16 @@ async fn recount(
 /// [`AcceptError::Sidecar`] if there is no usable answer.
 pub async fn health(options: &AcceptOptions) -> Result<Value, AcceptError> {
     let failed = |message: String| AcceptError::Sidecar { url: options.base_url_shown.clone(), message };
-    let client = Client { base_url: &options.base_url, timeout_ms: options.timeout_ms, authorization: None };
-    let answer = client.get("/health").await.map_err(|error| failed(error.message().to_owned()))?;
-    if !answer.status.is_success() {
-        return Err(failed(format!("it answers HTTP {}", answer.status.as_u16())));
+    let client =
+        ContractClient { base_url: &options.base_url, timeout_ms: options.timeout_ms, authorization: None };
+    let response = client.get("/health").await.map_err(|error| failed(error.to_string()))?;
+    if !response.status.is_success() {
+        return Err(failed(format!("it answers HTTP {}", response.status.as_u16())));
     }
     let reply: Value =
-        serde_json::from_slice(&answer.body).map_err(|error| failed(format!("it is no JSON: {error}")))?;
+        serde_json::from_slice(&response.body).map_err(|error| failed(format!("it is no JSON: {error}")))?;
     match (reply.get("v").and_then(Value::as_u64), reply.get("data")) {
         (Some(1), Some(data @ Value::Object(_))) => Ok(data.clone()),
         _ => Err(failed("it is no v1 reply (v must be 1, data an object)".into())),
     }
-}
-
-fn whole_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,8 @@ use crate::fault::{Fault, FaultPlan};
 use crate::http_surface;
 use crate::journal::Journal;
 use crate::store::{Store, StoredComment};
+use commentd_contract::SystemClock;
+use commentd_contract::time::{Clock, Moment};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -67,6 +69,7 @@ pub struct Board {
 #[derive(Debug)]
 struct Inner {
     store: Store,
+    clock: SystemClock,
     faults: FaultPlan,
     seed: u64,
     deduplicate: bool,
@@ -81,8 +84,10 @@ impl Board {
     /// [`BoardError::Plan`] for a plan out of range; the other kinds for a database that can't be used.
     pub fn open(options: BoardOptions) -> Result<Self, BoardError> {
         options.faults.check()?;
+        let clock = SystemClock::start();
         let inner = Inner {
-            store: Store::open(options.database.as_deref())?,
+            store: Store::open(options.database.as_deref(), clock)?,
+            clock,
             faults: options.faults,
             seed: options.seed,
             deduplicate: options.deduplicate,
@@ -146,6 +151,10 @@ impl Board {
     /// of `stored` is raised only after the comment can be read.
     pub fn watch(&self) -> watch::Receiver<Counters> {
         self.inner.counters.subscribe()
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.inner.clock.now()
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -19,7 +19,6 @@
 
 mod answer;
 mod board;
-mod clock;
 mod error;
 mod fault;
 mod http_surface;

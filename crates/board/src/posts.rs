@@ -2,13 +2,13 @@
 
 use crate::answer::{Answer, Refusal, cut};
 use crate::board::{InFlight, Phase, Surface};
-use crate::clock::Stopwatch;
 use crate::fault::{Decision, Fault, decide};
 use crate::shapes::{Post, Shape};
 use crate::store::{Added, StoredComment};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use commentd_contract::limits::MAX_BODY_BYTES;
+use commentd_contract::time::{Moment, whole_ms};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -20,7 +20,8 @@ const BODY_TIMEOUT_MS: u64 = 30_000;
 /// From the moment the request was read in full its fate is decided in a task of its own, so that a client that
 /// leaves changes nothing: that is how real servers behave.
 pub(crate) async fn post(surface: Surface, shape: Shape, request: Request) -> Response {
-    let started = Stopwatch::start();
+    let started = surface.board.now();
+    let latency_ms = || whole_ms(surface.board.now() - started);
     let (head, body) = request.into_parts();
     let body =
         match timeout(Duration::from_millis(BODY_TIMEOUT_MS), axum::body::to_bytes(body, MAX_BODY_BYTES))
@@ -29,16 +30,16 @@ pub(crate) async fn post(surface: Surface, shape: Shape, request: Request) -> Re
             Ok(Ok(body)) => body,
             Ok(Err(_)) => {
                 let message = format!("the body can't be read or is over {MAX_BODY_BYTES} bytes");
-                return shape.refuse(&Refusal::too_large(message), "", started).into_response();
+                return shape.refuse(&Refusal::too_large(message), "", latency_ms()).into_response();
             }
             Err(_) => return cut(),
         };
     let Some((number, in_flight)) = surface.board.begin() else {
-        return shape.refuse(&Refusal::overloaded(), "", started).into_response();
+        return shape.refuse(&Refusal::overloaded(), "", latency_ms()).into_response();
     };
     let post = match Post::parse(shape, &head.headers, &body, surface.board.deduplicates()) {
         Ok(post) => post,
-        Err(refusal) => return shape.refuse(&refusal, "", started).into_response(),
+        Err(refusal) => return shape.refuse(&refusal, "", latency_ms()).into_response(),
     };
     let texts: Vec<&str> = post.comments.iter().map(|comment| comment.text.as_str()).collect();
     let (plan, seed) = surface.board.faults();
@@ -56,7 +57,7 @@ pub(crate) async fn post(surface: Surface, shape: Shape, request: Request) -> Re
 struct Work {
     surface: Surface,
     post: Post,
-    started: Stopwatch,
+    started: Moment,
     in_flight: InFlight,
 }
 
@@ -103,7 +104,7 @@ impl Work {
             Some(Fault::Garbage) => Answer::garbage(),
             Some(Fault::Filtered) => Answer::filtered(),
             Some(Fault::WrongEcho) => self.wrong_echo(added).await,
-            _ => self.post.answer(&added, self.started),
+            _ => self.post.answer(&added, self.latency_ms()),
         };
         match fault {
             Some(Fault::SlowHeaders { hold_ms }) => {
@@ -146,11 +147,15 @@ impl Work {
         for comment in added.iter_mut().filter_map(Added::comment_mut) {
             *comment = other.clone().unwrap_or_else(|| nobodys(comment));
         }
-        self.post.answer_for_another(&added, self.started)
+        self.post.answer_for_another(&added, self.latency_ms())
+    }
+
+    fn latency_ms(&self) -> u64 {
+        whole_ms(self.surface.board.now() - self.started)
     }
 
     fn refusal(&self, refusal: &Refusal) -> Answer {
-        self.post.shape.refuse(refusal, self.post.task_id(), self.started)
+        self.post.shape.refuse(refusal, self.post.task_id(), self.latency_ms())
     }
 
     fn send(&self, client: oneshot::Sender<Response>, answer: Answer) {

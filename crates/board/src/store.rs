@@ -1,7 +1,8 @@
 //! What the board has stored: one SQLite database behind one lock, used from blocking threads only.
 
-use crate::clock;
 use crate::error::BoardError;
+use commentd_contract::SystemClock;
+use commentd_contract::time::Clock;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -85,11 +86,12 @@ pub(crate) struct Listing {
 pub(crate) struct Store {
     connection: Arc<Mutex<Connection>>,
     file: Option<PathBuf>,
+    clock: SystemClock,
 }
 
 impl Store {
     /// Opens or creates the database; in memory without a file.
-    pub(crate) fn open(file: Option<&Path>) -> Result<Self, BoardError> {
+    pub(crate) fn open(file: Option<&Path>, clock: SystemClock) -> Result<Self, BoardError> {
         let failed = |source| BoardError::Database { file: file.map(Path::to_owned), source };
         let connection = match file {
             Some(path) => Connection::open(path),
@@ -116,7 +118,7 @@ impl Store {
         if tables == 0 {
             create(&connection).map_err(failed)?;
         }
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), file: file.map(Path::to_owned) })
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), file: file.map(Path::to_owned), clock })
     }
 
     /// Runs `work` on a blocking thread with the database to itself. Once started it runs to its end, whether
@@ -144,8 +146,9 @@ impl Store {
         comments: Vec<NewComment>,
         key: Option<String>,
     ) -> Result<Vec<Added>, BoardError> {
+        let clock = self.clock;
         self.run(move |connection| {
-            let add = |(index, comment)| add_one(connection, comment, key.as_deref(), index);
+            let add = |(index, comment)| add_one(connection, comment, key.as_deref(), index, clock.unix_ms());
             comments.iter().enumerate().map(add).collect()
         })
         .await
@@ -213,6 +216,7 @@ fn add_one(
     comment: &NewComment,
     key: Option<&str>,
     index: usize,
+    now_unix_ms: u64,
 ) -> rusqlite::Result<Added> {
     if comment.text.is_empty() {
         return Ok(Added::Empty);
@@ -245,7 +249,7 @@ fn add_one(
                 comment.author,
                 parent,
                 comment.marker,
-                i64::try_from(clock::wall_ms()).unwrap_or(i64::MAX),
+                i64::try_from(now_unix_ms).unwrap_or(i64::MAX),
                 key,
                 saturated(index)
             ],
@@ -296,8 +300,12 @@ mod tests {
     async fn a_file_keeps_its_comments_and_ids_go_on() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("board.db");
-        let first = Store::open(Some(&path)).unwrap().add(vec![text("one")], None).await.unwrap();
-        let store = Store::open(Some(&path)).unwrap();
+        let first = Store::open(Some(&path), SystemClock::start())
+            .unwrap()
+            .add(vec![text("one")], None)
+            .await
+            .unwrap();
+        let store = Store::open(Some(&path), SystemClock::start()).unwrap();
         let second = store.add(vec![text("two")], None).await.unwrap();
         assert!(matches!(first.as_slice(), [Added::Stored(comment)] if comment.id == "1"));
         assert!(matches!(second.as_slice(), [Added::Stored(comment)] if comment.id == "2"));
@@ -309,19 +317,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let foreign = folder.path().join("foreign.db");
         Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
-        let error = Store::open(Some(&foreign)).unwrap_err();
+        let error = Store::open(Some(&foreign), SystemClock::start()).unwrap_err();
         assert!(matches!(error, BoardError::ForeignDatabase { .. }), "{error}");
 
         let newer = folder.path().join("newer.db");
-        drop(Store::open(Some(&newer)).unwrap());
+        drop(Store::open(Some(&newer), SystemClock::start()).unwrap());
         Connection::open(&newer).unwrap().pragma_update(None, "user_version", 2).unwrap();
-        let error = Store::open(Some(&newer)).unwrap_err();
+        let error = Store::open(Some(&newer), SystemClock::start()).unwrap_err();
         assert!(matches!(error, BoardError::NewerDatabase { found: 2, known: 1, .. }), "{error}");
     }
 
     #[tokio::test]
     async fn a_parent_must_exist_in_the_same_target() {
-        let store = Store::open(None).unwrap();
+        let store = Store::open(None, SystemClock::start()).unwrap();
         store.add(vec![text("one")], None).await.unwrap();
         for (parent, target) in [("1", "u"), ("2", "t"), ("01", "t"), ("-1", "t"), ("x", "t")] {
             let reply = NewComment { parent: parent.into(), target: target.into(), ..text("answer") };

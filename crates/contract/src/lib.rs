@@ -1,8 +1,11 @@
 //! The v1 wire between commentd and its callers: requests, replies, codes and the acceptance report.
 //!
-//! Only types, parsing and serialisation live here. Nothing in this crate opens a socket, reads a clock or
-//! decides what happens to a comment; an existing v1 client can be understood from this crate alone.
+//! By default there are only types, parsing and serialisation here: no socket is opened, no clock read, and nothing
+//! decided about a comment. Two features add what callers of a sidecar share: `client`, an HTTP client that speaks the
+//! contract, and `system-clock`, the machine's [`time::Clock`].
 
+#[cfg(feature = "client")]
+pub mod client;
 mod code;
 pub mod deliveries;
 mod key;
@@ -13,7 +16,10 @@ mod reply;
 pub mod report;
 mod request;
 pub mod shared;
+#[cfg(feature = "system-clock")]
+mod system_clock;
 pub mod terminal;
+pub mod time;
 
 pub use code::Code;
 pub use key::{IdempotencyKey, KeyError};
@@ -22,3 +28,5 @@ pub use reply::{AttemptView, BatchData, ErrorData, ItemResult, KeyOwner, Reply, 
 pub use request::{
     Addressing, BatchRequest, CommentRequest, Intake, RequestError, StandIns, TextOrNumber, Var,
 };
+#[cfg(feature = "system-clock")]
+pub use system_clock::SystemClock;

@@ -14,8 +14,8 @@
 //! the next delivery try.
 
 use crate::rule_switch::{RuleSwitch, is_off};
-use crate::time::Moment;
 use crate::verdict::Verdict;
+use commentd_contract::time::Moment;
 use commentd_contract::{Code, VerdictKind};
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};

@@ -1,6 +1,6 @@
 //! The gate of an attempt: the one place where *not sent* and *maybe sent* part.
 
-use crate::time::Moment;
+use commentd_contract::time::Moment;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 

@@ -26,11 +26,10 @@ pub mod record;
 pub mod retry;
 pub mod rule_switch;
 pub mod step;
-pub mod time;
 pub mod verdict;
 
+pub use commentd_contract::time::{Clock, Moment};
 pub use fingerprint::{Comment, Fingerprint};
 pub use gate::Gate;
 pub use id::DeliveryId;
-pub use time::{Clock, Moment};
 pub use verdict::Verdict;

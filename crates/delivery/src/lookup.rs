@@ -1,8 +1,8 @@
 //! When to ask the channel whether a comment is there, and what its silence proves.
 
 use crate::rule_switch::{RuleSwitch, is_off};
-use crate::time::Moment;
 use crate::verdict::Verdict;
+use commentd_contract::time::Moment;
 use std::time::Duration;
 
 /// What a provider's lookup can show.

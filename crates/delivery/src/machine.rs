@@ -27,8 +27,8 @@ use crate::record::{outcome_of, was_sent};
 use crate::retry::RetryPermit;
 use crate::rule_switch::{RuleSwitch, is_off};
 use crate::step::{Action, Answer, Event, Plan, ProviderHealth, ProviderRules};
-use crate::time::Moment;
 use crate::verdict::{Effect, Verdict};
+use commentd_contract::time::Moment;
 use commentd_contract::{Code, Outcome, VerdictKind};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! When to try again: full jitter, and a budget that keeps retries from becoming the load.
 
-use crate::time::Moment;
+use commentd_contract::time::Moment;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

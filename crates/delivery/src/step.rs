@@ -3,8 +3,8 @@
 use crate::breaker::{BreakerEpoch, BreakerPermit};
 use crate::lookup::{LookupAbility, LookupResult};
 use crate::retry::RetryPermit;
-use crate::time::Moment;
 use crate::verdict::Verdict;
+use commentd_contract::time::Moment;
 use commentd_contract::{Code, Outcome};
 use std::fmt;
 use std::time::Duration;

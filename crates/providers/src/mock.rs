@@ -99,7 +99,7 @@ impl Provider for Mock {
             }
             let (latency, fails) = self.draw();
             tokio::time::sleep(latency).await;
-            let latency_ms = commentd_delivery::time::whole_ms(latency);
+            let latency_ms = commentd_contract::time::whole_ms(latency);
             if fails {
                 return Verdict::new(VerdictKind::Refused, "the mock was told to refuse some")
                     .with_code(Code::CommentFailed)

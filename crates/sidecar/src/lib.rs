@@ -8,7 +8,6 @@
 //! - [`server`]: connections, and the drain at the end
 //! - [`start`]: puts the parts together
 
-pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod http;

@@ -2,13 +2,13 @@
 //!
 //! The ledger comes first, because whoever holds it is the sidecar; a second one must not even bind.
 
-use crate::clock::SystemClock;
 use crate::dispatch::{Bounds, Dispatcher};
 use crate::http::{Api, ApiSettings};
 use crate::ids::SystemIds;
 use crate::server::{self, ConnectionThreads, Drained};
+use commentd_contract::SystemClock;
+use commentd_contract::time::whole_ms;
 use commentd_delivery::Clock;
-use commentd_delivery::time::whole_ms;
 use commentd_ledger::{Ledger, LedgerError, OpenError, SqliteLedger};
 use commentd_providers::Provider;
 use std::future::Future;

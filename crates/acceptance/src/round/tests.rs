@@ -29,8 +29,8 @@ fn reply(results: &[Value]) -> Value {
     })
 }
 
-fn answer(status: u16, body: impl ToString) -> Answer {
-    Answer { status: StatusCode::from_u16(status).unwrap(), body: body.to_string().into() }
+fn answer(status: u16, body: impl ToString) -> HttpResponse {
+    HttpResponse { status: StatusCode::from_u16(status).unwrap(), body: body.to_string().into() }
 }
 
 fn failed(status: u16, body: impl ToString) -> (Code, String) {

@@ -2,10 +2,10 @@
 
 use crate::stub::{Plan, StoreReader, Stub, options, plain, verified};
 use commentd_acceptance::{
-    AcceptError, AcceptOptions, NoProgress, Progress, ReadComment, Report, SystemClock, exit_code,
-    render_summary, run, write_report,
+    AcceptError, AcceptOptions, NoProgress, Progress, ReadComment, Report, exit_code, render_summary, run,
+    write_report,
 };
-use commentd_contract::Code;
+use commentd_contract::{Code, SystemClock};
 use std::collections::HashSet;
 use std::sync::Mutex;
 
@@ -142,7 +142,7 @@ async fn hostile_texts_arrive_verbatim_and_are_counted_once() {
     options.contents =
         ["\"},{\"a\":\"", "\u{0}\r\n\t", "{{ 7*7 }}", "👩‍👩‍👧 \u{202e}", "%00%2e", " "].map(String::from).into();
     let reader = StoreReader { stub: stub.clone(), change: |_| {} };
-    let report = run(&options, Some(&reader), &SystemClock::new(), &NoProgress).await.unwrap();
+    let report = run(&options, Some(&reader), &SystemClock::start(), &NoProgress).await.unwrap();
     assert!(report.summary.goal_passed, "{report:?}");
     let run_id = report.args["run"].as_str().unwrap();
     let stored = stub.stored.lock().unwrap();
@@ -214,7 +214,7 @@ async fn progress_hears_every_round() {
     let stub = Stub::new(&[Plan::Refuse]);
     let options = options(&stub.serve().await, |args| args.no_fail_fast = false);
     let heard = Heard::default();
-    run(&options, None, &SystemClock::new(), &heard).await.unwrap();
+    run(&options, None, &SystemClock::start(), &heard).await.unwrap();
     let heard = heard.0.into_inner().unwrap();
     assert_eq!(heard[..2], ["1 of 2", "1: 0"]);
     assert!(heard[2].contains("--fail-fast") && heard.len() == 3, "{heard:?}");

@@ -4,9 +4,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use commentd_acceptance::{
-    AcceptArgs, AcceptError, AcceptOptions, NoProgress, ReadComment, Reader, Report, SystemClock, run,
+    AcceptArgs, AcceptError, AcceptOptions, NoProgress, ReadComment, Reader, Report, run,
 };
-use commentd_contract::{BatchRequest, StandIns};
+use commentd_contract::{BatchRequest, StandIns, SystemClock};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
@@ -162,11 +162,11 @@ pub(crate) fn options(base_url: &str, adjust: impl FnOnce(&mut AcceptArgs)) -> A
 }
 
 pub(crate) async fn plain(options: &AcceptOptions) -> Result<Report, AcceptError> {
-    run(options, None, &SystemClock::new(), &NoProgress).await
+    run(options, None, &SystemClock::start(), &NoProgress).await
 }
 
 pub(crate) async fn verified(stub: &Arc<Stub>, change: fn(&mut Vec<ReadComment>)) -> Report {
     let options = options(&stub.serve().await, |args| args.verify = true);
     let reader = StoreReader { stub: stub.clone(), change };
-    run(&options, Some(&reader), &SystemClock::new(), &NoProgress).await.unwrap()
+    run(&options, Some(&reader), &SystemClock::start(), &NoProgress).await.unwrap()
 }

@@ -5,7 +5,6 @@ mod native;
 mod wxbot;
 
 use crate::answer::{Answer, Refusal};
-use crate::clock::Stopwatch;
 use crate::store::{Added, NewComment};
 use commentd_contract::limits::MAX_CONTENT_BYTES;
 use commentd_contract::{IdempotencyKey, Intake};
@@ -66,33 +65,33 @@ impl Post {
         self.intake.as_ref().map_or("", |intake| &intake.task_id)
     }
 
-    pub(crate) fn answer(&self, added: &[Added], started: Stopwatch) -> Answer {
+    pub(crate) fn answer(&self, added: &[Added], latency_ms: u64) -> Answer {
         match (self.shape, &self.intake) {
-            (Shape::Generic, Some(intake)) => generic::answer(intake, added, started.elapsed_ms()),
-            (Shape::GenericBatch, Some(intake)) => generic::answer_batch(intake, added, started.elapsed_ms()),
+            (Shape::Generic, Some(intake)) => generic::answer(intake, added, latency_ms),
+            (Shape::GenericBatch, Some(intake)) => generic::answer_batch(intake, added, latency_ms),
             (Shape::Wxbot, _) => wxbot::answer(added),
             _ => native::answer(added),
         }
     }
 
     /// As [`Post::answer`], and what the v1 shape gives back of the request is another's as well.
-    pub(crate) fn answer_for_another(&self, added: &[Added], started: Stopwatch) -> Answer {
+    pub(crate) fn answer_for_another(&self, added: &[Added], latency_ms: u64) -> Answer {
         let intake = self.intake.clone().map(|intake| Intake {
             task_id: "somebody-elses-task".into(),
             trace_id: None,
             key: IdempotencyKey::parse("somebody-elses-key").ok(),
             ..intake
         });
-        Self { shape: self.shape, comments: Vec::new(), key: None, intake }.answer(added, started)
+        Self { shape: self.shape, comments: Vec::new(), key: None, intake }.answer(added, latency_ms)
     }
 }
 
 impl Shape {
     /// The refusal in this shape's words.
-    pub(crate) fn refuse(self, refusal: &Refusal, task_id: &str, started: Stopwatch) -> Answer {
+    pub(crate) fn refuse(self, refusal: &Refusal, task_id: &str, latency_ms: u64) -> Answer {
         let answer = match self {
             Shape::Native => native::refuse(refusal),
-            Shape::Generic | Shape::GenericBatch => generic::refuse(refusal, task_id, started.elapsed_ms()),
+            Shape::Generic | Shape::GenericBatch => generic::refuse(refusal, task_id, latency_ms),
             Shape::Wxbot => wxbot::refuse(refusal),
         };
         Answer { retry_after_s: refusal.retry_after_s, ..answer }

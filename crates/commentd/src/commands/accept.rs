@@ -4,10 +4,10 @@ use super::serve::{config_failure, native};
 use crate::cli::ChannelFlags;
 use crate::{Ended, Failure, console, logging};
 use commentd_acceptance::{AcceptArgs, AcceptOptions, Progress, ReadComment, Reader};
+use commentd_contract::SystemClock;
 use commentd_contract::report::Round;
 use commentd_contract::terminal;
 use commentd_providers::native::NativeHttp;
-use commentd_sidecar::clock::SystemClock;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::future::Future;
@@ -101,7 +101,7 @@ pub(crate) async fn run(command: AcceptCommand) -> Ended {
         }
     }
     let bar = Bar::default();
-    let clock = commentd_acceptance::SystemClock::new();
+    let clock = SystemClock::start();
     let ended = commentd_acceptance::run(&options, reader, &clock, &bar).await;
     if let Some(bar) = bar.bar.get() {
         bar.finish_and_clear();

@@ -6,18 +6,18 @@ use comfy_table::{CellAlignment, Table, presets};
 use commentd_acceptance::{AcceptArgs, AcceptOptions, Progress, Report, percentile_ms};
 use commentd_board::{Board, BoardOptions, FaultPlan};
 use commentd_contract::ProviderName;
+use commentd_contract::SystemClock;
 use commentd_contract::report::Round;
+use commentd_contract::time::whole_ms;
 use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::ProviderRules;
-use commentd_delivery::time::whole_ms;
 use commentd_delivery::{DeliveryId, Gate, Verdict};
 use commentd_ledger::{Ledger, SqliteLedger, SqliteOptions, Stamp};
 use commentd_providers::condition::Condition;
 use commentd_providers::manifest::{ReadBack, built_in};
 use commentd_providers::native::{BaseUrl, NativeHttp};
 use commentd_providers::{Job, Pending, Provider, Rendered, Turn};
-use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::http::{ApiSettings, HealthFacts};
 use commentd_sidecar::start::{OpenLedger, Parts, Sidecar};
 use std::collections::BTreeMap;
@@ -168,9 +168,7 @@ pub(crate) async fn run(args: DemoArgs) -> Ended {
         ));
     }
     let reader = BackReader(Arc::new(channel_to(&board_url, clock)?));
-    let ended =
-        commentd_acceptance::run(&options, Some(&reader), &commentd_acceptance::SystemClock::new(), &slowest)
-            .await;
+    let ended = commentd_acceptance::run(&options, Some(&reader), &clock, &slowest).await;
     let code = commentd_acceptance::exit_code(&ended);
     let report = ended?;
     let path = commentd_acceptance::write_report(&report, &options)?;

@@ -3,14 +3,14 @@
 use crate::cli::ServeArgs;
 use crate::{Ended, Failure, console, logging, no_threads, signals};
 use commentd_contract::ProviderName;
-use commentd_delivery::time::whole_ms;
+use commentd_contract::SystemClock;
+use commentd_contract::time::whole_ms;
 use commentd_ledger::{Ledger, MemoryLedger, SqliteLedger, SqliteOptions, Stamp};
 use commentd_providers::Provider;
 use commentd_providers::hook_pipe::HookPipe;
 use commentd_providers::mock::Mock;
 use commentd_providers::native::{NativeHttp, Tape};
 use commentd_providers::ui_worker::UiWorker;
-use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::config::{
     ChannelChoice, ConfigError, Exchange, LedgerChoice, LogFormat, ServeConfig, UnknownAs,
 };

@@ -8,8 +8,8 @@ use crate::record::interrupted;
 use crate::retry::backoff;
 use crate::rule_switch::{RuleSwitch, is_off};
 use crate::step::{Action, ProviderHealth, ProviderRules};
-use crate::time::Moment;
 use crate::verdict::{Again, Contradiction, Effect, Next, Verdict};
+use commentd_contract::time::Moment;
 use commentd_contract::{Outcome, VerdictKind};
 use std::time::Duration;
 

@@ -424,7 +424,7 @@ fn hint_ms(text: &str, unix_ms: u64) -> Option<u64> {
     }
     let date = httpdate::parse_http_date(text.trim()).ok()?;
     let since_1970 = date.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(commentd_delivery::time::whole_ms(since_1970).saturating_sub(unix_ms).min(most_ms))
+    Some(commentd_contract::time::whole_ms(since_1970).saturating_sub(unix_ms).min(most_ms))
 }
 
 #[cfg(test)]

@@ -236,7 +236,7 @@ impl<'a> Recording<'a> {
         let started = i64::try_from(self.began.1).unwrap_or(i64::MAX);
         let entry = Entry {
             started_date_time: jiff::Timestamp::from_millisecond(started).unwrap_or_default().to_string(),
-            time: commentd_delivery::time::whole_ms(self.clock.now() - self.began.0),
+            time: commentd_contract::time::whole_ms(self.clock.now() - self.began.0),
             request: self.request.clone(),
             response,
             cache: Nothing {},

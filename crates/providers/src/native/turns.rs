@@ -4,8 +4,8 @@
 //! almost twice as many through right after a pause.
 
 use crate::manifest::Pace;
+use commentd_contract::time::whole_ms;
 use commentd_contract::{Code, VerdictKind};
-use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Moment, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

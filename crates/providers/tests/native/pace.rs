@@ -1,7 +1,7 @@
 use crate::stand_in::{Answers, serve};
 use crate::support::{attempt, job, provider};
+use commentd_contract::time::whole_ms;
 use commentd_contract::{Code, VerdictKind};
-use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Clock, Moment, Verdict};
 use commentd_providers::native::NativeHttp;
 use commentd_providers::native::dial::{Dial, Stream};

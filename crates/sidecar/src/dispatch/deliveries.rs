@@ -196,7 +196,7 @@ impl Inner {
         let settled_at = record.settled_ms.unwrap_or(u64::MAX);
         let settles_within = unclear(record).map(|attempt| self.settles_within(attempt)).max();
         let settles_within_ms =
-            commentd_delivery::time::whole_ms(settles_within.unwrap_or(UNSTATED_SETTLES_WITHIN));
+            commentd_contract::time::whole_ms(settles_within.unwrap_or(UNSTATED_SETTLES_WITHIN));
         let left_ms = settled_at.saturating_add(settles_within_ms).saturating_sub(self.clock.unix_ms());
         if kind == VerdictKind::NotSent && left_ms > 0 {
             return Err(Refused::Conflict(format!(

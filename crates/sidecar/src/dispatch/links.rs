@@ -1,12 +1,12 @@
 //! The links of the chain as all deliveries share them: budget, breaker and lanes of each.
 
 use commentd_contract::provider::{BreakerState, BreakerView, ProviderLimits, ProviderView};
+use commentd_contract::time::whole_ms;
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::breaker::{Breaker, BreakerEpoch, BreakerPermit, Standing};
 use commentd_delivery::record::Destination;
 use commentd_delivery::retry::{RetryBudget, RetryPermit};
 use commentd_delivery::step::ProviderHealth;
-use commentd_delivery::time::whole_ms;
 use commentd_delivery::{Gate, Moment, Verdict};
 use commentd_providers::condition::Condition;
 use commentd_providers::{Provider, Turn};

@@ -1,6 +1,6 @@
 //! The pace of lookups: they must never become a load of their own.
 
-use crate::clock::SystemClock;
+use commentd_contract::SystemClock;
 use commentd_contract::deliveries::LastLook;
 use commentd_contract::provider::LookCounts;
 use commentd_delivery::lookup::LookupResult;

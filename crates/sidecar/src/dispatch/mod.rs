@@ -20,9 +20,9 @@ mod under_way;
 mod watch;
 mod windows;
 
-use crate::clock::SystemClock;
 use aloft::Aloft;
 use commentd_contract::Outcome;
+use commentd_contract::SystemClock;
 use commentd_contract::provider::{LookCounts, ProviderView};
 use commentd_delivery::id::Ids;
 use commentd_delivery::record::{AttemptRecord, KeyRef};

@@ -100,7 +100,7 @@ async fn next_of(slot: &mut Option<BoxFuture<'static, Back>>) -> Back {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+    use commentd_contract::SystemClock;
     use commentd_delivery::{Clock, Moment};
     use std::time::Duration;
 

@@ -5,7 +5,7 @@ use super::presence::Presence;
 use crate::config::Caller;
 use crate::dispatch::Dispatcher;
 use commentd_contract::ProviderName;
-use commentd_delivery::time::whole_ms;
+use commentd_contract::time::whole_ms;
 use commentd_delivery::{Clock, Moment};
 use commentd_ledger::Description;
 use serde::Serialize;

@@ -1,6 +1,7 @@
 //! Own waiting is nobody's failure, and what takes a breaker's trial gives it back.
 
 use crate::support::{Channel, Does, ask, comment, dispatcher, key, told, wait_for};
+use commentd_contract::SystemClock;
 use commentd_contract::provider::BreakerState;
 use commentd_contract::{Addressing, Code, Outcome, ProviderName};
 use commentd_delivery::record::KeyRef;
@@ -10,7 +11,6 @@ use commentd_providers::manifest::Manifest;
 use commentd_providers::native::dial::{Dial, Stream};
 use commentd_providers::native::{BaseUrl, NativeHttp};
 use commentd_providers::{Pending, Provider};
-use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher, Order, Told};
 use commentd_sidecar::ids::SystemIds;
 use futures_util::future::join_all;

@@ -1,5 +1,6 @@
 //! A channel that does as it is told, ledgers that survive a restart, and a dispatcher between them.
 
+use commentd_contract::SystemClock;
 use commentd_contract::{Addressing, Outcome, ProviderName, VerdictKind};
 use commentd_delivery::lookup::{LookupAbility, LookupResult};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Destination, KeyRef};
@@ -12,7 +13,6 @@ use commentd_ledger::{
 use commentd_providers::condition::Condition;
 use commentd_providers::manifest::{Item, ReadBack};
 use commentd_providers::{Job, Pending, Provider, Rendered};
-use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher, Order};
 use commentd_sidecar::ids::SystemIds;
 use std::collections::HashMap;

@@ -4,10 +4,10 @@
 use super::world::{Shared, World, lock};
 use crate::machine::dice::Dice;
 use commentd_checker::{Entry, ItemAnswer};
+use commentd_contract::SystemClock;
 use commentd_contract::{Addressing, Code, Outcome};
 use commentd_delivery::record::KeyRef;
 use commentd_delivery::{Clock, Comment, Moment};
-use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::dispatch::{Delivered, Dispatcher, Order, Told};
 use futures_util::future::join_all;
 use std::sync::Arc;

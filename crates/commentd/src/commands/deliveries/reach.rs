@@ -3,12 +3,13 @@
 use crate::commands::holder::{address_of, authorization_of};
 use crate::commands::serve::{chain, config_failure, ledger_options};
 use crate::{Failure, console};
-use commentd_acceptance::{Address, Answer, CallError, Client, given_base_url};
+use commentd_acceptance::{Address, given_base_url};
+use commentd_contract::SystemClock;
+use commentd_contract::client::{CallError, ContractClient, HttpResponse};
 use commentd_contract::deliveries::{DeliveryList, DeliveryView, ResolveRequest};
 use commentd_contract::{Outcome, Reply};
 use commentd_delivery::{Clock, DeliveryId};
 use commentd_ledger::{Filter, Ledger, LedgerError, OpenError, SqliteLedger, Stamp};
-use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::config::{Caller, Exchange, LedgerChoice, Written};
 use commentd_sidecar::dispatch::deliveries::Refused;
 use commentd_sidecar::dispatch::{Bounds, Dispatcher, shown};
@@ -225,8 +226,12 @@ fn sidecar(address: Address, callers: &[Caller]) -> Reach {
     Reach::Sidecar(callers.iter().map(with).collect())
 }
 
-fn client(caller: &Address) -> Client<'_> {
-    Client { base_url: &caller.url, timeout_ms: TIMEOUT_MS, authorization: caller.authorization.as_ref() }
+fn client(caller: &Address) -> ContractClient<'_> {
+    ContractClient {
+        base_url: &caller.url,
+        timeout_ms: TIMEOUT_MS,
+        authorization: caller.authorization.as_ref(),
+    }
 }
 
 async fn get(caller: &Address, path: String) -> Result<DeliveryView, Refusal> {
@@ -255,18 +260,18 @@ async fn first<'a, F: Future<Output = Result<DeliveryView, Refusal>>>(
 /// `data` of a reply that says yes.
 fn read<T: serde::de::DeserializeOwned>(
     caller: &Address,
-    answer: Result<Answer, CallError>,
+    response: Result<HttpResponse, CallError>,
 ) -> Result<T, Refusal> {
     let failed = |what: &str| Refusal::Failed(Failure(format!("{}: {what}", caller.shown)));
-    let answer = answer.map_err(|error| failed(error.message()))?;
-    if answer.status.is_success() {
-        let reply: Reply<T> = serde_json::from_slice(&answer.body)
+    let response = response.map_err(|error| failed(&error.to_string()))?;
+    if response.status.is_success() {
+        let reply: Reply<T> = serde_json::from_slice(&response.body)
             .map_err(|error| failed(&format!("its reply can't be read: {error}")))?;
         return Ok(reply.data);
     }
-    let reply: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let reply: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let reason = reply.get("error_message").and_then(serde_json::Value::as_str).unwrap_or("gave no reason");
-    match answer.status.as_u16() {
+    match response.status.as_u16() {
         404 | 409 if reply.get("v").is_some() => Err(Refusal::Forbidden(reason.to_owned())),
         401 => Err(failed(
             "doesn't know these credentials; give the settings that it runs with, or --http-authorization",

@@ -5,9 +5,10 @@ use super::state::Keeper;
 use crate::commands::holder::{address_of, authorization_of};
 use crate::commands::serve::{config_failure, ledger_options, parts};
 use crate::{Failure, console};
-use commentd_acceptance::{Address, Client};
+use commentd_acceptance::Address;
+use commentd_contract::SystemClock;
+use commentd_contract::client::ContractClient;
 use commentd_ledger::{MemoryLedger, OpenError, SqliteLedger, Stamp};
-use commentd_sidecar::clock::SystemClock;
 use commentd_sidecar::config::{ConfigError, LedgerChoice, ServeConfig, Written};
 use commentd_sidecar::server::Drained;
 use commentd_sidecar::start::{OpenLedger, Sidecar};
@@ -138,12 +139,12 @@ pub(super) struct Health {
 /// When it doesn't answer, isn't commentd, or doesn't know our credentials.
 pub(super) async fn health(address: &Address) -> Result<Health, Failure> {
     let wrong = |what: &str| Failure(format!("{}: {what}; nothing was sent", address.shown));
-    let client = Client {
+    let client = ContractClient {
         base_url: &address.url,
         timeout_ms: HEALTH_TIMEOUT_MS,
         authorization: address.authorization.as_ref(),
     };
-    let answer = client.get("/health").await.map_err(|error| wrong(error.message()))?;
+    let answer = client.get("/health").await.map_err(|error| wrong(&error.to_string()))?;
     let reply: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let Some(data) = reply.get("data").filter(|data| data.get("ledger").is_some()) else {
         return Err(wrong("is no commentd sidecar of this release: its /health says nothing of a ledger"));

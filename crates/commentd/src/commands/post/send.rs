@@ -1,7 +1,8 @@
 //! One comment's request, and what its answer means.
 
 use super::file::Item;
-use commentd_acceptance::{Address, CallError, Client};
+use commentd_acceptance::Address;
+use commentd_contract::client::{CallError, ContractClient};
 use commentd_contract::{Code, Outcome, Reply, SingleData};
 use serde_json::Value;
 
@@ -27,7 +28,7 @@ pub(super) struct Hopeless(pub(super) String);
 
 /// Posts the comment once. Asking again with its key is always safe.
 pub(super) async fn send(address: &Address, item: Item, deadline_ms: u64) -> Result<Posted, Hopeless> {
-    let client = Client {
+    let client = ContractClient {
         base_url: &address.url,
         timeout_ms: deadline_ms + GRACE_MS,
         authorization: address.authorization.as_ref(),

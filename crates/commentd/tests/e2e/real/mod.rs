@@ -10,9 +10,9 @@ pub mod wordpress;
 
 use crate::support::process::Served;
 use crate::support::{PATIENCE, Program, at};
+use commentd_contract::SystemClock;
 use commentd_providers::manifest::{self, Ability};
 use commentd_providers::native::{BaseUrl, NativeHttp};
-use commentd_sidecar::clock::SystemClock;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};

@@ -1,7 +1,6 @@
-//! The one place that reads the time.
+//! The one place that reads the machine's clocks.
 
-use commentd_delivery::time::whole_ms;
-use commentd_delivery::{Clock, Moment};
+use crate::time::{Clock, Moment, whole_ms};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
@@ -26,7 +25,7 @@ impl SystemClock {
         Self::with(Wall::System)
     }
 
-    /// Starts counting now, at this wall time (in milliseconds since 1970) and not the system's: on a paused
+    /// Starts counting now, at this wall time (in milliseconds since 1970) instead of the system's: on a paused
     /// runtime, all of it is simulated.
     pub fn start_at(unix_ms: u64) -> Self {
         Self::with(Wall::Given(unix_ms))

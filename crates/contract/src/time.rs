@@ -1,4 +1,4 @@
-//! Time as the decisions see it: a monotonic moment that is handed in.
+//! Time, as it is handed to whoever needs it.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -41,8 +41,8 @@ impl Sub<Moment> for Moment {
     }
 }
 
-/// The one source of time. Durations and proofs use [`Clock::now`]; records for people use
-/// [`Clock::unix_ms`], which may jump.
+/// The one source of time. Durations and proofs use [`Clock::now`]; records for people use [`Clock::unix_ms`],
+/// which may jump. Neither blocks.
 pub trait Clock: Send + Sync {
     /// Monotonic.
     fn now(&self) -> Moment;

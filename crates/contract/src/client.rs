@@ -1,5 +1,5 @@
-//! A client of the contract. One HTTP request, one connection, one answer: nothing is retried, redirected, pooled
-//! or proxied, so that what a caller measures and risks is exactly what it asked for.
+//! An HTTP client that speaks the contract. Each request has a connection of its own, and nothing is retried,
+//! redirected or sent through a proxy, so that what a caller measures and risks is exactly what it asked for.
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -12,37 +12,31 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use url::{Host, Url};
 
-/// Largest reply that is read, in bytes: room for a thousand results with long messages.
+/// Largest reply that is read, in bytes: enough for a thousand results with long messages.
 const MAX_REPLY_BYTES: usize = 16 << 20;
 
-/// Why a request has no answer. Position decides, not the kind of error. The texts are for people.
-#[derive(Debug, PartialEq, Eq)]
+/// Why a request has no complete response. What counts is whether the request had been handed to a connection, not
+/// the kind of error. The texts are for people.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The request was not handed to a connection.
+    #[error("{0}")]
     NotSent(String),
     /// It was, and may have had an effect.
+    #[error("{0}")]
     Unknown(String),
 }
 
-impl CallError {
-    /// What happened.
-    pub fn message(&self) -> &str {
-        match self {
-            CallError::NotSent(message) | CallError::Unknown(message) => message,
-        }
-    }
-}
-
-/// A complete answer.
-pub struct Answer {
+/// A complete response.
+pub struct HttpResponse {
     /// Its status.
     pub status: StatusCode,
     /// Its body, 16 MiB at most.
     pub body: Bytes,
 }
 
-/// Where requests go, and how they are made.
-pub struct Client<'a> {
+/// Where requests go, and how they are sent.
+pub struct ContractClient<'a> {
     /// The sidecar's address: http, without credentials, query or fragment.
     pub base_url: &'a Url,
     /// The longest that a request may take from connecting to the reply's last byte, in milliseconds.
@@ -51,32 +45,32 @@ pub struct Client<'a> {
     pub authorization: Option<&'a SecretString>,
 }
 
-impl Client<'_> {
+impl ContractClient<'_> {
     /// `GET` this path, with a leading slash. Dropping the future closes the connection. Must run within a tokio
     /// runtime.
     ///
     /// # Errors
-    /// When there is no complete answer; any status is one.
-    pub async fn get(&self, path: &str) -> Result<Answer, CallError> {
+    /// When there is no complete response; any status is one.
+    pub async fn get(&self, path: &str) -> Result<HttpResponse, CallError> {
         self.call(Method::GET, path, Bytes::new()).await
     }
 
-    /// `POST` this body of JSON to this path, as [`Client::get`].
+    /// `POST` this body of JSON to this path, as [`ContractClient::get`].
     ///
     /// # Errors
-    /// When there is no complete answer; any status is one.
-    pub async fn post(&self, path: &str, json: Vec<u8>) -> Result<Answer, CallError> {
+    /// When there is no complete response; any status is one.
+    pub async fn post(&self, path: &str, json: Vec<u8>) -> Result<HttpResponse, CallError> {
         self.call(Method::POST, path, json.into()).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, CallError> {
+    async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<HttpResponse, CallError> {
         let request = self
             .request(method, path, body)
             .map_err(|error| CallError::NotSent(format!("the request can't be made: {error}")))?;
         let sent = AtomicBool::new(false);
         let exchange = self.exchange(request, &sent);
         match tokio::time::timeout(Duration::from_millis(self.timeout_ms), exchange).await {
-            Ok(answer) => answer,
+            Ok(ended) => ended,
             Err(_) if sent.load(Ordering::Relaxed) => {
                 Err(CallError::Unknown(format!("no complete reply within {} ms", self.timeout_ms)))
             }
@@ -121,7 +115,11 @@ impl Client<'_> {
         Ok(stream)
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>, sent: &AtomicBool) -> Result<Answer, CallError> {
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        sent: &AtomicBool,
+    ) -> Result<HttpResponse, CallError> {
         let not_sent = |error: &dyn std::fmt::Display| CallError::NotSent(format!("no connection: {error}"));
         let stream = self.connect().await.map_err(|error| not_sent(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -134,21 +132,21 @@ impl Client<'_> {
         let response = sender
             .send_request(request)
             .await
-            .map_err(|error| CallError::Unknown(format!("the connection failed: {}", chain(&error))))?;
+            .map_err(|error| CallError::Unknown(format!("the connection failed: {}", with_causes(&error))))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_REPLY_BYTES).collect().await.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
                 CallError::Unknown(format!("the reply is over {MAX_REPLY_BYTES} bytes"))
             } else {
-                CallError::Unknown(format!("the reply broke off: {}", chain(error.as_ref())))
+                CallError::Unknown(format!("the reply broke off: {}", with_causes(error.as_ref())))
             }
         })?;
-        Ok(Answer { status, body: body.to_bytes() })
+        Ok(HttpResponse { status, body: body.to_bytes() })
     }
 }
 
-/// An error with its causes: hyper keeps the telling part there.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes; hyper's own texts leave out what happened.
+fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
