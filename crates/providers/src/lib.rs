@@ -1,26 +1,24 @@
 //! What executes an attempt.
 //!
 //! [`Provider`] is all that the dispatcher knows. [`mock::Mock`] is the baseline; [`native::NativeHttp`] speaks to
-//! an HTTP channel that a [`manifest`] describes, [`hook_pipe::HookPipe`] to the hook's pipe, and
+//! an HTTP channel that a manifest describes, [`hook_pipe::HookPipe`] to the hook's pipe, and
 //! [`ui_worker::UiWorker`] to a worker process. A provider never decides what follows from its verdict.
 
 pub mod condition;
 pub mod fence;
 pub mod hook_pipe;
-mod json;
-pub mod manifest;
 pub mod mock;
 pub mod native;
 mod step_aside;
 pub mod ui_worker;
 
+use commentd_channels::ReadBack;
 use commentd_contract::ProviderName;
 use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::ProviderRules;
 use commentd_delivery::{Comment, DeliveryId, Gate, Moment, Verdict};
 use condition::Condition;
-use manifest::ReadBack;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

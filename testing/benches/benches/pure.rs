@@ -4,13 +4,13 @@
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
 
 use commentd_benches::Kind;
+use commentd_channels::{Channel, Reply, built_in};
 use commentd_contract::{CommentRequest, StandIns, VerdictKind};
 use commentd_delivery::breaker::{Breaker, BreakerEpoch, BreakerPermit};
 use commentd_delivery::machine::Machine;
 use commentd_delivery::retry::{RetryBudget, RetryPermit};
 use commentd_delivery::step::{Event, Plan, ProviderHealth, ProviderRules};
 use commentd_delivery::{Comment, DeliveryId, Moment, Verdict};
-use commentd_providers::manifest::{Channel, Reply, built_in};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use std::collections::BTreeMap;
 use std::hint::black_box;

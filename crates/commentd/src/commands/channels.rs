@@ -4,7 +4,7 @@ mod tryout;
 
 use crate::{Ended, Failure, console};
 use comfy_table::{ContentArrangement, Table, presets};
-use commentd_providers::manifest::{Manifest, built_in, check};
+use commentd_channels::{Manifest, built_in, check};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

@@ -9,10 +9,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("commentd-contract", &[]),
     ("commentd-delivery", &["commentd-contract"]),
     ("commentd-ledger", &["commentd-contract", "commentd-delivery"]),
-    ("commentd-providers", &["commentd-contract", "commentd-delivery"]),
+    ("commentd-channels", &["commentd-contract", "commentd-delivery"]),
+    ("commentd-providers", &["commentd-channels", "commentd-contract", "commentd-delivery"]),
     (
         "commentd-sidecar",
-        &["commentd-contract", "commentd-delivery", "commentd-ledger", "commentd-providers"],
+        &[
+            "commentd-channels",
+            "commentd-contract",
+            "commentd-delivery",
+            "commentd-ledger",
+            "commentd-providers",
+        ],
     ),
     ("commentd-acceptance", &["commentd-contract"]),
     ("commentd-board", &["commentd-contract"]),
@@ -31,13 +38,14 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("commentd-benches", &["commentd-contract", "commentd-delivery", "commentd-ledger"]),
-    ("commentd-fuzz", &["commentd-contract", "commentd-delivery", "commentd-providers"]),
+    ("commentd-fuzz", &["commentd-channels", "commentd-contract", "commentd-delivery", "commentd-providers"]),
     (
         "commentd-simulation",
         &[
             "commentd-contract",
             "commentd-delivery",
             "commentd-ledger",
+            "commentd-channels",
             "commentd-providers",
             "commentd-sidecar",
             "commentd-checker",
@@ -49,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "commentd-contract",
             "commentd-delivery",
             "commentd-ledger",
+            "commentd-channels",
             "commentd-providers",
             "commentd-sidecar",
             "commentd-acceptance",
@@ -112,7 +121,7 @@ fn arrows_point_as_drawn() {
 fn the_middle_is_pure() {
     let metadata = metadata();
     for package in metadata.workspace_packages() {
-        if ["commentd-delivery", "commentd-contract"].contains(&package.name.as_str()) {
+        if ["commentd-channels", "commentd-delivery", "commentd-contract"].contains(&package.name.as_str()) {
             for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
                 // Optional ones, as those of the contract's client, come only with a feature that nobody here asks for.
                 let is_pure = dependency.optional || !IMPURE.contains(&dependency.name.as_str());

@@ -9,9 +9,9 @@ mod pipe;
 mod wire;
 
 use crate::condition::{Condition, Kept, Known};
-use crate::manifest::ReadBack;
 use crate::{Job, Pending, Provider, Rendered};
 use bytes::Bytes;
+use commentd_channels::ReadBack;
 use commentd_contract::time::whole_ms;
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::record::Destination;

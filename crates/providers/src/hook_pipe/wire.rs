@@ -89,7 +89,7 @@ impl Reply {
     /// # Errors
     /// When a frame isn't a reply that can be read in one way.
     pub(super) fn read(frame: &[u8]) -> Result<Self, String> {
-        crate::json::read_as(frame)
+        commentd_channels::json::read_as(frame)
     }
 
     pub(super) fn answers(&self, task_id: &str) -> bool {

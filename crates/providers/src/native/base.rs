@@ -1,7 +1,7 @@
 //! The channel's base URL, checked once.
 
-use crate::manifest::settings::redacted;
 use base64::Engine;
+use commentd_channels::settings::redacted;
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;

@@ -8,7 +8,7 @@
 
 use super::har::{Archive, Content, Entry, Nothing, Ours, Pair, PostData, Request, Response, Timings};
 use super::{Failure, Side};
-use crate::manifest::{HttpRequest, Reply, TokenCall};
+use commentd_channels::{HttpRequest, Reply, TokenCall};
 use commentd_delivery::{Clock, DeliveryId, Gate, Moment};
 use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
@@ -189,7 +189,7 @@ impl<'a> Recording<'a> {
         let headers = outgoing.headers().iter().map(|(name, value)| {
             let secret = value.is_sensitive() || SECRET_HEADERS.contains(&name.as_str());
             let text = String::from_utf8_lossy(value.as_bytes());
-            let value = if secret { crate::manifest::settings::REDACTED.into() } else { redact(&text) };
+            let value = if secret { commentd_channels::settings::REDACTED.into() } else { redact(&text) };
             Pair { name: name.to_string(), value }
         });
         let mime_type = outgoing.headers().get(http::header::CONTENT_TYPE);
@@ -258,12 +258,12 @@ impl<'a> Recording<'a> {
         let mut body = (self.redact)(&String::from_utf8_lossy(&reply.body));
         let token = self.part.token.and_then(|call| call.read(reply, self.began.1).ok().flatten());
         if let Some(token) = token {
-            body = crate::manifest::settings::redacted(body, token.secret.expose_secret());
+            body = commentd_channels::settings::redacted(body, token.secret.expose_secret());
         }
         let headers = reply.headers.to_map().into_iter().map(|(name, value)| {
             let secret = SECRET_HEADERS.contains(&name.as_str());
             let value =
-                if secret { crate::manifest::settings::REDACTED.into() } else { (self.redact)(&value) };
+                if secret { commentd_channels::settings::REDACTED.into() } else { (self.redact)(&value) };
             Pair { name, value }
         });
         Response {

@@ -8,8 +8,8 @@ mod tcp;
 
 use super::dial::Dial;
 use super::{BaseUrl, NativeHttp};
-use crate::manifest::built_in;
 use crate::{Job, Provider};
+use commentd_channels::built_in;
 use commentd_contract::VerdictKind;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use std::collections::BTreeMap;

@@ -2,8 +2,8 @@
 
 use super::cassette::{Part, Purpose};
 use super::wire::{MAX_REPLY_BYTES, Wire};
-use crate::manifest::settings::redacted;
-use crate::manifest::{Auth, HttpRequest, RenderError, Signing, Token, TokenCall};
+use commentd_channels::settings::redacted;
+use commentd_channels::{Auth, HttpRequest, RenderError, Signing, Token, TokenCall};
 use commentd_delivery::{DeliveryId, Gate, Moment};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -249,7 +249,9 @@ async fn fetch(call: &TokenCall, wire: &Wire, forced: bool) -> Result<Token, NoT
         // A server in trouble may give one later, and so may one behind something that answers in its place; one that
         // answers itself says no.
         Ok(None) => Err(NoToken {
-            refused: reply.status < 500 && reply.status != 429 && crate::json::read(&reply.body).is_ok(),
+            refused: reply.status < 500
+                && reply.status != 429
+                && commentd_channels::json::read(&reply.body).is_ok(),
             was_told: false,
             message: format!("the token call gave no token (HTTP {}): {}", reply.status, said(&reply.body)),
         }),
@@ -261,5 +263,5 @@ async fn fetch(call: &TokenCall, wire: &Wire, forced: bool) -> Result<Token, NoT
 
 /// The first words of a reply without a token. What was sent isn't in it as far as we know; the caller redacts.
 fn said(body: &[u8]) -> String {
-    crate::manifest::shortened(&String::from_utf8_lossy(body))
+    commentd_channels::shortened(&String::from_utf8_lossy(body))
 }

@@ -20,10 +20,10 @@ mod watched;
 mod wire;
 
 use crate::condition::{Condition, Kept, Known};
-use crate::manifest::settings::REDACTED;
-use crate::manifest::{Channel, HttpRequest, ReadBack, RenderError, Reply, Scope, Token};
 use crate::{Job, Pending, Provider, Rendered, step_aside};
 use cassette::{Part, Purpose, like, without_run_words};
+use commentd_channels::settings::REDACTED;
+use commentd_channels::{Channel, HttpRequest, ReadBack, RenderError, Reply, Scope, Token};
 use commentd_contract::time::whole_ms;
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::lookup::LookupResult;

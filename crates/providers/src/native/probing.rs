@@ -4,7 +4,7 @@ use super::cassette::{Part, Purpose, like};
 use super::wire::MAX_REPLY_BYTES;
 use super::{NOBODY, NativeHttp};
 use crate::condition::{Condition, Known};
-use crate::manifest::Ability;
+use commentd_channels::Ability;
 use std::sync::atomic::Ordering;
 
 impl NativeHttp {

@@ -3,7 +3,7 @@
 //! A count of exactly the last so many requests, not a bucket that refills: servers count that way, and a bucket lets
 //! almost twice as many through right after a pause.
 
-use crate::manifest::Pace;
+use commentd_channels::Pace;
 use commentd_contract::time::whole_ms;
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::{Moment, Verdict};

@@ -9,8 +9,8 @@ use super::idle::{Idle, REST, Taken};
 use super::proxy::{Proxy, Tunnels};
 use super::tls::{Tls, TlsFiles};
 use super::{Failure, Side};
-use crate::manifest::{HttpRequest, Reply};
 use bytes::Bytes;
+use commentd_channels::{HttpRequest, Reply};
 use commentd_delivery::{Clock, Gate};
 use http::Uri;
 use http::header::{

@@ -21,8 +21,8 @@ mod predecessor;
 mod worker;
 
 use crate::condition::{Condition, Kept, Known};
-use crate::manifest::ReadBack;
 use crate::{Job, Pending, Provider, Rendered};
+use commentd_channels::ReadBack;
 use commentd_contract::time::whole_ms;
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::record::Destination;

@@ -38,7 +38,7 @@ pub(super) struct Line {
 
 impl Line {
     fn read(text: &str) -> Result<Self, String> {
-        crate::json::read_as(text.as_bytes())
+        commentd_channels::json::read_as(text.as_bytes())
     }
 }
 

@@ -1,9 +1,9 @@
 use crate::stand_in::{Asked, StandIn};
 use crate::support::{HandClock, attempt, job, provider};
+use commentd_channels::Ability;
 use commentd_contract::{Code, VerdictKind};
 use commentd_providers::Provider;
 use commentd_providers::condition::Known;
-use commentd_providers::manifest::Ability;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

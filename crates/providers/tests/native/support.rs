@@ -1,8 +1,8 @@
 //! A provider for a manifest of the test's own, on a clock of the test's own.
 
+use commentd_channels::Manifest;
 use commentd_contract::Addressing;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
-use commentd_providers::manifest::Manifest;
 use commentd_providers::native::{BaseUrl, NativeHttp, TlsFiles};
 use commentd_providers::{Job, Provider};
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use super::error::{ConfigError, Source};
 use super::file::{File, read_text};
 use super::kind::{Kind, near};
 use super::registry::{self, SETTINGS, Setting};
-use commentd_providers::manifest::settings::environment_name;
+use commentd_channels::settings::environment_name;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,8 @@
 
 use super::flights::Command;
 use super::{Dispatcher, Inner};
+use commentd_channels::language::plain;
+use commentd_channels::{Item, ReadBack};
 use commentd_contract::deliveries::{Candidate, Candidates, LastLook, ResolveRequest};
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, ResolvedBy, interrupted};
@@ -9,8 +11,6 @@ use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Clock, DeliveryId, Verdict};
 use commentd_ledger::{End, Filter, Find, LedgerError, Settled, Settling};
 use commentd_providers::Job;
-use commentd_providers::manifest::language::plain;
-use commentd_providers::manifest::{Item, ReadBack};
 use std::fmt;
 use std::time::Duration;
 

@@ -1,13 +1,13 @@
 //! Own waiting is nobody's failure, and what takes a breaker's trial gives it back.
 
 use crate::support::{Channel, Does, ask, comment, dispatcher, key, told, wait_for};
+use commentd_channels::Manifest;
 use commentd_contract::SystemClock;
 use commentd_contract::provider::BreakerState;
 use commentd_contract::{Addressing, Code, Outcome, ProviderName};
 use commentd_delivery::record::KeyRef;
 use commentd_delivery::{Clock, Comment};
 use commentd_ledger::{Ledger, MemoryLedger, Stamp};
-use commentd_providers::manifest::Manifest;
 use commentd_providers::native::dial::{Dial, Stream};
 use commentd_providers::native::{BaseUrl, NativeHttp};
 use commentd_providers::{Pending, Provider};

@@ -4,12 +4,12 @@ use super::support::{
     Channel, Does, SETTLES_WITHIN, Store, ask, destination, dispatcher, ends, id, intent, opening, record,
     told, verdict, wait_for,
 };
+use commentd_channels::Item;
 use commentd_contract::deliveries::ResolveRequest;
 use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::record::ResolvedBy;
 use commentd_delivery::{Clock, DeliveryId};
 use commentd_ledger::{End, Settling};
-use commentd_providers::manifest::Item;
 use commentd_sidecar::dispatch::deliveries::Refused;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! A channel that does as it is told, ledgers that survive a restart, and a dispatcher between them.
 
+use commentd_channels::{Item, ReadBack};
 use commentd_contract::SystemClock;
 use commentd_contract::{Addressing, Outcome, ProviderName, VerdictKind};
 use commentd_delivery::lookup::{LookupAbility, LookupResult};
@@ -11,7 +12,6 @@ use commentd_ledger::{
     Settling, SqliteLedger, SqliteOptions, Stamp,
 };
 use commentd_providers::condition::Condition;
-use commentd_providers::manifest::{Item, ReadBack};
 use commentd_providers::{Job, Pending, Provider, Rendered};
 use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher, Order};
 use commentd_sidecar::ids::SystemIds;

@@ -1,6 +1,6 @@
 //! Manifests, as people may write them: whatever they say, they are taken or refused with a reason.
 
-use commentd_providers::manifest::{Manifest, check};
+use commentd_channels::{Manifest, check};
 use std::collections::BTreeMap;
 
 pub(super) const WORDS: &[&str] = &[

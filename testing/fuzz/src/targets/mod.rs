@@ -8,7 +8,7 @@ mod reply;
 mod request;
 
 use crate::Target;
-use commentd_providers::manifest::{Channel, Manifest, built_in};
+use commentd_channels::{Channel, Manifest, built_in};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -54,6 +54,6 @@ mod tests {
     /// A channel that needs settings would silently not be fed.
     #[test]
     fn every_built_in_channel_is_fed() {
-        assert_eq!(super::channels().len(), commentd_providers::manifest::built_in().unwrap().len());
+        assert_eq!(super::channels().len(), commentd_channels::built_in().unwrap().len());
     }
 }

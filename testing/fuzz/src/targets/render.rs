@@ -3,9 +3,9 @@
 
 use super::channel;
 use crate::parts;
+use commentd_channels::{Channel, HttpRequest};
 use commentd_contract::Addressing;
 use commentd_delivery::{Comment, DeliveryId};
-use commentd_providers::manifest::{Channel, HttpRequest};
 use serde_json::Value;
 
 pub(super) const WORDS: &[&str] = &[

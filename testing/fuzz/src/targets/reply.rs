@@ -3,9 +3,9 @@
 
 use super::channel;
 use crate::parts;
+use commentd_channels::{Channel, Headers, Reply, Scope};
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Comment, DeliveryId, Verdict};
-use commentd_providers::manifest::{Channel, Headers, Reply, Scope};
 
 pub(super) const WORDS: &[&str] = &[
     "\"id\":\"12\"",

@@ -3,12 +3,12 @@
 use crate::cli::ChannelFlags;
 use crate::commands::serve::{config_failure, native};
 use crate::{Ended, Failure, console, logging};
+use commentd_channels::Reply;
 use commentd_contract::SystemClock;
 use commentd_contract::{Addressing, VerdictKind, terminal};
 use commentd_delivery::id::Ids;
 use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::{Clock, Comment, Gate, Verdict};
-use commentd_providers::manifest::Reply;
 use commentd_providers::native::NativeHttp;
 use commentd_providers::{Job, Provider, Rendered};
 use commentd_sidecar::ids::SystemIds;

@@ -10,8 +10,8 @@ pub mod wordpress;
 
 use crate::support::process::Served;
 use crate::support::{PATIENCE, Program, at};
+use commentd_channels::{Ability, built_in};
 use commentd_contract::SystemClock;
-use commentd_providers::manifest::{self, Ability};
 use commentd_providers::native::{BaseUrl, NativeHttp};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -140,7 +140,7 @@ impl Channel {
 
 /// Whether the channel would take comments, as the provider itself finds out.
 fn ability(channel: &Channel) -> Ability {
-    let manifest = manifest::built_in().unwrap().into_iter().find(|one| one.is_called(channel.name)).unwrap();
+    let manifest = built_in().unwrap().into_iter().find(|one| one.is_called(channel.name)).unwrap();
     let given = channel.settings.iter().chain(&channel.secrets);
     let settings = given.map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
     let base = BaseUrl::parse(&channel.url).unwrap();

@@ -5,7 +5,7 @@ use super::{
     counted, free_address, installed, post, proxy, turn, work,
 };
 use crate::support::{Client, at, wait_for};
-use commentd_providers::manifest::Ability;
+use commentd_channels::Ability;
 use proxy::Way;
 use rusqlite::Connection;
 use serde_json::{Value, json};

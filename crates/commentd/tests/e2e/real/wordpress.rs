@@ -7,7 +7,7 @@ use super::{
 use super::{free_address, installed, post, proxy, turn, work};
 use crate::support::{Client, at, wait_for};
 use base64::Engine;
-use commentd_providers::manifest::Ability;
+use commentd_channels::Ability;
 use proxy::Way;
 use serde_json::{Value, json};
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
 use super::super::channel::ChannelChoice;
 use super::super::show::{as_text, rows};
 use super::{Layers, URL, flags};
+use commentd_channels::HttpRequest;
 use commentd_delivery::{Comment, DeliveryId};
-use commentd_providers::manifest::HttpRequest;
 use std::fs;
 
 fn request(choice: &ChannelChoice) -> HttpRequest {

@@ -1,9 +1,9 @@
 //! What stands between commentd and a channel proves nothing.
 
 use super::every::all;
-use crate::manifest::Manifest;
-use crate::manifest::check::{check, example_scope};
-use crate::manifest::strangers::STRANGERS;
+use crate::Manifest;
+use crate::check::{check, example_scope};
+use crate::strangers::STRANGERS;
 use commentd_contract::VerdictKind;
 
 /// With the settings of its first example; the manifest's check tries those of the others.

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use commentd_providers::manifest::{Manifest, check};
+use commentd_channels::{Manifest, check};
 use std::collections::BTreeSet;
 
-const WRITTEN: &str = include_str!("../src/manifest/written.rs");
+const WRITTEN: &str = include_str!("../src/written.rs");
 const DOCUMENTS: [(&str, &str); 2] = [
     ("docs/channels.md", include_str!("../../../docs/channels.md")),
     ("docs/channels.zh-CN.md", include_str!("../../../docs/channels.zh-CN.md")),

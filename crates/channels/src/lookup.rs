@@ -250,7 +250,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The same without what is another in each lookup: what a cassette knows the request by.
-    pub(crate) fn lasting_request(&self) -> Result<HttpRequest, RenderError> {
+    pub fn lasting_request(&self) -> Result<HttpRequest, RenderError> {
         self.lookup.request.render(&self.paged().with(context! { nonce => () }).value())
     }
 

@@ -440,7 +440,7 @@ fn hints_are_seconds_or_dates() {
 }
 
 /// The first words of what the channel said, on one line.
-pub(crate) fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= MOST_WORDS {
         return line;

@@ -1,6 +1,6 @@
 //! What replies mean that aren't as the channel's own server would write them, and what people are told of them.
 
-use crate::manifest::{Headers, Reply, built_in};
+use crate::{Headers, Reply, built_in};
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::{Comment, DeliveryId, Verdict};
 use std::collections::BTreeMap;

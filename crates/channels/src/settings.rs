@@ -88,7 +88,7 @@ impl Settings {
 }
 
 /// A text without this secret; an empty one is none.
-pub(crate) fn redacted(text: String, secret: &str) -> String {
+pub fn redacted(text: String, secret: &str) -> String {
     if secret.is_empty() || text.is_empty() {
         return text;
     }

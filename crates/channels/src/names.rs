@@ -172,7 +172,7 @@ impl Scope {
     }
 
     /// Whether the id that a marker carries stands in this body.
-    pub(crate) fn is_marker_in(&self, body: &[u8]) -> bool {
+    pub fn is_marker_in(&self, body: &[u8]) -> bool {
         let digits = self.names.digits.as_str().as_bytes();
         self.is_marked() && body.windows(digits.len()).any(|part| part == digits)
     }

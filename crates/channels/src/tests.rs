@@ -21,7 +21,7 @@ fn old_names_still_find_their_channel() {
 
 #[test]
 fn bad_manifests_are_told_where_they_are_wrong() {
-    let isso = include_str!("../../../../channels/isso.toml");
+    let isso = include_str!("../../../channels/isso.toml");
     for (from, to, says) in [
         ("settles_within_s = \"settings", "setles_within_s = \"settings", "setles_within_s"),
         ("manifest = 1", "manifest = 2", "format"),
@@ -41,7 +41,7 @@ fn bad_manifests_are_told_where_they_are_wrong() {
 
 #[test]
 fn an_auth_section_that_makes_no_sense_is_told_what_to_write() {
-    let isso = include_str!("../../../../channels/isso.toml");
+    let isso = include_str!("../../../channels/isso.toml");
     for (section, says) in [
         ("kind = \"bearer\"", "auth.secret: is missing"),
         ("kind = \"basic\"\nuser = \"'a'\"", "auth.password: is missing"),
@@ -69,7 +69,7 @@ fn an_auth_section_that_makes_no_sense_is_told_what_to_write() {
 
 #[test]
 fn a_form_is_encoded_and_whole_numbers_lose_nothing() {
-    let isso = include_str!("../../../../channels/isso.toml");
+    let isso = include_str!("../../../channels/isso.toml");
     let start = isso.find("[send.body]").unwrap();
     let end = start + isso[start..].find("[[verdict]]").unwrap();
     let sent = |body: &str| {
@@ -89,7 +89,7 @@ fn a_form_is_encoded_and_whole_numbers_lose_nothing() {
 
 #[test]
 fn an_example_that_lies_is_found() {
-    let board = include_str!("../../../../channels/board.toml");
+    let board = include_str!("../../../channels/board.toml");
     let lying = board.replacen("verdict = \"throttled\"", "verdict = \"delivered\"", 1);
     assert!(!check(&Manifest::parse(&lying, "x").unwrap()).problems.is_empty());
     let receipt = board.replacen("{\"error\":\"throttled\"", "{\"id\":\"9\",\"error\":\"throttled\"", 1);

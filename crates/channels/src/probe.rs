@@ -22,7 +22,7 @@ pub enum Ability {
 impl Ability {
     /// The same with these changes to what people read.
     #[must_use]
-    pub(crate) fn redacted(self, redact: impl Fn(&str) -> String) -> Self {
+    pub fn redacted(self, redact: impl Fn(&str) -> String) -> Self {
         match self {
             Ability::Able => Ability::Able,
             Ability::NotAble(reason) => Ability::NotAble(redact(&reason)),

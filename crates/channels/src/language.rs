@@ -344,7 +344,7 @@ mod tests {
     use minijinja::context;
 
     fn eval(source: &str, body: &serde_json::Value) -> Result<Value, String> {
-        let reply = crate::manifest::Reply { body: body.to_string().into(), ..Default::default() };
+        let reply = crate::Reply { body: body.to_string().into(), ..Default::default() };
         Expr::compile(source)?.eval(&reply.values(&context! { reply_to => "" }))
     }
 
@@ -539,7 +539,7 @@ mod tests {
             ]
             .map(|path| (*body, path))
         }) {
-            let reply = crate::manifest::Reply { status: 200, body: body.into(), ..Default::default() };
+            let reply = crate::Reply { status: 200, body: body.into(), ..Default::default() };
             let scope = reply.values(&context! { content => "hi" });
             let expr = Expr::compile(&format!("at('{path}')")).unwrap();
             assert!(matches!(*expr.shape, Shape::At(_)));

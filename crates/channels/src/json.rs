@@ -17,7 +17,7 @@ const FEW_NAMES: usize = 16;
 /// A JSON text that was read. All its texts stand in one, since a reply is read for each comment, and most of its texts
 /// are never looked at.
 #[derive(Debug)]
-pub(crate) struct Json {
+pub struct Json {
     texts: String,
     root: Node,
 }
@@ -35,7 +35,7 @@ enum Node {
 
 /// A part of a JSON text.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part<'a> {
+pub struct Part<'a> {
     texts: &'a str,
     node: &'a Node,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Part<'a> {
 ///
 /// # Errors
 /// Says what is wrong, for people.
-pub(crate) fn read(text: &[u8]) -> Result<Json, String> {
+pub fn read(text: &[u8]) -> Result<Json, String> {
     read_text(&as_text(text))
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn read(text: &[u8]) -> Result<Json, String> {
 ///
 /// # Errors
 /// As [`read`], and where it is another type.
-pub(crate) fn read_as<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+pub fn read_as<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     let text = as_text(text);
     read_text(&text)?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
@@ -76,19 +76,19 @@ fn read_text(text: &str) -> Result<Json, String> {
 
 impl Json {
     /// All of it.
-    pub(crate) fn whole(&self) -> Part<'_> {
+    pub fn whole(&self) -> Part<'_> {
         Part { texts: &self.texts, node: &self.root }
     }
 
     /// Whether it is an object or a list.
-    pub(crate) fn is_composed(&self) -> bool {
+    pub fn is_composed(&self) -> bool {
         matches!(self.root, Node::Object(_) | Node::List(_))
     }
 }
 
 impl<'a> Part<'a> {
     /// What stands at this path of names and numbers.
-    pub(crate) fn at<'b>(self, path: impl IntoIterator<Item = &'b str>) -> Option<Part<'a>> {
+    pub fn at<'b>(self, path: impl IntoIterator<Item = &'b str>) -> Option<Part<'a>> {
         path.into_iter().try_fold(self, |part, name| {
             let node = match part.node {
                 Node::List(items) => items.get(name.parse::<usize>().ok()?),
@@ -102,7 +102,7 @@ impl<'a> Part<'a> {
     }
 
     /// It as a text, if it is one.
-    pub(crate) fn as_text(self) -> Option<&'a str> {
+    pub fn as_text(self) -> Option<&'a str> {
         match self.node {
             Node::Text(place) => Some(self.text_in(place)),
             _ => None,

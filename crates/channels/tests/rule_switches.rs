@@ -5,10 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use commentd_channels::{Manifest, Reply, built_in};
 use commentd_contract::VerdictKind;
 use commentd_delivery::rule_switch::{RuleSwitch, restore, switch_off};
 use commentd_delivery::{Comment, DeliveryId};
-use commentd_providers::manifest::{Manifest, Reply, built_in};
 use std::collections::BTreeMap;
 
 /// What somebody writes who trusts a status.

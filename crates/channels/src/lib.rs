@@ -10,6 +10,7 @@ mod auth;
 mod channel;
 pub mod check;
 mod freshness;
+pub mod json;
 mod judge;
 pub mod language;
 mod lookup;
@@ -28,7 +29,7 @@ pub mod written;
 
 pub use auth::{Auth, Signing, Token, TokenCall};
 pub use channel::{Channel, Manifest, ManifestError};
-pub(crate) use judge::shortened;
+pub use judge::shortened;
 pub use judge::{Headers, Reply};
 pub use lookup::{Item, LookupLimits, ReadBack, Scan, Sighting};
 pub use names::Scope;
@@ -38,14 +39,14 @@ pub use request::{HttpRequest, RenderError};
 
 /// The manifests that come with commentd.
 const BUILT_IN: [(&str, &str); 8] = [
-    ("channels/generic.toml", include_str!("../../../../channels/generic.toml")),
-    ("channels/wxbot.toml", include_str!("../../../../channels/wxbot.toml")),
-    ("channels/isso.toml", include_str!("../../../../channels/isso.toml")),
-    ("channels/wordpress.toml", include_str!("../../../../channels/wordpress.toml")),
-    ("channels/waline.toml", include_str!("../../../../channels/waline.toml")),
-    ("channels/twikoo.toml", include_str!("../../../../channels/twikoo.toml")),
-    ("channels/wechat_official.toml", include_str!("../../../../channels/wechat_official.toml")),
-    ("channels/board.toml", include_str!("../../../../channels/board.toml")),
+    ("channels/generic.toml", include_str!("../../../channels/generic.toml")),
+    ("channels/wxbot.toml", include_str!("../../../channels/wxbot.toml")),
+    ("channels/isso.toml", include_str!("../../../channels/isso.toml")),
+    ("channels/wordpress.toml", include_str!("../../../channels/wordpress.toml")),
+    ("channels/waline.toml", include_str!("../../../channels/waline.toml")),
+    ("channels/twikoo.toml", include_str!("../../../channels/twikoo.toml")),
+    ("channels/wechat_official.toml", include_str!("../../../channels/wechat_official.toml")),
+    ("channels/board.toml", include_str!("../../../channels/board.toml")),
 ];
 
 /// Every built-in manifest with the name of its source.

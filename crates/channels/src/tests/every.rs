@@ -1,8 +1,8 @@
 //! What holds for every manifest that comes with commentd, built in or as an example.
 
-use crate::manifest::check::{check, example_settings};
-use crate::manifest::written::WrittenExample;
-use crate::manifest::{HttpRequest, Manifest, RenderError, built_in};
+use crate::check::{check, example_settings};
+use crate::written::WrittenExample;
+use crate::{HttpRequest, Manifest, RenderError, built_in};
 use commentd_contract::Addressing;
 use commentd_delivery::{Comment, DeliveryId};
 use serde_json::Value;

@@ -1,8 +1,8 @@
 //! What a lookup finds and what its silence may prove, by marker, receipt and slot, over one page and several.
 
 use super::comment;
-use crate::manifest::check::check;
-use crate::manifest::{Channel, Item, Manifest, ReadBack, Reply, Sighting};
+use crate::check::check;
+use crate::{Channel, Item, Manifest, ReadBack, Reply, Sighting};
 use commentd_contract::VerdictKind;
 use commentd_delivery::{Comment, DeliveryId};
 use std::collections::BTreeMap;
