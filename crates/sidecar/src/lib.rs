@@ -1,7 +1,6 @@
 //! Runs the delivery machine: takes requests in, hands comments to providers, answers before the deadline.
 //!
 //! - [`config`]: the settings as written, and checked
-//! - [`clock`]: the one place that reads the time
 //! - [`dispatch`]: drives one machine a delivery, and keeps the keys in flight apart
 //! - [`ids`]: where delivery ids come from
 //! - [`http`]: the v1 contract over HTTP

@@ -1,9 +1,11 @@
 //! Where the sidecar listens, and who may call it.
 
+use super::entry::SettingEntry;
 use super::error::ConfigError;
+use super::findings::Findings;
 use super::kind::{Kind, parts};
 use super::layers::Written;
-use super::values::Values;
+use super::settings::Settings;
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::net::IpAddr;
@@ -78,25 +80,27 @@ fn host(text: &str) -> Option<String> {
     allowed.then(|| bare.to_ascii_lowercase())
 }
 
-pub(super) fn listen(values: &mut Values<'_>) -> Listen {
-    let text = values.text("host");
+pub(super) fn listen(settings: &Settings, findings: &mut Findings) -> Listen {
+    let text = settings.host.get();
     let host = host(text).unwrap_or_else(|| {
         let quoted = Kind::Text.quoted(text);
-        values.error("host", format!("must be an address or a host name without port, is {quoted}"));
+        findings
+            .error(&settings.host, format!("must be an address or a host name without port, is {quoted}"));
         // Only for the checks that follow; the error above ends the matter.
         "localhost".to_owned()
     });
-    Listen { host, port: u16::try_from(values.integer("port")).unwrap_or_default() }
+    Listen { host, port: settings.port.get() }
 }
 
-pub(super) fn allowed_hosts(values: &mut Values<'_>) -> Vec<String> {
+pub(super) fn allowed_hosts(settings: &Settings, findings: &mut Findings) -> Vec<String> {
     let mut hosts = Vec::new();
-    for part in parts(values.text("allowed-host")) {
+    for part in parts(settings.allowed_host.get()) {
         match host(part) {
             Some(host) => hosts.push(host),
             None => {
                 let quoted = Kind::Text.quoted(part);
-                values.error("allowed-host", format!("must be host names without port, has {quoted}"));
+                findings
+                    .error(&settings.allowed_host, format!("must be host names without port, has {quoted}"));
             }
         }
     }
@@ -104,15 +108,13 @@ pub(super) fn allowed_hosts(values: &mut Values<'_>) -> Vec<String> {
 }
 
 /// Those who may call, and whether that goes with where the sidecar listens.
-pub(super) fn callers(values: &mut Values<'_>, listen: &Listen) -> Vec<Caller> {
-    let mut callers = Vec::new();
-    callers.extend(basic(values));
-    bearers(values, &mut callers);
-    let anonymous = values.switch("allow-anonymous");
-    let wants_auth = ["auth-user", "auth-password", "auth-bearer"].iter().any(|name| values.is_given(name));
+pub(super) fn callers(settings: &Settings, findings: &mut Findings, listen: &Listen) -> Vec<Caller> {
+    let callers = with_credentials(settings, findings);
+    let anonymous = settings.allow_anonymous.get();
+    let wants_auth = credentials(settings).iter().any(|entry| entry.is_given());
     if !listen.is_loopback() && !wants_auth && !anonymous {
-        values.error(
-            "host",
+        findings.error(
+            &settings.host,
             format!(
                 "is {}, which other machines may reach, and there is no auth; give --auth-user with \
                  COMMENTD_AUTH_PASSWORD, or COMMENTD_AUTH_BEARER, or listen on 127.0.0.1, or give \
@@ -122,9 +124,10 @@ pub(super) fn callers(values: &mut Values<'_>, listen: &Listen) -> Vec<Caller> {
         );
     }
     if anonymous && wants_auth {
-        values.in_vain("allow-anonymous", "auth is configured, and every call needs it");
+        findings.in_vain(&settings.allow_anonymous, "auth is configured, and every call needs it");
     } else if anonymous && listen.is_loopback() {
-        values.in_vain("allow-anonymous", &format!("{} is loopback, which needs no auth", listen.host));
+        findings
+            .in_vain(&settings.allow_anonymous, &format!("{} is loopback, which needs no auth", listen.host));
     }
     callers
 }
@@ -135,49 +138,58 @@ impl Written {
     /// # Errors
     /// As [`Written::check`], as far as it concerns the callers.
     pub fn check_callers(&self) -> Result<Vec<Caller>, Vec<ConfigError>> {
-        let mut values = Values::new(self, |setting| setting.name.starts_with("auth-"));
-        let mut callers = Vec::new();
-        callers.extend(basic(&mut values));
-        bearers(&mut values, &mut callers);
-        if values.findings.errors.is_empty() { Ok(callers) } else { Err(values.findings.errors) }
+        let mut findings = Findings::of(credentials(&self.settings));
+        let callers = with_credentials(&self.settings, &mut findings);
+        findings.unless_wrong(callers)
     }
+}
+
+/// The settings that say who may call.
+fn credentials(settings: &Settings) -> [&SettingEntry; 3] {
+    [&settings.auth_user, &settings.auth_password, &settings.auth_bearer]
+}
+
+fn with_credentials(settings: &Settings, findings: &mut Findings) -> Vec<Caller> {
+    let mut callers: Vec<Caller> = basic(settings, findings).into_iter().collect();
+    bearers(settings, findings, &mut callers);
+    callers
 }
 
 fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(|c| c.is_control() || c == ':')
 }
 
-fn basic(values: &mut Values<'_>) -> Option<Caller> {
-    let (user, password) = (values.text("auth-user"), values.text("auth-password"));
+fn basic(settings: &Settings, findings: &mut Findings) -> Option<Caller> {
+    let (user, password) = (settings.auth_user.get(), settings.auth_password.get());
     match (user.is_empty(), password.is_empty()) {
         (true, true) => return None,
         (false, true) => {
-            values.missing(
-                "auth-password",
+            findings.missing(
+                &settings.auth_password,
                 &format!("--auth-user {} needs a password", Kind::Text.quoted(user)),
             );
             return None;
         }
         (true, false) => {
-            values.missing("auth-user", "--auth-password needs the name of its user");
+            findings.missing(&settings.auth_user, "--auth-password needs the name of its user");
             return None;
         }
         (false, false) => {}
     }
     if !is_name(user) {
-        values.error("auth-user", format!("must have 1 to {MAX_NAME_BYTES} bytes, and no colon"));
+        findings.error(&settings.auth_user, format!("must have 1 to {MAX_NAME_BYTES} bytes, and no colon"));
         return None;
     }
     let credential = Credential::Basic { user: user.to_owned(), password: password.into() };
     Some(Caller { name: user.to_owned(), credential })
 }
 
-fn bearers(values: &mut Values<'_>, callers: &mut Vec<Caller>) {
-    for (index, part) in parts(values.text("auth-bearer")).enumerate() {
+fn bearers(settings: &Settings, findings: &mut Findings, callers: &mut Vec<Caller>) {
+    for (index, part) in parts(settings.auth_bearer.get()).enumerate() {
         match bearer(part, callers) {
             Ok(caller) => callers.push(caller),
             // No message shows the part: all of it may be the token.
-            Err(message) => values.error("auth-bearer", format!("{message} (entry {})", index + 1)),
+            Err(message) => findings.error(&settings.auth_bearer, format!("{message} (entry {})", index + 1)),
         }
     }
 }

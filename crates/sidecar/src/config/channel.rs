@@ -1,11 +1,13 @@
 //! The channel of `native_http`: its manifest, where it is, and its typed settings.
 
+use super::entry::SettingEntry;
 use super::error::{ConfigError, Source};
 use super::file::read_text;
+use super::findings::Findings;
 use super::kind::{Kind, near};
-use super::layers::{CHANNEL_PREFIX, ChannelWritten, Entry, FILE_SUFFIX, Written, secret_file};
-use super::registry::{Heading, Setting};
-use super::values::{Findings, Values};
+use super::layers::{CHANNEL_PREFIX, ChannelWritten, FILE_SUFFIX, Written, secret_file};
+use super::setting::{Heading, Setting};
+use super::settings::Settings as ServeSettings;
 use commentd_channels::check::check;
 use commentd_channels::settings::{Settings, environment_name};
 use commentd_channels::written::{SettingKind, WrittenSetting};
@@ -59,10 +61,11 @@ impl Written {
     /// # Errors
     /// Everything that is wrong with the channel's settings.
     pub fn check_channel(&self) -> Result<(ChannelChoice, Vec<String>), Vec<ConfigError>> {
-        let mut values = Values::new(self, concerns_channel);
-        values.findings.warnings = self.visible_secrets(concerns_channel);
-        let choice = choose(&mut values);
-        let Findings { errors, warnings } = values.findings;
+        let concerned = self.settings.entries().filter(|entry| concerns_channel(entry.setting));
+        let mut findings = Findings::of(concerned);
+        findings.warnings = self.visible_secrets(concerns_channel);
+        let choice = choose(self, &mut findings);
+        let Findings { errors, warnings } = findings;
         match choice {
             Some(choice) if errors.is_empty() => Ok((choice, warnings)),
             _ => Err(errors),
@@ -75,11 +78,10 @@ impl Written {
     /// # Errors
     /// A directory that can't be read, and manifests that are none.
     pub fn manifests(&self) -> Result<Vec<Manifest>, Vec<ConfigError>> {
-        let entry = self.entry("channels-dir");
-        let source = entry.map_or(Source::Default, |entry| entry.source.clone());
-        let directory = entry.map(|entry| entry.text().trim()).filter(|text| !text.is_empty());
-        manifests(directory.map(Path::new)).map_err(|messages| {
-            messages.into_iter().map(|m| ConfigError::new("--channels-dir", &source, m)).collect()
+        let setting = &self.settings.channels_dir;
+        let directory = (!setting.is_unset()).then(|| Path::new(setting.get()));
+        manifests(directory).map_err(|messages| {
+            messages.into_iter().map(|m| ConfigError::new("--channels-dir", &setting.source, m)).collect()
         })
     }
 }
@@ -138,21 +140,23 @@ fn own_manifests(directory: &Path) -> Result<Vec<Manifest>, Vec<String>> {
 }
 
 /// The channel that was chosen; `None` if something is wrong, which the findings then tell.
-pub(super) fn choose(values: &mut Values<'_>) -> Option<ChannelChoice> {
-    let base_url = base_url(values);
-    let proxy = proxy(values);
-    let tls = tls(values, base_url.as_ref());
-    let manifest = manifest(values)?;
-    let found = resolve(&manifest, values.written);
-    values.findings.errors.extend(found.errors);
-    values.findings.warnings.extend(found.warnings);
+pub(super) fn choose(written: &Written, findings: &mut Findings) -> Option<ChannelChoice> {
+    let settings = &written.settings;
+    let base_url = base_url(settings, findings);
+    let proxy = proxy(settings, findings);
+    let tls = tls(settings, findings, base_url.as_ref());
+    let manifest = manifest(written, findings)?;
+    let found = resolve(&manifest, written);
+    findings.errors.extend(found.errors);
+    findings.warnings.extend(found.warnings);
     let given = found.given.into_iter().map(|given| (given.name, given.value)).collect();
     // What is wrong with single settings is told already; the rest concerns how they go together.
-    let channel = if values.findings.errors.is_empty() {
+    let channel = if findings.errors.is_empty() {
         let name = &manifest.written().name;
         let checked = manifest.channel(&given);
-        checked
-            .map_err(|error| values.error("channel", format!("is {name}, whose settings don't fit: {error}")))
+        checked.map_err(|error| {
+            findings.error(&settings.channel, format!("is {name}, whose settings don't fit: {error}"))
+        })
     } else {
         Err(())
     };
@@ -160,28 +164,29 @@ pub(super) fn choose(values: &mut Values<'_>) -> Option<ChannelChoice> {
         channel: channel.ok()?,
         base_url: base_url?,
         manifest,
-        timeout: values.ms("native-timeout-ms"),
+        timeout: Duration::from_millis(settings.native_timeout_ms.get()),
         proxy: proxy.ok()?,
         tls: tls?,
     })
 }
 
-fn manifest(values: &mut Values<'_>) -> Option<Manifest> {
-    let all = match values.written.manifests() {
+fn manifest(written: &Written, findings: &mut Findings) -> Option<Manifest> {
+    let settings = &written.settings;
+    let all = match written.manifests() {
         Ok(all) => all,
         Err(errors) => {
-            values.findings.errors.extend(errors);
+            findings.errors.extend(errors);
             return None;
         }
     };
-    let name = values.text("channel");
+    let name = settings.channel.get();
     let Some(manifest) = all.iter().find(|manifest| manifest.is_called(name)) else {
         let names: Vec<&str> = all.iter().map(|manifest| manifest.written().name.as_str()).collect();
         let meant = near(name, names.iter().copied());
         let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
         let quoted = Kind::Text.quoted(name);
-        values.error(
-            "channel",
+        findings.error(
+            &settings.channel,
             format!("must be one of {}, or one of --channels-dir, is {quoted}{meant}", names.join(", ")),
         );
         return None;
@@ -190,52 +195,54 @@ fn manifest(values: &mut Values<'_>) -> Option<Manifest> {
     let checked = (!manifest.is_built_in()).then(|| check(manifest));
     if let Some(problem) = checked.as_ref().and_then(|checked| checked.problems.first()) {
         let origin = manifest.origin();
-        values.warn(format!(
+        findings.warn(format!(
             "{origin} fails its own examples; run `commentd channels check {origin}`: {problem}"
         ));
     }
     Some(manifest.clone())
 }
 
-fn base_url(values: &mut Values<'_>) -> Option<BaseUrl> {
-    let text = values.text("channel-url");
+fn base_url(settings: &ServeSettings, findings: &mut Findings) -> Option<BaseUrl> {
+    let text = settings.channel_url.get();
     if text.is_empty() {
-        values.missing(
-            "channel-url",
+        findings.missing(
+            &settings.channel_url,
             "the address of the channel, such as http://127.0.0.1:8080 (a bare start of the older sidecar was a mock: \
              --mode mock)",
         );
         return None;
     }
-    BaseUrl::parse(text).map_err(|error| values.error("channel-url", error.to_string())).ok()
+    BaseUrl::parse(text).map_err(|error| findings.error(&settings.channel_url, error.to_string())).ok()
 }
 
-fn proxy(values: &mut Values<'_>) -> Result<Option<Proxy>, ()> {
-    let text = values.text("proxy");
+fn proxy(settings: &ServeSettings, findings: &mut Findings) -> Result<Option<Proxy>, ()> {
+    let text = settings.proxy.get();
     if text.is_empty() {
         return Ok(None);
     }
-    Proxy::parse(text).map(Some).map_err(|error| values.error("proxy", error.to_string()))
+    Proxy::parse(text).map(Some).map_err(|error| findings.error(&settings.proxy, error.to_string()))
 }
 
 /// The files that TLS needs; whether they can be used, the provider tells.
-fn tls(values: &mut Values<'_>, base_url: Option<&BaseUrl>) -> Option<TlsFiles> {
-    let file = |name: &str| Some(values.text(name)).filter(|text| !text.is_empty()).map(PathBuf::from);
-    let (certificate, key) = (file("tls-client-certificate"), file("tls-client-key"));
-    let ca = file("tls-ca-file");
+fn tls(settings: &ServeSettings, findings: &mut Findings, base_url: Option<&BaseUrl>) -> Option<TlsFiles> {
+    let file = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+    let certificate = file(settings.tls_client_certificate.get());
+    let key = file(settings.tls_client_key.get());
+    let ca = file(settings.tls_ca_file.get());
     let is_any = ca.is_some() || certificate.is_some() || key.is_some();
     if is_any && base_url.is_some_and(|base_url| !base_url.is_tls()) {
-        values.warn("the tls settings have no effect: --channel-url doesn't begin with https://".to_owned());
+        findings
+            .warn("the tls settings have no effect: --channel-url doesn't begin with https://".to_owned());
     }
     let client = match (certificate, key) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
         (Some(_), None) => {
-            values.missing("tls-client-key", "the private key of --tls-client-certificate");
+            findings.missing(&settings.tls_client_key, "the private key of --tls-client-certificate");
             return None;
         }
         (None, Some(_)) => {
-            values.missing("tls-client-certificate", "the certificate of --tls-client-key");
+            findings.missing(&settings.tls_client_certificate, "the certificate of --tls-client-key");
             return None;
         }
     };
@@ -243,7 +250,7 @@ fn tls(values: &mut Values<'_>, base_url: Option<&BaseUrl>) -> Option<TlsFiles> 
 }
 
 /// One of the channel's settings that somebody gave.
-pub(super) struct Given {
+pub(super) struct ChannelSetting {
     pub(super) name: String,
     pub(super) value: toml::Value,
     pub(super) source: Source,
@@ -252,8 +259,8 @@ pub(super) struct Given {
 
 /// The channel's settings that somebody gave, and what is wrong with them.
 #[derive(Default)]
-pub(super) struct Resolved {
-    pub(super) given: Vec<Given>,
+pub(super) struct ChannelSettings {
+    pub(super) given: Vec<ChannelSetting>,
     errors: Vec<ConfigError>,
     warnings: Vec<String>,
 }
@@ -261,10 +268,10 @@ pub(super) struct Resolved {
 /// Finds the strongest value of each setting that the manifest has: `--set` over the old flags over
 /// `COMMENTD_CHANNEL_<KEY>` over `[channel.settings]`. An old flag's own variable and key stand right below the
 /// newer ones of their layer.
-pub(super) fn resolve(manifest: &Manifest, written: &Written) -> Resolved {
+pub(super) fn resolve(manifest: &Manifest, written: &Written) -> ChannelSettings {
     let channel = &manifest.written().name;
     let wanted = &manifest.written().settings;
-    let mut resolved = Resolved::default();
+    let mut resolved = ChannelSettings::default();
     for (name, setting) in wanted {
         let found = match strongest(name, wanted, written) {
             Ok(found) => found,
@@ -298,7 +305,7 @@ pub(super) fn resolve(manifest: &Manifest, written: &Written) -> Resolved {
                 environment_name(name)
             ));
         }
-        resolved.given.extend(values.into_iter().map(|(name, value)| Given {
+        resolved.given.extend(values.into_iter().map(|(name, value)| ChannelSetting {
             name,
             value,
             source: source.clone(),
@@ -321,11 +328,11 @@ fn strongest(
     if let Some(value) = sets.get(name).filter(|value| !value.is_empty()) {
         return text(value, Source::Flag(format!("set {name}")));
     }
-    let old = written.entries.iter().find(|entry| entry.setting.channel_setting == Some(name));
+    let old = written.settings.entries().find(|entry| entry.setting.channel_setting == Some(name));
     let old = old.filter(|entry| entry.is_given());
     let old_from = |layer: fn(&Source) -> bool| old.filter(|entry| layer(&entry.source));
     // Like the older sidecar, which took the blanks off.
-    let old_text = |entry: &Entry| text(entry.text().trim(), entry.source.clone());
+    let old_text = |entry: &SettingEntry| text(entry.text().trim(), entry.source.clone());
     if let Some(entry) = old_from(|source| matches!(source, Source::Flag(_))) {
         return old_text(entry);
     }
@@ -383,7 +390,7 @@ fn from_environment(
     }
 }
 
-impl Resolved {
+impl ChannelSettings {
     /// What was given for settings that the manifest doesn't have.
     fn leftovers(&mut self, channel: &str, wanted: &Wanted, written: &Written) {
         let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
@@ -412,7 +419,7 @@ impl Resolved {
                     .push(format!("environment {variable} has no effect: {name} {}", unknown(&name)));
             }
         }
-        for entry in written.entries.iter().filter(|entry| entry.is_given()) {
+        for entry in written.settings.entries().filter(|entry| entry.is_given()) {
             let name = entry.setting.channel_setting.filter(|name| !wanted.contains_key(*name));
             if let Some(name) = name {
                 let key = entry.key();

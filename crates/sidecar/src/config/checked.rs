@@ -2,21 +2,21 @@
 
 use super::access::{self, Caller, Listen};
 use super::channel::{self, ChannelChoice};
+use super::entry::SettingEntry;
 use super::error::ConfigError;
+use super::fallbacks;
+use super::findings::Findings;
 use super::kind::{Kind, parts};
 use super::layers::Written;
-use super::net;
-use super::values::{Findings, Values};
+use super::ledger::{self, LedgerChoice};
+use super::settings::Settings;
+use super::words::{ExchangeMode, LogFormat, UnknownAs};
 use commentd_contract::ProviderName;
 use commentd_providers::hook_pipe::HookOptions;
 use commentd_providers::mock::MockOptions;
 use commentd_providers::ui_worker::UiOptions;
-use etcetera::BaseStrategy;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// The ledger's file in the platform's state directory.
-const LEDGER_FILE: &str = "commentd.db";
 
 /// What `serve` runs with.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub struct ServeConfig {
     /// Who may call; empty for everybody.
     pub callers: Vec<Caller>,
     /// What is logged.
-    pub log: Log,
+    pub log: LogConfig,
     /// What people should know at start; holds no secrets.
     pub warnings: Vec<String>,
 }
@@ -113,47 +113,13 @@ pub struct Limits {
     pub lookups_per_second: u32,
 }
 
-/// What `ok` and `success` say where the outcome is `unknown` or `misplaced`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownAs {
-    /// True.
-    Success,
-    /// False.
-    Failure,
-}
-
-/// Where deliveries are recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LedgerChoice {
-    /// Nowhere that survives the process.
-    Memory,
-    /// In a file.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Whether the user named it; else its directory may have to be made.
-        named: bool,
-        /// Whether to go on though a part of its log is lost.
-        accept_lost_wal: bool,
-    },
-}
-
 /// What is logged, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Log {
+pub struct LogConfig {
     /// The least important level that is logged.
     pub level: tracing::Level,
     /// How a line looks.
     pub format: LogFormat,
-}
-
-/// How a line of the log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Human,
-    /// One JSON object a line.
-    Json,
 }
 
 impl Written {
@@ -163,37 +129,42 @@ impl Written {
     /// # Errors
     /// All that is wrong; each error names the setting, where its value came from, and what is allowed.
     pub fn check(self) -> Result<ServeConfig, Vec<ConfigError>> {
-        let mut values = Values::new(&self, |_| true);
-        values.findings.warnings.clone_from(&self.warnings);
-        let primary = primary(&mut values);
-        let exchange = exchange(&mut values, primary);
-        let fallback = fallback(&mut values, primary, &exchange);
+        let settings = &self.settings;
+        let mut findings = Findings::of(settings.entries());
+        findings.warnings.clone_from(&self.warnings);
+        let primary = settings.mode.get();
+        let exchange = exchange(settings, &mut findings, primary);
+        let fallback = fallback(settings, &mut findings, primary);
         let chain: Vec<ProviderName> = std::iter::once(primary).chain(fallback.iter().copied()).collect();
-        general_warnings(&mut values, &chain);
+        general_warnings(&self, &mut findings, &chain);
         let has = |provider| chain.contains(&provider);
-        let channel = if has(ProviderName::NativeHttp) { channel::choose(&mut values) } else { None };
-        let hook = if has(ProviderName::RealHook) { net::hook(&mut values) } else { None };
-        let ledger = ledger(&mut values, primary, &exchange);
-        let ui = if has(ProviderName::RealUi) { net::ui(&mut values, &ledger) } else { None };
-        let listen = access::listen(&mut values);
+        let channel =
+            if has(ProviderName::NativeHttp) { channel::choose(&self, &mut findings) } else { None };
+        let hook = if has(ProviderName::RealHook) { fallbacks::hook(settings, &mut findings) } else { None };
+        let ledger = ledger::choose(settings, &mut findings, self.is_rehearsal());
+        let ui =
+            if has(ProviderName::RealUi) { fallbacks::ui(settings, &mut findings, &ledger) } else { None };
+        let listen = access::listen(settings, &mut findings);
         let config = ServeConfig {
-            callers: access::callers(&mut values, &listen),
-            allowed_hosts: access::allowed_hosts(&mut values),
+            callers: access::callers(settings, &mut findings, &listen),
+            allowed_hosts: access::allowed_hosts(settings, &mut findings),
             ledger,
-            mock: mock(&values),
+            mock: MockOptions {
+                latency_ms: settings.latency_ms.get(),
+                jitter_ms: settings.jitter_ms.get(),
+                fail_ratio: settings.fail_ratio.get(),
+                seed: settings.seed.get(),
+            },
             limits: Limits {
-                max_batch_concurrency: values.count("max-batch-concurrency"),
-                max_in_flight: values.count("max-in-flight"),
-                lookups_per_second: u32::try_from(values.count("lookups-per-second")).unwrap_or(u32::MAX),
+                max_batch_concurrency: settings.max_batch_concurrency.get(),
+                max_in_flight: settings.max_in_flight.get(),
+                lookups_per_second: settings.lookups_per_second.get(),
             },
-            default_deadline: values.ms("default-deadline-ms"),
-            unknown_as: match values.word("unknown-as") {
-                "success" => UnknownAs::Success,
-                _ => UnknownAs::Failure,
-            },
-            require_key: values.switch("require-key"),
-            retention: Duration::from_secs(values.integer("retention-hours") * 3600),
-            log: log(&values),
+            default_deadline: Duration::from_millis(settings.default_deadline_ms.get()),
+            unknown_as: settings.unknown_as.get(),
+            require_key: settings.require_key.get(),
+            retention: Duration::from_secs(settings.retention_hours.get() * 3600),
+            log: LogConfig { level: settings.log_level.get(), format: settings.log_format.get() },
             warnings: Vec::new(),
             listen,
             primary,
@@ -203,8 +174,8 @@ impl Written {
             ui,
             exchange,
         };
-        let Findings { errors, warnings } = values.findings;
-        if errors.is_empty() { Ok(ServeConfig { warnings, ..config }) } else { Err(errors) }
+        let warnings = std::mem::take(&mut findings.warnings);
+        findings.unless_wrong(ServeConfig { warnings, ..config })
     }
 
     /// Where deliveries are recorded, checked alone: for commands that read the ledger.
@@ -212,46 +183,36 @@ impl Written {
     /// # Errors
     /// As [`Written::check`], as far as it concerns the ledger.
     pub fn check_ledger(&self) -> Result<LedgerChoice, Vec<ConfigError>> {
-        let mut values = Values::new(self, |setting| {
-            ["mode", "exchange", "ledger", "accept-lost-wal"].contains(&setting.name)
-        });
-        let primary = ProviderName::parse(values.text("mode")).unwrap_or(ProviderName::NativeHttp);
-        let exchange = match values.word("exchange") {
-            "dry-run" => Exchange::DryRun,
-            "replay" => Exchange::Replay { cassette: values.text("cassette").into() },
-            _ => Exchange::Live,
-        };
-        let choice = ledger(&mut values, primary, &exchange);
-        if values.findings.errors.is_empty() { Ok(choice) } else { Err(values.findings.errors) }
+        let settings = &self.settings;
+        let concerned: [&SettingEntry; 4] =
+            [&settings.mode, &settings.exchange, &settings.ledger, &settings.accept_lost_wal];
+        let mut findings = Findings::of(concerned);
+        let choice = ledger::choose(settings, &mut findings, self.is_rehearsal());
+        findings.unless_wrong(choice)
     }
 
     /// Whether what is recorded is a rehearsal, as [`ServeConfig::is_rehearsal`], whatever else is wrong.
     pub fn is_rehearsal(&self) -> bool {
-        let values = Values::new(self, |setting| ["mode", "exchange"].contains(&setting.name));
-        ProviderName::parse(values.text("mode")) == Some(ProviderName::Mock)
-            || values.word("exchange") == "replay"
+        self.settings.mode.get() == ProviderName::Mock || self.settings.exchange.get() == ExchangeMode::Replay
     }
 }
 
-fn primary(values: &mut Values<'_>) -> ProviderName {
-    ProviderName::parse(values.word("mode")).unwrap_or(ProviderName::NativeHttp)
-}
-
-/// What is configured of the net below the primary, in the chain's order.
-fn configured_below(values: &Values<'_>, primary: ProviderName) -> Vec<ProviderName> {
+/// What is configured of the providers below the primary, in the chain's order.
+fn configured_below(settings: &Settings, primary: ProviderName) -> Vec<ProviderName> {
     let below = ProviderName::ALL.into_iter().skip_while(|provider| *provider != primary).skip(1);
     match primary {
         ProviderName::Mock => Vec::new(),
-        _ => below.filter(|provider| net::is_configured(values, *provider)).collect(),
+        _ => below.filter(|provider| fallbacks::is_configured(settings, *provider)).collect(),
     }
 }
 
-fn fallback(values: &mut Values<'_>, primary: ProviderName, exchange: &Exchange) -> Vec<ProviderName> {
-    let words: Vec<&str> = parts(values.text("fallback")).collect();
-    let is_replay = matches!(exchange, Exchange::Replay { .. });
+fn fallback(settings: &Settings, findings: &mut Findings, primary: ProviderName) -> Vec<ProviderName> {
+    let setting = &settings.fallback;
+    let words: Vec<&str> = parts(setting.get()).collect();
+    let is_replay = settings.exchange.get() == ExchangeMode::Replay;
     if words.is_empty() {
         // Behind a replay nothing may be posted.
-        return if is_replay { Vec::new() } else { configured_below(values, primary) };
+        return if is_replay { Vec::new() } else { configured_below(settings, primary) };
     }
     if words.len() == 1 && words.iter().all(|word| word.eq_ignore_ascii_case("none")) {
         return Vec::new();
@@ -261,20 +222,20 @@ fn fallback(values: &mut Values<'_>, primary: ProviderName, exchange: &Exchange)
         match ProviderName::parse(word) {
             None => {
                 let quoted = Kind::List.quoted(word);
-                values.error("fallback", format!("must be none, or providers and commas, has {quoted}"));
+                findings.error(setting, format!("must be none, or providers and commas, has {quoted}"));
             }
             Some(provider) if chain.contains(&provider) => {
-                values.error("fallback", format!("has {provider}, which is in the chain already"));
+                findings.error(setting, format!("has {provider}, which is in the chain already"));
             }
             // A mock says yes to what nobody posted, and behind a mock nothing may be posted.
             Some(_) if chain.contains(&ProviderName::Mock) => {
-                values.error("fallback", "must be none with --mode mock, which rehearses only");
+                findings.error(setting, "must be none with --mode mock, which rehearses only");
             }
             Some(_) if is_replay => {
-                values.error("fallback", "must be none with --exchange replay, which rehearses only");
+                findings.error(setting, "must be none with --exchange replay, which rehearses only");
             }
             Some(ProviderName::Mock) => {
-                values.error("fallback", "must not have mock, which would say yes to what was never posted");
+                findings.error(setting, "must not have mock, which would say yes to what was never posted");
             }
             Some(provider) => chain.push(provider),
         }
@@ -282,34 +243,38 @@ fn fallback(values: &mut Values<'_>, primary: ProviderName, exchange: &Exchange)
     chain.split_off(1)
 }
 
-fn exchange(values: &mut Values<'_>, primary: ProviderName) -> Exchange {
-    let word = values.word("exchange");
-    let cassette = values.text("cassette");
-    match word {
-        "record" | "replay" if primary == ProviderName::Mock => {
-            values.error("exchange", format!("is {word}, which needs --mode native_http"));
+fn exchange(settings: &Settings, findings: &mut Findings, primary: ProviderName) -> Exchange {
+    let cassette = settings.cassette.get();
+    let exchange = match settings.exchange.get() {
+        ExchangeMode::Live => Exchange::Live,
+        ExchangeMode::DryRun => Exchange::DryRun,
+        ExchangeMode::Record => Exchange::Record { cassette: cassette.into() },
+        ExchangeMode::Replay => Exchange::Replay { cassette: cassette.into() },
+    };
+    let word = exchange.word();
+    match exchange {
+        Exchange::Live | Exchange::DryRun => {
+            findings.in_vain(&settings.cassette, "only --exchange record and replay use it");
         }
-        "record" | "replay" if cassette.is_empty() => {
-            values.missing("cassette", &format!("--exchange {word} needs the file of the exchanges"));
+        Exchange::Record { .. } | Exchange::Replay { .. } if primary == ProviderName::Mock => {
+            findings.error(&settings.exchange, format!("is {word}, which needs --mode native_http"));
         }
-        "record" | "replay" => {}
-        _ => values.in_vain("cassette", "only --exchange record and replay use it"),
+        Exchange::Record { .. } | Exchange::Replay { .. } if cassette.is_empty() => {
+            findings
+                .missing(&settings.cassette, &format!("--exchange {word} needs the file of the exchanges"));
+        }
+        Exchange::Record { .. } | Exchange::Replay { .. } => {}
     }
-    match word {
-        "dry-run" => Exchange::DryRun,
-        "record" => Exchange::Record { cassette: cassette.into() },
-        "replay" => Exchange::Replay { cassette: cassette.into() },
-        _ => Exchange::Live,
-    }
+    exchange
 }
 
 /// What can be said of settings without looking at their values.
-fn general_warnings(values: &mut Values<'_>, chain: &[ProviderName]) {
+fn general_warnings(written: &Written, findings: &mut Findings, chain: &[ProviderName]) {
     let primary = chain.first().copied().unwrap_or(ProviderName::NativeHttp);
-    for entry in values.written.entries.iter().filter(|entry| entry.is_given()) {
+    for entry in written.settings.entries().filter(|entry| entry.is_given()) {
         let setting = entry.setting;
         if let Some(why) = setting.obsolete {
-            values.in_vain(setting.name, why);
+            findings.in_vain(entry, why);
         } else if let Some(provider) = setting.only_with.filter(|provider| !chain.contains(provider)) {
             let why = match provider {
                 ProviderName::Mock | ProviderName::NativeHttp => format!("--mode is {primary}"),
@@ -317,75 +282,17 @@ fn general_warnings(values: &mut Values<'_>, chain: &[ProviderName]) {
                     format!("{provider} is not in the chain (--mode, --fallback)")
                 }
             };
-            values.in_vain(setting.name, &why);
+            findings.in_vain(entry, &why);
         }
     }
-    let visible = values.written.visible_secrets(|_| true);
-    values.findings.warnings.extend(visible);
-    let channel = &values.written.channel;
+    findings.warnings.extend(written.visible_secrets(|_| true));
+    let channel = &written.channel;
     if !chain.contains(&ProviderName::NativeHttp) {
         let sets = channel.sets.keys().map(|name| format!("--set {name}"));
         let variables = channel.variables.keys().map(|name| format!("environment {name}"));
         let keys = channel.table.keys().map(|name| format!("{}: channel.settings.{name}", channel.path));
-        for given in sets.chain(variables).chain(keys).collect::<Vec<_>>() {
-            values.warn(format!("{given} has no effect: --mode is {primary}"));
+        for given in sets.chain(variables).chain(keys) {
+            findings.warn(format!("{given} has no effect: --mode is {primary}"));
         }
     }
-}
-
-fn ledger(values: &mut Values<'_>, primary: ProviderName, exchange: &Exchange) -> LedgerChoice {
-    let text = values.text("ledger");
-    let accept_lost_wal = values.switch("accept-lost-wal");
-    if *exchange == Exchange::DryRun {
-        values.in_vain("ledger", "dry runs record nothing");
-        return LedgerChoice::Memory;
-    }
-    if text.eq_ignore_ascii_case("memory") {
-        return LedgerChoice::Memory;
-    }
-    if let Some((scheme, _)) = text.split_once("://") {
-        let message = match scheme.to_ascii_lowercase().as_str() {
-            "postgres" | "postgresql" => "is a PostgreSQL ledger, which is not in this release",
-            _ => "is an address",
-        };
-        values.error("ledger", format!("{message}; it must be a file, or memory"));
-    }
-    if !text.is_empty() {
-        return LedgerChoice::File { path: text.into(), named: true, accept_lost_wal };
-    }
-    if primary == ProviderName::Mock || matches!(exchange, Exchange::Replay { .. }) {
-        return LedgerChoice::Memory;
-    }
-    match etcetera::base_strategy::choose_native_strategy() {
-        Ok(platform) => {
-            let state = platform.state_dir().unwrap_or_else(|| platform.data_dir());
-            let path = state.join("commentd").join(LEDGER_FILE);
-            LedgerChoice::File { path, named: false, accept_lost_wal }
-        }
-        Err(_) => {
-            values.missing("ledger", "the platform names no home directory to keep it in, so name a file");
-            LedgerChoice::Memory
-        }
-    }
-}
-
-fn mock(values: &Values<'_>) -> MockOptions {
-    MockOptions {
-        latency_ms: values.integer("latency-ms"),
-        jitter_ms: values.integer("jitter-ms"),
-        fail_ratio: values.ratio("fail-ratio"),
-        seed: values.integer("seed"),
-    }
-}
-
-fn log(values: &Values<'_>) -> Log {
-    let level = match values.word("log-level") {
-        "error" => tracing::Level::ERROR,
-        "warn" => tracing::Level::WARN,
-        "debug" => tracing::Level::DEBUG,
-        "trace" => tracing::Level::TRACE,
-        _ => tracing::Level::INFO,
-    };
-    let format = if values.word("log-format") == "json" { LogFormat::Json } else { LogFormat::Human };
-    Log { level, format }
 }

@@ -1,8 +1,9 @@
-//! The registry as arguments of a command.
+//! The settings as arguments of a command.
 
 use super::kind::Kind;
-use super::layers::{Entry, Written};
-use super::registry::{self, Heading, SETTINGS, Setting};
+use super::layers::Written;
+use super::setting::{Heading, Setting};
+use super::settings::{self, SETTINGS};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser, ValueParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -31,9 +32,12 @@ fn args_where(wanted: impl Fn(&Setting) -> bool) -> Vec<Arg> {
     // From the defaults' file, so that the help can't disagree with it.
     let defaults = Written::from_flags(Vec::new(), Vec::new()).ok();
     let mut args = vec![config_arg()];
-    for setting in SETTINGS.iter().filter(|setting| wanted(setting)) {
-        let default = defaults.as_ref().and_then(|written| written.entry(setting.name));
-        args.push(arg(setting, &default.map(Entry::shown).unwrap_or_default()));
+    for entry in defaults.iter().flat_map(|written| written.settings.entries()) {
+        let setting = entry.setting;
+        if !wanted(setting) {
+            continue;
+        }
+        args.push(arg(setting, &entry.shown()));
         if setting.name == "channel-url" {
             args.push(set_arg());
         }
@@ -108,7 +112,7 @@ fn old_ui_flag(arg: &str) -> Option<(String, Option<String>)> {
     let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
     // `--no-real-ui-…` were the negatives of its switches.
     let positive = name.strip_prefix("no-").unwrap_or(name);
-    let is_old = registry::is_old_ui_flag(positive) && registry::find(name).is_none();
+    let is_old = settings::is_old_ui_flag(positive) && settings::find(name).is_none();
     is_old.then(|| {
         let value = if positive == name { value.map(str::to_owned) } else { Some("false".to_owned()) };
         (positive.to_owned(), value)

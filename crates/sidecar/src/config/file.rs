@@ -2,7 +2,8 @@
 
 use super::error::{ConfigError, Source};
 use super::kind::{Kind, near};
-use super::registry::{SETTINGS, Setting};
+use super::setting::Setting;
+use super::settings::SETTINGS;
 use std::io::Read;
 use std::path::Path;
 use toml::{Table, Value};
@@ -14,7 +15,7 @@ const CHANNEL_SETTINGS: &str = "channel.settings";
 
 /// The settings of one file.
 #[derive(Default)]
-pub(super) struct File {
+pub(super) struct SettingsFile {
     /// How people know it.
     pub(super) path: String,
     /// The values that are set, as texts.
@@ -23,7 +24,7 @@ pub(super) struct File {
     pub(super) channel: Table,
 }
 
-impl File {
+impl SettingsFile {
     /// Reads a file whose name came from `source`.
     pub(super) fn read(path: &Path, source: &Source) -> Result<Self, Vec<ConfigError>> {
         let shown = path.display().to_string();
@@ -65,7 +66,7 @@ impl File {
     }
 
     fn take(&mut self, key: &str, value: &Value) -> Result<(), String> {
-        let Some(setting) = SETTINGS.iter().find(|setting| setting.file_key() == key) else {
+        let Some(setting) = SETTINGS.iter().copied().find(|setting| setting.file_key() == key) else {
             return Err(unknown(key));
         };
         self.values.push((setting, as_text(setting.kind, value)?));
@@ -81,11 +82,14 @@ fn is_table(key: &str) -> bool {
 
 fn unknown(key: &str) -> String {
     let as_flag = key.replace('_', "-");
-    if let Some(setting) = SETTINGS.iter().find(|setting| setting.is_called(&as_flag)) {
+    if let Some(setting) = SETTINGS.iter().copied().find(|setting| setting.is_called(&as_flag)) {
         return format!("is not a key; what you mean is `{}` in this file", setting.file_key());
     }
-    let mut keys: Vec<String> =
-        SETTINGS.iter().filter(|setting| setting.obsolete.is_none()).map(Setting::file_key).collect();
+    let mut keys: Vec<String> = SETTINGS
+        .iter()
+        .filter(|setting| setting.obsolete.is_none())
+        .map(|setting| setting.file_key())
+        .collect();
     keys.push(CHANNEL_SETTINGS.to_owned());
     match near(key, keys.iter().map(String::as_str)) {
         Some(meant) => format!("is not a key; did you mean `{meant}`?"),

@@ -2,7 +2,7 @@
 
 /// What a setting's value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Any text on one line.
     Text,
     /// A whole number in this range, bounds included.

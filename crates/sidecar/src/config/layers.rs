@@ -1,9 +1,11 @@
 //! The settings as written: flags over the environment over `commentd.toml` over the documented defaults.
 
+use super::entry::SettingEntry;
 use super::error::{ConfigError, Source};
-use super::file::{File, read_text};
+use super::file::{SettingsFile, read_text};
 use super::kind::{Kind, near};
-use super::registry::{self, SETTINGS, Setting};
+use super::setting::Setting;
+use super::settings::{self, SETTINGS, Settings};
 use commentd_channels::settings::environment_name;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -94,69 +96,10 @@ pub(super) fn secret_file(variable: &str, path: &str) -> Result<String, ConfigEr
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// One setting's value and where it came from.
-#[derive(Clone)]
-pub struct Entry {
-    /// The setting.
-    pub setting: &'static Setting,
-    /// Which layer gave the value.
-    pub source: Source,
-    text: String,
-}
-
-impl Entry {
-    /// The value as it was written, secrets in the clear; empty if unset.
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The value as people may see it: secrets and credentials in addresses as `***`. Empty if unset.
-    pub fn shown(&self) -> String {
-        self.setting.kind.shown(&self.text)
-    }
-
-    /// Whether somebody gave it.
-    pub(super) fn is_given(&self) -> bool {
-        self.source != Source::Default
-    }
-
-    /// Brings a number of the older sidecar's that is out of range to the nearest in it, as that sidecar did, and
-    /// says so.
-    fn clamp(&mut self) -> Option<String> {
-        let clamped = matches!(self.source, Source::Flag(_)).then(|| self.setting.clamped(&self.text))??;
-        let warning = format!(
-            "{} is {}, which is out of range; {clamped} is taken",
-            self.key(),
-            self.setting.kind.quoted(&self.text)
-        );
-        self.text = clamped;
-        Some(warning)
-    }
-
-    /// How people call it: the flag as it was given, old names included.
-    pub(super) fn key(&self) -> String {
-        match &self.source {
-            Source::Flag(flag) => format!("--{flag}"),
-            _ => format!("--{}", self.setting.name),
-        }
-    }
-
-    /// The error that says what is wrong with it.
-    pub(super) fn error(&self, message: impl Into<String>) -> ConfigError {
-        ConfigError::new(self.key(), &self.source, message)
-    }
-}
-
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {:?} ({})", self.setting.name, self.shown(), self.source)
-    }
-}
-
 /// The configuration as written: one value for each setting, not yet checked.
 #[derive(Clone)]
 pub struct Written {
-    pub(super) entries: Vec<Entry>,
+    pub(super) settings: Settings,
     pub(super) channel: ChannelWritten,
     pub(super) warnings: Vec<String>,
 }
@@ -166,7 +109,7 @@ pub struct Written {
 pub(super) struct ChannelWritten {
     /// `--set`, the last of a name wins.
     pub(super) sets: BTreeMap<String, String>,
-    /// The variables under [`CHANNEL_PREFIX`] that no setting of the registry has.
+    /// The variables under [`CHANNEL_PREFIX`] that no setting has.
     pub(super) variables: BTreeMap<String, String>,
     /// The table in the file.
     pub(super) table: toml::Table,
@@ -178,7 +121,7 @@ impl fmt::Debug for Written {
     /// Of the channel's settings only the names: which of them are secrets isn't known here.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Written")
-            .field("entries", &self.entries)
+            .field("settings", &self.settings.entries().collect::<Vec<_>>())
             .field("sets", &self.channel.sets.keys())
             .field("channel_variables", &self.channel.variables.keys())
             .field("channel_table", &self.channel.table.keys().collect::<Vec<_>>())
@@ -188,11 +131,6 @@ impl fmt::Debug for Written {
 }
 
 impl Written {
-    /// The settings, in the registry's order.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-
     /// What people should know about how it was written; holds no secrets.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -201,15 +139,16 @@ impl Written {
     /// What stands on the command line though it is secret, and where it should stand, of those settings that
     /// `concerns` picks: secrets, and addresses with a password in them.
     pub(super) fn visible_secrets(&self, concerns: impl Fn(&Setting) -> bool) -> Vec<String> {
-        let from_flag = |entry: &&Entry| matches!(entry.source, Source::Flag(_)) && concerns(entry.setting);
-        let warning = |entry: &Entry| {
+        let from_flag =
+            |entry: &&SettingEntry| matches!(entry.source, Source::Flag(_)) && concerns(entry.setting);
+        let warning = |entry: &SettingEntry| {
             let variable = match entry.setting.channel_setting {
                 Some(name) => environment_name(name),
                 None => entry.setting.variables().next().unwrap_or_default(),
             };
             let (what, instead) = match entry.setting.kind {
                 Kind::Secret => ("stands", format!("{variable} or {variable}{FILE_SUFFIX}")),
-                _ if entry.shown() != entry.text => ("carries a password and stands", variable),
+                _ if entry.shown() != entry.text() => ("carries a password and stands", variable),
                 _ => return None,
             };
             Some(format!(
@@ -217,17 +156,12 @@ impl Written {
                 entry.key()
             ))
         };
-        self.entries.iter().filter(from_flag).filter_map(warning).collect()
+        self.settings.entries().filter(from_flag).filter_map(warning).collect()
     }
 
     /// The same of all settings: for commands that don't check them.
     pub fn secrets_on_command_line(&self) -> Vec<String> {
         self.visible_secrets(|_| true)
-    }
-
-    /// A setting's entry. Every setting of the registry has one.
-    pub(super) fn entry(&self, name: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.setting.name == name)
     }
 }
 
@@ -247,7 +181,7 @@ pub fn load(
     env: &Environment,
 ) -> Result<Written, Vec<ConfigError>> {
     match named_file(config_file, env).map_err(|error| vec![error])? {
-        Some((path, source)) => File::read(&path, &source).map(Some),
+        Some((path, source)) => SettingsFile::read(&path, &source).map(Some),
         None => Ok(None),
     }
     .and_then(|file| put_together(flags, sets, file.unwrap_or_default(), env))
@@ -259,7 +193,7 @@ impl Written {
     /// # Errors
     /// As [`load`].
     pub fn from_flags(flags: Vec<(String, String)>, sets: Vec<String>) -> Result<Self, Vec<ConfigError>> {
-        put_together(flags, sets, File::default(), &Environment::default())
+        put_together(flags, sets, SettingsFile::default(), &Environment::default())
     }
 }
 
@@ -279,37 +213,36 @@ fn named_file(flag: Option<PathBuf>, env: &Environment) -> Result<Option<(PathBu
 pub(super) fn put_together(
     flags: Vec<(String, String)>,
     sets: Vec<String>,
-    file: File,
+    file: SettingsFile,
     env: &Environment,
 ) -> Result<Written, Vec<ConfigError>> {
-    let defaults = File::parse(DEFAULTS, "commentd.default.toml", &Source::Default)?;
+    let defaults = SettingsFile::parse(DEFAULTS, "commentd.default.toml", &Source::Default)?;
     let mut errors = Vec::new();
     let mut warnings = strange_flags(&flags, &mut errors);
-    let mut entries = Vec::with_capacity(SETTINGS.len());
-    for setting in SETTINGS {
-        match strongest(setting, &flags, env, &file, &defaults) {
-            Ok(mut entry) => {
-                warnings.extend(entry.clamp());
-                entries.push(entry);
-            }
-            Err(error) => errors.push(error),
-        }
-    }
+    let settings = Settings::collect(|setting| {
+        let strongest = strongest(setting, &flags, env, &file, &defaults);
+        let mut entry = strongest.unwrap_or_else(|error| {
+            errors.push(error);
+            SettingEntry::new(setting, Source::Default, "")
+        });
+        warnings.extend(entry.clamp());
+        entry
+    });
     let (variables, mut strange) = channel_variables(env);
     warnings.append(&mut strange);
     let sets = parse_sets(sets, &mut errors);
     let channel = ChannelWritten { sets, variables, table: file.channel, path: file.path };
-    if errors.is_empty() { Ok(Written { entries, channel, warnings }) } else { Err(errors) }
+    if errors.is_empty() { Ok(Written { settings, channel, warnings }) } else { Err(errors) }
 }
 
 fn strongest(
     setting: &'static Setting,
     flags: &[(String, String)],
     env: &Environment,
-    file: &File,
-    defaults: &File,
-) -> Result<Entry, ConfigError> {
-    let entry = |text: &str, source| Entry { setting, source, text: text.to_owned() };
+    file: &SettingsFile,
+    defaults: &SettingsFile,
+) -> Result<SettingEntry, ConfigError> {
+    let entry = |text: &str, source| SettingEntry::new(setting, source, text);
     let given = |text: &str| !setting.kind.is_unset(text);
     if let Some((flag, text)) = flags.iter().rfind(|(flag, _)| setting.is_called(flag))
         && given(text)
@@ -325,7 +258,7 @@ fn strongest(
             return Ok(entry(&text, Source::Environment(name)));
         }
     }
-    let in_file = |file: &File| {
+    let in_file = |file: &SettingsFile| {
         let found = file.values.iter().find(|(other, _)| other.name == setting.name);
         found.map(|(_, text)| text.clone()).filter(|text| given(text))
     };
@@ -338,8 +271,8 @@ fn strongest(
 /// Flags that no setting has: warnings for the older sidecar's, errors for the rest.
 fn strange_flags(flags: &[(String, String)], errors: &mut Vec<ConfigError>) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (flag, text) in flags.iter().filter(|(flag, _)| registry::find(flag).is_none()) {
-        if !registry::is_old_ui_flag(flag) {
+    for (flag, text) in flags.iter().filter(|(flag, _)| settings::find(flag).is_none()) {
+        if !settings::is_old_ui_flag(flag) {
             let names = SETTINGS.iter().map(|setting| setting.name);
             let message = match near(flag, names) {
                 Some(meant) => format!("is not a flag; did you mean --{meant}?"),
@@ -347,7 +280,7 @@ fn strange_flags(flags: &[(String, String)], errors: &mut Vec<ConfigError>) -> V
             };
             errors.push(ConfigError::new(format!("--{flag}"), &Source::Flag(flag.clone()), message));
         } else if !text.trim().is_empty() {
-            warnings.push(registry::old_ui_warning(flag));
+            warnings.push(settings::old_ui_warning(flag));
         }
     }
     warnings

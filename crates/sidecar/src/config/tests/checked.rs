@@ -1,4 +1,6 @@
-use super::super::checked::{Exchange, LedgerChoice, LogFormat, UnknownAs};
+use super::super::checked::Exchange;
+use super::super::ledger::LedgerChoice;
+use super::super::words::{LogFormat, UnknownAs};
 use super::{Layers, URL, flags};
 use commentd_contract::ProviderName;
 use commentd_providers::hook_pipe::ExecutionMode;

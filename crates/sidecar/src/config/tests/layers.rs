@@ -91,10 +91,10 @@ fn a_named_file_must_be_there() {
     let error = from_flag().unwrap_err()[0].to_string();
     assert!(error.contains("mine.toml") && error.contains("flag --config"), "{error}");
     fs::write(&path, "port = 7").unwrap();
-    assert_eq!(from_flag().unwrap().entry("port").unwrap().shown(), "7");
+    assert_eq!(from_flag().unwrap().settings.port.shown(), "7");
     let env = Environment::of([("COMMENTD_CONFIG", path.to_str().unwrap())]);
     let written = load(vec![], vec![], None, &env).unwrap();
-    assert_eq!(written.entry("port").unwrap().shown(), "7");
+    assert_eq!(written.settings.port.shown(), "7");
     assert!(written.warnings().is_empty());
     fs::write(&path, vec![b'#'; 2 << 20]).unwrap();
     assert!(from_flag().unwrap_err()[0].to_string().contains("too large"));

@@ -1,5 +1,5 @@
 use super::error::{ConfigError, Source};
-use super::file::File;
+use super::file::SettingsFile;
 use super::layers::{Environment, Written, put_together};
 use super::{ServeConfig, show};
 
@@ -8,7 +8,7 @@ mod channel;
 mod checked;
 mod command_line;
 mod layers;
-mod registry;
+mod settings;
 
 /// No test may depend on a `commentd.toml` in the working directory, so the file is a text.
 #[derive(Default)]
@@ -21,7 +21,7 @@ struct Layers<'a> {
 
 impl Layers<'_> {
     fn load(&self) -> Result<Written, Vec<ConfigError>> {
-        let file = File::parse(self.file, "commentd.toml", &Source::Default)?;
+        let file = SettingsFile::parse(self.file, "commentd.toml", &Source::Default)?;
         let flags = self.flags.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let sets = self.sets.iter().map(|set| (*set).into()).collect();
         put_together(flags, sets, file, &Environment::of(self.env.iter().copied()))

@@ -1,15 +1,15 @@
 use super::super::error::Source;
-use super::super::file::File;
+use super::super::file::SettingsFile;
 use super::super::kind::Kind;
 use super::super::layers::DEFAULTS;
-use super::super::registry::{SETTINGS, find};
+use super::super::settings::{SETTINGS, find};
 use super::{Layers, URL, flags};
 use std::collections::BTreeSet;
 
 #[test]
 fn registry_and_defaults_agree_key_by_key() {
     // An unknown key would be an error here.
-    let defaults = File::parse(DEFAULTS, "commentd.default.toml", &Source::Default).unwrap();
+    let defaults = SettingsFile::parse(DEFAULTS, "commentd.default.toml", &Source::Default).unwrap();
     for setting in SETTINGS {
         let found: Vec<_> = defaults.values.iter().filter(|(other, _)| other.name == setting.name).collect();
         let [(_, text)] = found.as_slice() else { panic!("{}: {} defaults", setting.name, found.len()) };
