@@ -1,11 +1,13 @@
 //! How a channel wants to know who we are: `[auth]`, compiled against the settings.
 
-use super::judge::Reply;
-use super::language::Expr;
-use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
-use super::settings::redacted;
-use super::signature::{Key, sign};
-use super::written::{AuthKind, SendAs, WrittenAuth};
+use crate::language::Expr;
+use crate::leaf::Leaf;
+use crate::reply::ChannelReply;
+use crate::request::{HttpRequest, RenderError, RequestTemplate};
+use crate::scope::reply_scope;
+use crate::settings::{REDACTED, redacted};
+use crate::signature::{SigningKey, sign};
+use crate::written::{AuthKind, SendAs, WrittenAuth};
 use base64::Engine;
 use commentd_delivery::DeliveryId;
 use http::header::AUTHORIZATION;
@@ -20,28 +22,28 @@ const RENEW_APART: Duration = Duration::from_secs(30);
 
 /// An `[auth]` section whose expressions are compiled; still without settings.
 #[derive(Clone, Debug)]
-pub(super) enum CompiledAuth {
+pub(crate) enum CompiledAuth {
     None,
     Basic { user: Expr, password: Expr },
-    Secret { place: Place, secret: Expr },
+    Secret { place: SecretPlace, secret: Expr },
     Token(Box<CompiledToken>),
     Signature { keys: Vec<Expr> },
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct CompiledToken {
+pub(crate) struct CompiledToken {
     request: RequestTemplate,
     token: Expr,
     expires_in_s: Option<Leaf>,
     renew_early_s: Option<Leaf>,
     renew_apart_s: Option<Leaf>,
-    place: Place,
+    place: SecretPlace,
     sent: Option<Expr>,
 }
 
 /// Where a secret stands in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SecretPlace {
     /// `Authorization: Bearer …`.
     Bearer,
     /// A header.
@@ -58,14 +60,14 @@ pub enum Auth {
     /// By a secret that stays the same. What is sent may differ from the settings' own words, as Basic does.
     Secret {
         /// Where it stands.
-        place: Place,
+        place: SecretPlace,
         /// What is sent.
         sent: SecretString,
     },
     /// By a token that a call gives.
     Token(Box<TokenCall>),
     /// By signatures (Standard Webhooks).
-    Signature(Vec<Key>),
+    Signature(Vec<SigningKey>),
 }
 
 /// The call that gives a token.
@@ -98,8 +100,8 @@ pub struct Signing {
 
 impl CompiledAuth {
     /// # Errors
-    /// Names the key below the section, for example `password`.
-    pub(super) fn compile(written: &WrittenAuth) -> Result<Self, String> {
+    /// DeliveryNames the key below the section, for example `password`.
+    pub(crate) fn compile(written: &WrittenAuth) -> Result<Self, String> {
         written.refuse_idle_keys()?;
         let expr = |key: &str, source: &Option<String>| match source {
             None => Err(format!("{key}: is missing; kind = {} needs it", written.kind.quoted())),
@@ -117,7 +119,7 @@ impl CompiledAuth {
                 password: secret("password", &written.password)?,
             },
             AuthKind::Bearer => {
-                Self::Secret { place: Place::Bearer, secret: secret("secret", &written.secret)? }
+                Self::Secret { place: SecretPlace::Bearer, secret: secret("secret", &written.secret)? }
             }
             AuthKind::Header => {
                 Self::Secret { place: written.header()?, secret: secret("secret", &written.secret)? }
@@ -139,8 +141,8 @@ impl CompiledAuth {
     /// With these settings, secrets in the clear.
     ///
     /// # Errors
-    /// Names the key, never the secret.
-    pub(super) fn with_settings(&self, settings: &Value) -> Result<Auth, String> {
+    /// DeliveryNames the key, never the secret.
+    pub(crate) fn with_settings(&self, settings: &Value) -> Result<Auth, String> {
         let scope = context! { settings => settings.clone() };
         Ok(match self {
             Self::None => Auth::None,
@@ -153,7 +155,10 @@ impl CompiledAuth {
                     return Ok(Auth::None);
                 }
                 let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-                Auth::Secret { place: Place::Header(AUTHORIZATION), sent: format!("Basic {encoded}").into() }
+                Auth::Secret {
+                    place: SecretPlace::Header(AUTHORIZATION),
+                    sent: format!("Basic {encoded}").into(),
+                }
             }
             Self::Secret { place, secret } => match secret.text(&scope)? {
                 none if none.is_empty() => Auth::None,
@@ -166,7 +171,8 @@ impl CompiledAuth {
                     let text = key.text(&scope)?;
                     if !text.is_empty() {
                         some.push(
-                            Key::parse(&text).map_err(|error| format!("keys: `{}` {error}", key.source()))?,
+                            SigningKey::parse(&text)
+                                .map_err(|error| format!("keys: `{}` {error}", key.source()))?,
                         );
                     }
                 }
@@ -202,7 +208,7 @@ impl CompiledToken {
             renew_early_s: leaf("renew_early_s", &written.renew_early_s)?,
             renew_apart_s: leaf("renew_apart_s", &written.renew_apart_s)?,
             place: match written.send_as {
-                SendAs::Bearer => Place::Bearer,
+                SendAs::Bearer => SecretPlace::Bearer,
                 SendAs::Header => written.header()?,
                 SendAs::Query => written.query()?,
             },
@@ -219,8 +225,7 @@ impl CompiledToken {
         let seconds = |key: &str, leaf: &Option<Leaf>, otherwise: Duration| match leaf {
             None => Ok(otherwise),
             Some(leaf) => {
-                let found =
-                    super::channel::duration(leaf, scope).map_err(|error| format!("{key}: {error}"))?;
+                let found = leaf.duration(scope).map_err(|error| format!("{key}: {error}"))?;
                 Ok::<_, String>(found.unwrap_or(otherwise))
             }
         };
@@ -248,22 +253,22 @@ impl AuthKind {
 }
 
 impl WrittenAuth {
-    fn header(&self) -> Result<Place, String> {
+    fn header(&self) -> Result<SecretPlace, String> {
         let name = self
             .name
             .as_deref()
-            .ok_or("name: is missing; write the header's name, for example \"X-Api-Key\"")?;
+            .ok_or("name: is missing; write the header's name, for example \"X-Api-SigningKey\"")?;
         let header = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| format!("name: {name:?} is no header name"))?;
-        super::request::refuse_own_header(&header).map_err(|error| format!("name: {error}"))?;
-        Ok(Place::Header(header))
+        crate::request::refuse_own_header(&header).map_err(|error| format!("name: {error}"))?;
+        Ok(SecretPlace::Header(header))
     }
 
-    fn query(&self) -> Result<Place, String> {
+    fn query(&self) -> Result<SecretPlace, String> {
         let name = self.name.as_deref().filter(|name| !name.is_empty());
         let name =
             name.ok_or("name: is missing; write the name in the query, for example \"access_token\"")?;
-        Ok(Place::Query(name.to_owned()))
+        Ok(SecretPlace::Query(name.to_owned()))
     }
 
     /// A key that this kind doesn't use would be a misunderstanding.
@@ -323,7 +328,7 @@ impl Auth {
                     ("webhook-timestamp", &signing.unix_s.to_string()),
                     ("webhook-signature", &signed),
                 ] {
-                    Place::Header(HeaderName::from_static(name)).put(request, text)?;
+                    SecretPlace::Header(HeaderName::from_static(name)).put(request, text)?;
                 }
                 Ok(())
             }
@@ -336,10 +341,10 @@ impl Auth {
             Auth::None => return,
             Auth::Secret { place, .. } => place.clone(),
             Auth::Token(call) => call.compiled.place.clone(),
-            Auth::Signature(_) => Place::Header(HeaderName::from_static("webhook-signature")),
+            Auth::Signature(_) => SecretPlace::Header(HeaderName::from_static("webhook-signature")),
         };
         // Three asterisks fit everywhere.
-        let _ = place.put_plainly(request, super::settings::REDACTED);
+        let _ = place.put_plainly(request, REDACTED);
     }
 
     /// Replaces what is secret in these credentials by `***`.
@@ -354,19 +359,19 @@ impl Auth {
     }
 }
 
-impl Place {
+impl SecretPlace {
     fn put(&self, request: &mut HttpRequest, secret: &str) -> Result<(), RenderError> {
         match self {
-            Place::Bearer => Self::put_header(request, AUTHORIZATION, &format!("Bearer {secret}")),
+            SecretPlace::Bearer => Self::put_header(request, AUTHORIZATION, &format!("Bearer {secret}")),
             place => place.put_plainly(request, secret),
         }
     }
 
     fn put_plainly(&self, request: &mut HttpRequest, text: &str) -> Result<(), RenderError> {
         match self {
-            Place::Bearer => Self::put_header(request, AUTHORIZATION, text),
-            Place::Header(name) => Self::put_header(request, name.clone(), text),
-            Place::Query(name) => {
+            SecretPlace::Bearer => Self::put_header(request, AUTHORIZATION, text),
+            SecretPlace::Header(name) => Self::put_header(request, name.clone(), text),
+            SecretPlace::Query(name) => {
                 request.add_query(name, text);
                 Ok(())
             }
@@ -397,20 +402,18 @@ impl TokenCall {
     ///
     /// # Errors
     /// When an expression fails on the reply.
-    pub fn read(&self, reply: &Reply, unix_ms: u64) -> Result<Option<Token>, String> {
+    pub fn read(&self, reply: &ChannelReply, unix_ms: u64) -> Result<Option<Token>, String> {
         if !(200..300).contains(&reply.status) {
             return Ok(None);
         }
-        let scope = reply.values(&self.scope(false, unix_ms));
+        let scope = reply_scope(reply, self.scope(false, unix_ms));
         let secret = self.compiled.token.text(&scope)?;
         if secret.is_empty() {
             return Ok(None);
         }
         let good_for = match &self.compiled.expires_in_s {
             None => None,
-            Some(leaf) => {
-                super::channel::lifetime(leaf, &scope).map_err(|error| format!("expires_in_s: {error}"))?
-            }
+            Some(leaf) => leaf.lifetime(&scope).map_err(|error| format!("expires_in_s: {error}"))?,
         };
         Ok(Some(Token { secret: secret.into(), good_for }))
     }

@@ -1,16 +1,17 @@
 //! A manifest compiled against its settings.
 
-use super::auth::{Auth, CompiledAuth};
-use super::judge::{self, Reply, VerdictRule};
-use super::language::Expr;
-use super::lookup::{CompiledLookup, LookupLimits, Scan};
-use super::names::{Names, Scope};
-use super::pace::Pace;
-use super::place;
-use super::probe::{Ability, CompiledProbe};
-use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
-use super::settings::{Settings, environment_name};
-use super::written::{Written, WrittenRequired};
+use crate::auth::{Auth, CompiledAuth};
+use crate::judge::ReplyRules;
+use crate::language::Expr;
+use crate::leaf::Leaf;
+use crate::lookup::{CompiledLookup, LookupLimits, LookupPager};
+use crate::pace::Pace;
+use crate::probe::{Ability, CompiledProbe};
+use crate::reply::ChannelReply;
+use crate::request::{HttpRequest, RenderError, RequestTemplate};
+use crate::scope::{DeliveryNames, Scope};
+use crate::settings::Settings;
+use crate::written::{WrittenManifest, WrittenRequired};
 use commentd_delivery::lookup::LookupAbility;
 use commentd_delivery::{Comment, DeliveryId, Verdict};
 use minijinja::{Value, context};
@@ -19,50 +20,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The only format there is.
-const FORMAT: u32 = 1;
-
-/// What is wrong with a manifest, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ManifestError {
-    /// The file, or the name of a built-in.
-    pub origin: String,
-    /// The line, from 1, if it can be told.
-    pub line: Option<usize>,
-    /// Names the key, and says what to write instead.
-    pub message: String,
-}
-
-impl fmt::Display for ManifestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.origin, self.message),
-            None => write!(f, "{}: {}", self.origin, self.message),
-        }
-    }
-}
-
-impl std::error::Error for ManifestError {}
-
-/// A manifest whose expressions are compiled; still without settings.
+/// A manifest's expressions, compiled; still without settings.
 #[derive(Clone, Debug)]
-pub struct Manifest {
-    origin: String,
-    source: String,
-    written: Written,
-    compiled: Compiled,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Compiled {
+pub(crate) struct Compiled {
     send: RequestTemplate,
-    pub(super) verdicts: Vec<VerdictRule>,
-    pub(super) receipt: Option<Expr>,
-    pub(super) echo: Option<Expr>,
-    pub(super) from_channel: Option<Expr>,
-    pub(super) failure_code: Option<Expr>,
-    pub(super) failure_message: Option<Expr>,
-    pub(super) retry_after_s: Option<Expr>,
+    replies: ReplyRules,
     /// What must hold before anything is sent, and what to say where it doesn't.
     required: Vec<(Expr, String)>,
     marker: Option<Expr>,
@@ -76,163 +38,14 @@ pub(super) struct Compiled {
     deduplicates_within_s: Option<Leaf>,
 }
 
-impl Manifest {
-    /// Reads and compiles a manifest.
-    ///
-    /// # Errors
-    /// Names line, key and what is allowed there.
-    pub fn parse(text: &str, origin: &str) -> Result<Self, ManifestError> {
-        let failed = |message: String| ManifestError {
-            origin: origin.to_owned(),
-            line: place::key_of(&message).and_then(|key| place::line_of(text, key)),
-            message,
-        };
-        let written: Written = toml::from_str(text).map_err(|error| {
-            let (line, message) = place::explain(text, &error);
-            ManifestError { origin: origin.to_owned(), line, message }
-        })?;
-        if written.manifest != FORMAT {
-            return Err(failed(format!(
-                "manifest: this release reads format {FORMAT}, not {}",
-                written.manifest
-            )));
-        }
-        let written_secret = written.settings.iter().find(|(_, setting)| setting.has_written_secret());
-        if let Some((name, _)) = written_secret {
-            return Err(failed(format!(
-                "settings.{name}.default: a secret must not stand in a manifest; leave it out or empty, and give it \
-                 with {} or {}_FILE",
-                environment_name(name),
-                environment_name(name)
-            )));
-        }
-        let compiled = Compiled::compile(&written).map_err(failed)?;
-        Ok(Self { origin: origin.to_owned(), source: text.to_owned(), written, compiled })
-    }
-
-    /// As it was written.
-    pub fn written(&self) -> &Written {
-        &self.written
-    }
-
-    /// Its text.
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// Where it came from.
-    pub fn origin(&self) -> &str {
-        &self.origin
-    }
-
-    /// Whether it is one of those that come with commentd, to the letter.
-    pub fn is_built_in(&self) -> bool {
-        super::BUILT_IN.iter().any(|(_, text)| *text == self.source)
-    }
-
-    /// The line, from 1, on which a key stands, for example `example[0]`.
-    pub(super) fn line_of(&self, key: &str) -> Option<usize> {
-        place::line_of(&self.source, key)
-    }
-
-    /// Whether the name or one of the older names is this one.
-    pub fn is_called(&self, name: &str) -> bool {
-        self.written.name == name || self.written.aliases.iter().any(|alias| alias == name)
-    }
-
-    /// A channel of this kind with these settings.
-    ///
-    /// # Errors
-    /// Names the setting.
-    pub fn channel(&self, given: &BTreeMap<String, toml::Value>) -> Result<Channel, String> {
-        let settings = Settings::check(&self.written.name, &self.written.settings, given)?;
-        let exposed = settings.exposed();
-        let scope = context! { settings => exposed.clone() };
-        let compiled = &self.compiled;
-        let seconds = |leaf: &Option<Leaf>, key: &str| match leaf {
-            None => Ok(None),
-            Some(leaf) => duration(leaf, &scope).map_err(|error| format!("{key}: {error}")),
-        };
-        let settles_within = seconds(&compiled.settles_within_s, "settles_within_s")?;
-        let mut lookup_limits = None;
-        let lookup = match &compiled.lookup {
-            None => None,
-            Some(lookup) => {
-                lookup_limits = Some(lookup.limits(&scope)?);
-                let sees = lookup
-                    .sees_every_state
-                    .eval(&scope)
-                    .map_err(|error| format!("lookup.sees_every_state: {error}"))?;
-                Some(LookupAbility {
-                    settles_within,
-                    sees_every_state: sees == Some(true.into()),
-                    needs_marker: !lookup.has_slot(),
-                })
-            }
-        };
-        let auth = compiled.auth.with_settings(&exposed).map_err(|error| format!("auth.{error}"))?;
-        let lookup_auth = match &compiled.lookup_auth {
-            None => None,
-            Some(auth) => Some(auth.with_settings(&exposed).map_err(|error| format!("lookup.auth.{error}"))?),
-        };
-        let account = match &compiled.account {
-            None => String::new(),
-            Some(account) => account.text(&context! { settings => settings.redacted() })?,
-        };
-        Ok(Channel {
-            name: self.written.name.clone(),
-            version: self.written.version,
-            account,
-            auth,
-            lookup_auth,
-            lookup,
-            lookup_limits,
-            settles_within,
-            deduplicates_within: seconds(&compiled.deduplicates_within_s, "deduplicates_within_s")?,
-            max_content_bytes: self.written.limits.max_content_bytes,
-            paces: compiled.paces(&scope)?,
-            concurrency: self.written.limits.concurrency,
-            redacted: settings.redacted(),
-            exposed,
-            settings,
-            compiled: self.compiled.clone(),
-        })
-    }
-}
-
-pub(super) fn duration(leaf: &Leaf, scope: &Value) -> Result<Option<Duration>, String> {
-    match leaf.eval(scope)? {
-        None | Some(serde_json::Value::Null) => Ok(None),
-        Some(value) => value
-            .as_f64()
-            .filter(|seconds| (0.0..=86_400.0).contains(seconds))
-            .map(|seconds| Some(Duration::from_secs_f64(seconds)))
-            .ok_or_else(|| format!("must be 0 to 86400 seconds, is {value}")),
-    }
-}
-
-/// How long something is good. Numbers that come as texts are read, too; longer than ten years is ten years.
-pub(super) fn lifetime(leaf: &Leaf, scope: &Value) -> Result<Option<Duration>, String> {
-    let seconds = match leaf.eval(scope)? {
-        None | Some(serde_json::Value::Null) => return Ok(None),
-        Some(serde_json::Value::String(text)) => text.trim().parse::<f64>().ok(),
-        Some(value) => value.as_f64(),
-    };
-    let seconds = seconds.filter(|seconds| *seconds >= 0.0).ok_or("must be a number of seconds")?;
-    Ok(Some(Duration::from_secs_f64(seconds.min(315_360_000.0))))
-}
-
 impl Compiled {
-    fn compile(written: &Written) -> Result<Self, String> {
+    pub(crate) fn compile(written: &WrittenManifest) -> Result<Self, String> {
         let expr = |key: &str, source: &Option<String>| {
             source.as_deref().map(Expr::compile).transpose().map_err(|error| format!("{key}: {error}"))
         };
         let leaf = |key: &str, value: &Option<toml::Value>| {
             value.as_ref().map(Leaf::compile).transpose().map_err(|error| format!("{key}: {error}"))
         };
-        let verdicts = written.verdicts.iter().enumerate().map(|(index, rule)| {
-            VerdictRule::compile(rule).map_err(|error| format!("verdict[{index}].{error}"))
-        });
         let required = |(index, required): (usize, &WrittenRequired)| {
             let that =
                 Expr::compile(&required.that).map_err(|error| format!("require[{index}].that: {error}"))?;
@@ -240,14 +53,8 @@ impl Compiled {
         };
         Ok(Self {
             send: RequestTemplate::compile(&written.send).map_err(|error| format!("send.{error}"))?,
-            verdicts: verdicts.collect::<Result<_, _>>()?,
-            receipt: expr("receipt", &written.receipt)?,
-            echo: expr("echo", &written.echo)?,
-            from_channel: expr("from_channel", &written.from_channel)?,
+            replies: ReplyRules::compile(written)?,
             required: written.required.iter().enumerate().map(required).collect::<Result<_, _>>()?,
-            failure_code: expr("failure.code", &written.failure.code)?,
-            failure_message: expr("failure.message", &written.failure.message)?,
-            retry_after_s: expr("failure.retry_after_s", &written.failure.retry_after_s)?,
             marker: expr("marker", &written.marker)?,
             account: expr("account", &written.account)?,
             paces: written
@@ -338,6 +145,68 @@ impl fmt::Debug for Channel {
 }
 
 impl Channel {
+    /// A channel of this kind with these settings.
+    ///
+    /// # Errors
+    /// DeliveryNames the setting.
+    pub(crate) fn new(
+        written: &WrittenManifest,
+        compiled: &Compiled,
+        given: &BTreeMap<String, toml::Value>,
+    ) -> Result<Self, String> {
+        let settings = Settings::check(&written.name, &written.settings, given)?;
+        let exposed = settings.exposed();
+        let scope = context! { settings => exposed.clone() };
+        let seconds = |leaf: &Option<Leaf>, key: &str| match leaf {
+            None => Ok(None),
+            Some(leaf) => leaf.duration(&scope).map_err(|error| format!("{key}: {error}")),
+        };
+        let settles_within = seconds(&compiled.settles_within_s, "settles_within_s")?;
+        let mut lookup_limits = None;
+        let lookup = match &compiled.lookup {
+            None => None,
+            Some(lookup) => {
+                lookup_limits = Some(lookup.limits(&scope)?);
+                let sees = lookup
+                    .sees_every_state
+                    .eval(&scope)
+                    .map_err(|error| format!("lookup.sees_every_state: {error}"))?;
+                Some(LookupAbility {
+                    settles_within,
+                    sees_every_state: sees == Some(true.into()),
+                    needs_marker: !lookup.has_slot(),
+                })
+            }
+        };
+        let auth = compiled.auth.with_settings(&exposed).map_err(|error| format!("auth.{error}"))?;
+        let lookup_auth = match &compiled.lookup_auth {
+            None => None,
+            Some(auth) => Some(auth.with_settings(&exposed).map_err(|error| format!("lookup.auth.{error}"))?),
+        };
+        let account = match &compiled.account {
+            None => String::new(),
+            Some(account) => account.text(&context! { settings => settings.redacted() })?,
+        };
+        Ok(Self {
+            name: written.name.clone(),
+            version: written.version,
+            account,
+            auth,
+            lookup_auth,
+            lookup,
+            lookup_limits,
+            settles_within,
+            deduplicates_within: seconds(&compiled.deduplicates_within_s, "deduplicates_within_s")?,
+            max_content_bytes: written.limits.max_content_bytes,
+            paces: compiled.paces(&scope)?,
+            concurrency: written.limits.concurrency,
+            redacted: settings.redacted(),
+            exposed,
+            settings,
+            compiled: compiled.clone(),
+        })
+    }
+
     /// The manifest's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -417,7 +286,7 @@ impl Channel {
     }
 
     /// What the reply to it says.
-    pub fn ability(&self, reply: &Reply, unix_ms: u64) -> Ability {
+    pub fn ability(&self, reply: &ChannelReply, unix_ms: u64) -> Ability {
         match &self.compiled.probe {
             None => Ability::Unclear("the channel has no probe".into()),
             Some(probe) => probe.judge(reply, &self.probe_scope(unix_ms)).redacted(|text| self.redact(text)),
@@ -451,7 +320,7 @@ impl Channel {
     }
 
     fn scope_with(&self, settings: &Value, comment: Arc<Comment>, id: DeliveryId, unix_ms: u64) -> Scope {
-        Scope::new(Names {
+        Scope::new(DeliveryNames {
             settings: settings.clone(),
             comment,
             id,
@@ -487,8 +356,8 @@ impl Channel {
     }
 
     /// What the reply to it means.
-    pub fn judge(&self, reply: &Reply, scope: &Scope) -> Verdict {
-        let mut verdict = judge::judge(&self.compiled, reply, scope, &|text| self.redact(text));
+    pub fn judge(&self, reply: &ChannelReply, scope: &Scope) -> Verdict {
+        let mut verdict = self.compiled.replies.judge(reply, scope, &|text| self.redact(text));
         verdict.message = self.redact(&verdict.message);
         verdict.provider_error_code = self.redact(&verdict.provider_error_code);
         verdict.provider_error_message = self.redact(&verdict.provider_error_message);
@@ -496,23 +365,23 @@ impl Channel {
     }
 
     /// The id of the comment that a reply names, whosever it is; empty if it names none.
-    pub(super) fn receipt(&self, reply: &Reply, scope: &Scope) -> String {
-        judge::receipt(&self.compiled, &reply.scope(scope))
+    pub(crate) fn receipt(&self, reply: &ChannelReply, scope: &Scope) -> String {
+        self.compiled.replies.receipt(&scope.with_reply(reply))
     }
 
     /// A lookup of this delivery's comment. `receipt` is the comment id of a reply whose echo was ours, empty if
     /// there is none. `None` if the channel has no lookup, or one that this delivery can't be known by.
-    pub fn look(&self, scope: &Scope, receipt: &str) -> Option<Scan<'_>> {
+    pub fn lookup_pager(&self, scope: &Scope, receipt: &str) -> Option<LookupPager<'_>> {
         let lookup = self.compiled.lookup.as_ref()?;
         let marked = scope.is_marked();
         let can_be_known = marked || lookup.has_slot() || !receipt.is_empty();
         let limits = self.lookup_limits?;
-        can_be_known.then(|| Scan::new(lookup, scope, marked, receipt, limits))
+        can_be_known.then(|| LookupPager::new(lookup, scope, marked, receipt, limits))
     }
 
     /// A reading of everything that the channel shows of the scope's target; `None` if it has no lookup.
-    pub fn read_back(&self, scope: &Scope) -> Option<Scan<'_>> {
+    pub fn read_back_pager(&self, scope: &Scope) -> Option<LookupPager<'_>> {
         let unmarked = scope.with(context! { marker => () });
-        Some(Scan::new(self.compiled.lookup.as_ref()?, &unmarked, false, "", self.lookup_limits?))
+        Some(LookupPager::new(self.compiled.lookup.as_ref()?, &unmarked, false, "", self.lookup_limits?))
     }
 }

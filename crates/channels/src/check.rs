@@ -1,11 +1,13 @@
 //! A manifest proves itself by its own examples.
 
-use super::channel::{Channel, Manifest};
-use super::judge::Reply;
-use super::lookup::Sighting;
-use super::names::Scope;
-use super::strangers::STRANGERS;
-use super::written::{WrittenExample, WrittenReply};
+use crate::channel::Channel;
+use crate::foreign_pages::FOREIGN_PAGES;
+use crate::judge::verdict_kind;
+use crate::lookup::ListResult;
+use crate::manifest::Manifest;
+use crate::reply::ChannelReply;
+use crate::scope::Scope;
+use crate::written::{WrittenExample, WrittenReply};
 use commentd_contract::Addressing;
 use commentd_delivery::verdict::{Effect, rule};
 use commentd_delivery::{Comment, DeliveryId};
@@ -27,7 +29,7 @@ fn statuses() -> impl Iterator<Item = u16> {
 
 /// What a check came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checked {
+pub struct CheckReport {
     /// Examples that gave what they should.
     pub passed: usize,
     /// What is wrong, each with its example.
@@ -35,8 +37,8 @@ pub struct Checked {
 }
 
 /// Runs all examples, and complains about a manifest without any.
-pub fn check(manifest: &Manifest) -> Checked {
-    let mut checked = Checked::default();
+pub fn check(manifest: &Manifest) -> CheckReport {
+    let mut checked = CheckReport::default();
     let written = manifest.written();
     if written.examples.is_empty() {
         checked
@@ -53,7 +55,7 @@ pub fn check(manifest: &Manifest) -> Checked {
             }
         }
     }
-    checked.problems.extend(believed_strangers(manifest));
+    checked.problems.extend(trusted_foreign_pages(manifest));
     for kind in written.verdicts.iter().filter_map(|verdict| verdict.is.as_deref()) {
         if !written.examples.iter().any(|example| example.verdict.as_deref() == Some(kind)) {
             checked.problems.push(format!("the verdict {kind:?} has no example"));
@@ -63,7 +65,7 @@ pub fn check(manifest: &Manifest) -> Checked {
 }
 
 /// The example's settings. It is about replies; what must be given in earnest may be anything here.
-pub(super) fn example_settings(
+pub(crate) fn example_settings(
     manifest: &Manifest,
     example: &WrittenExample,
 ) -> BTreeMap<String, toml::Value> {
@@ -77,7 +79,7 @@ pub(super) fn example_settings(
 }
 
 /// What is told of a manifest whose rules read a page of somebody else as if the channel said that it stored nothing.
-fn believed_strangers(manifest: &Manifest) -> Vec<String> {
+fn trusted_foreign_pages(manifest: &Manifest) -> Vec<String> {
     let mut asked: Vec<&BTreeMap<String, toml::Value>> = Vec::new();
     let mut problems = BTreeMap::new();
     for example in manifest.written().examples.iter().filter(|example| example.verdict.is_some()) {
@@ -87,8 +89,8 @@ fn believed_strangers(manifest: &Manifest) -> Vec<String> {
         asked.push(&example.settings);
         // What is wrong with the settings, the example itself tells.
         let Ok((channel, scope)) = example_scope(manifest, example) else { continue };
-        for (status, stranger) in statuses().flat_map(|status| STRANGERS.iter().map(move |by| (status, by))) {
-            let Some(reply) = stranger.reply(status) else { continue };
+        for (status, page) in statuses().flat_map(|status| FOREIGN_PAGES.iter().map(move |by| (status, by))) {
+            let Some(reply) = page.reply(status) else { continue };
             let verdict = channel.judge(&reply, &scope);
             if verdict.rule().effect == Effect::None {
                 problems.entry(verdict.kind.as_str()).or_insert_with(|| {
@@ -96,7 +98,7 @@ fn believed_strangers(manifest: &Manifest) -> Vec<String> {
                         "a rule takes a page of something else before the channel ({}, HTTP {status}) for the \
                          channel's word that it is {}; such pages also come after a comment was stored, so let the \
                          rule ask for the channel's own words",
-                        stranger.who, verdict.kind
+                        page.who, verdict.kind
                     )
                 });
             }
@@ -106,7 +108,7 @@ fn believed_strangers(manifest: &Manifest) -> Vec<String> {
 }
 
 /// The channel of an example, and what its expressions see of its comment.
-pub(super) fn example_scope(
+pub(crate) fn example_scope(
     manifest: &Manifest,
     example: &WrittenExample,
 ) -> Result<(Channel, Scope), String> {
@@ -144,19 +146,19 @@ fn run(manifest: &Manifest, example: &WrittenExample) -> Result<(), String> {
     }
 }
 
-fn captured(written: &WrittenReply) -> Reply {
+fn captured(written: &WrittenReply) -> ChannelReply {
     let headers = written.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
-    Reply { status: written.status, headers: headers.collect(), body: written.body.clone().into() }
+    ChannelReply { status: written.status, headers: headers.collect(), body: written.body.clone().into() }
 }
 
 fn judged(
     channel: &Channel,
-    reply: &Reply,
+    reply: &ChannelReply,
     scope: &Scope,
     expected: &str,
     comment_id: Option<&str>,
 ) -> Result<(), String> {
-    let kind = super::judge::verdict_kind(expected)?;
+    let kind = verdict_kind(expected)?;
     let receipt = channel.receipt(reply, scope);
     if rule(kind).effect == Effect::None && !receipt.is_empty() {
         return Err(format!(
@@ -176,11 +178,11 @@ fn judged(
 }
 
 fn found(channel: &Channel, example: &WrittenExample, scope: &Scope, expected: &str) -> Result<(), String> {
-    let sighting = scanned(channel, example, scope)?;
-    let (finds, id) = match &sighting {
-        Sighting::Found { kind, comment_id, .. } => (kind.as_str(), comment_id.as_str()),
-        Sighting::NotFound { complete: true } => ("nothing", ""),
-        Sighting::NotFound { complete: false } | Sighting::Alike(_) | Sighting::NoAnswer(_) => {
+    let result = read_pages(channel, example, scope)?;
+    let (finds, id) = match &result {
+        ListResult::Found { kind, comment_id, .. } => (kind.as_str(), comment_id.as_str()),
+        ListResult::NotFound { complete: true } => ("nothing", ""),
+        ListResult::NotFound { complete: false } | ListResult::Alike(_) | ListResult::NoAnswer(_) => {
             ("undetermined", "")
         }
     };
@@ -193,22 +195,22 @@ fn found(channel: &Channel, example: &WrittenExample, scope: &Scope, expected: &
     }
 }
 
-fn scanned(channel: &Channel, example: &WrittenExample, scope: &Scope) -> Result<Sighting, String> {
+fn read_pages(channel: &Channel, example: &WrittenExample, scope: &Scope) -> Result<ListResult, String> {
     let receipt = example.receipt.as_deref().unwrap_or_default();
-    let Some(mut scan) = channel.look(scope, receipt) else {
+    let Some(mut pager) = channel.lookup_pager(scope, receipt) else {
         return Err("this delivery can't be looked up: the channel has no [lookup], or there is neither a \
              marker nor a receipt to know the comment by"
             .into());
     };
     let mut pages = std::iter::once(&example.reply).chain(&example.then);
     loop {
-        scan.request().map_err(|error| format!("the lookup's request can't be rendered: {}", error.0))?;
+        pager.request().map_err(|error| format!("the lookup's request can't be rendered: {}", error.0))?;
         let Some(page) = pages.next() else {
             return Err("the lookup asks for another page; give its reply in `then`".into());
         };
-        if let Some(sighting) = scan.sight(&captured(page))? {
+        if let Some(result) = pager.read_page(&captured(page))? {
             return match pages.count() {
-                0 => Ok(sighting),
+                0 => Ok(result),
                 left => Err(format!("the lookup has ended, and {left} of the replies in `then` are left")),
             };
         }

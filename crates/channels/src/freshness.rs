@@ -1,12 +1,12 @@
 //! Whether a reply says of itself that a cache gave it: then it shows what was there, not what is.
 
-use super::judge::Headers;
+use crate::reply::ReplyHeaders;
 
 /// The header that says that this reply comes from a cache, with its value; `None` if none does.
 ///
 /// Known are `Age` (RFC 9111), `Cache-Status` (RFC 9211) and what caches and content networks send of their own, whose
 /// names mostly have the word cache in them: `X-Cache: Hit from …`, `CF-Cache-Status: STALE`, `X-Cache-Hits: 1`.
-pub(super) fn from_cache(headers: &Headers) -> Option<String> {
+pub(crate) fn from_cache(headers: &ReplyHeaders) -> Option<String> {
     let found = headers.each().find(|(name, value)| says_cached(name, value));
     found.map(|(name, value)| format!("{name}: {}", value.trim()))
 }

@@ -1,95 +1,43 @@
 //! What a reply means: verdict predicates, echo, receipt.
 
-use super::channel::Compiled;
-use super::language::Expr;
-use super::names::{Known, ReplyNames, Scope};
-use super::written::WrittenVerdict;
 use crate::json::Json;
-use bytes::Bytes;
+use crate::language::{Expr, plain};
+use crate::reply::{ChannelReply, shortened};
+use crate::scope::{Known, ReplyNames, Scope};
+use crate::written::{WrittenManifest, WrittenVerdict};
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::Verdict;
 use commentd_delivery::rule_switch::{RuleSwitch, is_off, is_on};
 use commentd_delivery::verdict::{Contradiction, Effect, code_of, rule};
-use http::{HeaderMap, HeaderName, HeaderValue};
 use minijinja::Value;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-/// Most of the channel's own words that are kept, in characters.
-const MOST_WORDS: usize = 500;
-/// Most places at which JSON is looked for in a reply that has something before it.
-const MOST_STARTS: usize = 20;
-
-/// A reply that was read whole. Cheap to clone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reply {
-    /// The HTTP status.
-    pub status: u16,
-    /// The headers.
-    pub headers: Headers,
-    /// The body.
-    pub body: Bytes,
-}
-
-/// The headers of a reply. Of one that comes more than once, the last counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Arc<HeaderMap>);
-
-impl Headers {
-    /// The value under this name in lower case, what isn't UTF-8 in it replaced.
-    pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
-        let value = self.0.get_all(name).iter().next_back()?;
-        Some(String::from_utf8_lossy(value.as_bytes()))
-    }
-
-    /// All of them in order, names in lower case; of one that comes more than once, each.
-    pub fn each(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
-    }
-
-    /// All of them, names in lower case.
-    pub fn to_map(&self) -> BTreeMap<String, String> {
-        let pair = |(name, value): (&HeaderName, &HeaderValue)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
-        self.0.iter().map(pair).collect()
-    }
-}
-
-impl From<HeaderMap> for Headers {
-    fn from(headers: HeaderMap) -> Self {
-        Self(Arc::new(headers))
-    }
-}
-
-/// What can't be a header is left out.
-impl FromIterator<(String, String)> for Headers {
-    fn from_iter<T: IntoIterator<Item = (String, String)>>(pairs: T) -> Self {
-        let header = |(name, value): (String, String)| {
-            Some((
-                HeaderName::from_bytes(name.as_bytes()).ok()?,
-                HeaderValue::from_bytes(value.as_bytes()).ok()?,
-            ))
-        };
-        Self(Arc::new(pairs.into_iter().filter_map(header).collect()))
-    }
+/// Everything by which a manifest says what replies mean.
+#[derive(Clone, Debug)]
+pub(crate) struct ReplyRules {
+    verdicts: Vec<VerdictRule>,
+    receipt: Option<Expr>,
+    echo: Option<Expr>,
+    from_channel: Option<Expr>,
+    failure_code: Option<Expr>,
+    failure_message: Option<Expr>,
+    retry_after_s: Option<Expr>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum VerdictRule {
-    When { is: Judged, when: Expr },
-    Of { of: Expr, map: BTreeMap<String, Judged>, otherwise: Option<Judged> },
+enum VerdictRule {
+    When { is: RuleVerdict, when: Expr },
+    Of { of: Expr, map: BTreeMap<String, RuleVerdict>, otherwise: Option<RuleVerdict> },
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Judged {
+struct RuleVerdict {
     kind: VerdictKind,
     code: Code,
 }
 
 impl VerdictRule {
-    pub(super) fn compile(written: &WrittenVerdict) -> Result<Self, String> {
+    fn compile(written: &WrittenVerdict) -> Result<Self, String> {
         let code = match written.code {
             None => None,
             Some(number) => Some(
@@ -99,7 +47,7 @@ impl VerdictRule {
         };
         let judged = |word: &String| {
             let kind = verdict_kind(word)?;
-            Ok::<_, String>(Judged { kind, code: code.unwrap_or(code_of(kind)) })
+            Ok::<_, String>(RuleVerdict { kind, code: code.unwrap_or(code_of(kind)) })
         };
         match (&written.is, &written.when, &written.of) {
             (Some(is), Some(when), None) if written.map.is_empty() && written.otherwise.is_none() => {
@@ -129,7 +77,7 @@ impl VerdictRule {
         }
     }
 
-    fn judge(&self, scope: &Value) -> Result<Option<Judged>, String> {
+    fn judge(&self, scope: &Value) -> Result<Option<RuleVerdict>, String> {
         match self {
             Self::When { is, when } => Ok(when.holds(scope)?.then_some(*is)),
             Self::Of { of, map, otherwise } => {
@@ -149,153 +97,118 @@ impl VerdictRule {
     }
 }
 
-pub(super) fn verdict_kind(word: &str) -> Result<VerdictKind, String> {
+pub(crate) fn verdict_kind(word: &str) -> Result<VerdictKind, String> {
     VerdictKind::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| {
         let words: Vec<&str> = VerdictKind::ALL.iter().map(|kind| kind.as_str()).collect();
         format!("{word:?} is no verdict; there are: {}", words.join(", "))
     })
 }
 
-impl Reply {
-    /// The body as text, without a byte order mark.
-    pub(super) fn text(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body);
-        text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned()
-    }
-
-    /// What the body is written in, as far as it can be told, where that isn't UTF-8.
-    pub(super) fn charset(&self) -> Option<String> {
-        if std::str::from_utf8(&self.body).is_ok() {
-            return None;
-        }
-        let kind = self.headers.get("content-type").unwrap_or_default().to_ascii_lowercase();
-        let named = kind.split(';').filter_map(|part| part.trim().strip_prefix("charset=")).next();
-        let named =
-            named.map(|name| name.trim_matches('"').to_owned()).filter(|name| !name.starts_with("utf-8"));
-        Some(named.unwrap_or_else(|| guessed_charset(&self.body).to_owned()))
-    }
-
-    /// Why the body can't be read as JSON, for people; `None` if it can, or if there is nothing to say.
-    fn why_unreadable(&self) -> Option<String> {
-        let error = crate::json::read(&self.body).err()?;
-        if let Some(charset) = self.charset() {
-            return Some(format!("not UTF-8, but {charset}"));
-        }
-        let text = self.text();
-        let text = text.trim();
-        if text.is_empty() {
-            return Some("an empty body".into());
-        }
-        if text.starts_with(['{', '[']) {
-            return Some(format!("its JSON can't be read: {error}"));
-        }
-        let ends_as_json = text.match_indices(['{', '[']).take(MOST_STARTS).any(|(start, _)| {
-            text.get(start..).is_some_and(|rest| crate::json::read(rest.as_bytes()).is_ok())
+impl ReplyRules {
+    pub(crate) fn compile(written: &WrittenManifest) -> Result<Self, String> {
+        let expr = |key: &str, source: &Option<String>| {
+            source.as_deref().map(Expr::compile).transpose().map_err(|error| format!("{key}: {error}"))
+        };
+        let verdicts = written.verdicts.iter().enumerate().map(|(index, rule)| {
+            VerdictRule::compile(rule).map_err(|error| format!("verdict[{index}].{error}"))
         });
-        Some(if ends_as_json {
-            "its JSON has something before it, which somebody must switch off: a notice of PHP, a comment"
-                .into()
-        } else {
-            "not JSON".into()
+        Ok(Self {
+            verdicts: verdicts.collect::<Result<_, _>>()?,
+            receipt: expr("receipt", &written.receipt)?,
+            echo: expr("echo", &written.echo)?,
+            from_channel: expr("from_channel", &written.from_channel)?,
+            failure_code: expr("failure.code", &written.failure.code)?,
+            failure_message: expr("failure.message", &written.failure.message)?,
+            retry_after_s: expr("failure.retry_after_s", &written.failure.retry_after_s)?,
         })
     }
 
-    /// The scope of expressions over this reply: what the request could use, and the reply.
-    pub(super) fn scope(&self, scope: &Scope) -> Value {
-        self.values(&scope.value())
-    }
-
-    /// The same beside any values.
-    pub(super) fn values(&self, values: &Value) -> Value {
-        Value::from_object(ReplyNames::new(self.clone(), values.clone()))
-    }
-}
-
-/// What a text that isn't UTF-8 looks like.
-fn guessed_charset(text: &[u8]) -> &'static str {
-    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") || text.get(1) == Some(&0) {
-        return "UTF-16";
-    }
-    let mut rest = text;
-    loop {
-        rest = match rest {
-            [] => return "perhaps GBK",
-            [0..=0x7f, rest @ ..] => rest,
-            [0x81..=0xfe, 0x40..=0x7e | 0x80..=0xfe, rest @ ..] => rest,
-            _ => return "an unknown charset",
-        };
-    }
-}
-
-/// Judges the reply to the request that carried the comment.
-pub(super) fn judge(
-    compiled: &Compiled,
-    reply: &Reply,
-    scope: &Scope,
-    redact: &dyn Fn(&str) -> String,
-) -> Verdict {
-    let values = reply.scope(scope);
-    let judging = Judging { compiled, reply, scope, echo: Echo::read(compiled, &values), values, redact };
-    // A redirect is never followed on send, and says nothing about what the first server did.
-    if (300..400).contains(&reply.status) {
-        return judging.bad_reply(format!(
-            "the channel answered with a redirect (HTTP {}), which isn't followed",
-            reply.status
-        ));
-    }
-    let mut rules = compiled.verdicts.iter().map(|rule| rule.judge(&judging.values));
-    let judged = match rules.find_map(Result::transpose) {
-        Some(Ok(judged)) => judged,
-        Some(Err(error)) => {
-            return judging.unclear(format!("the channel's reply can't be judged: {error}"));
+    /// Judges the reply to the request that carried the comment. `redact` takes secrets out of what people read.
+    pub(crate) fn judge(
+        &self,
+        reply: &ChannelReply,
+        scope: &Scope,
+        redact: &dyn Fn(&str) -> String,
+    ) -> Verdict {
+        let rules = self;
+        let values = scope.with_reply(reply);
+        let judging = ReplyJudgement { rules, reply, scope, echo: rules.echo(&values), values, redact };
+        // A redirect is never followed on send, and says nothing about what the first server did.
+        if (300..400).contains(&reply.status) {
+            return judging.bad_reply(format!(
+                "the channel answered with a redirect (HTTP {}), which isn't followed",
+                reply.status
+            ));
         }
-        None => return judging.unclear(judging.unmatched()),
-    };
-    match rule(judged.kind).effect {
-        Effect::One if judging.echo == Echo::Anothers => {
-            let mut verdict =
-                judging.bad_reply("the channel's reply echoes a comment that isn't this one".into());
-            verdict.contradiction = Some(Contradiction::ForeignEcho);
-            return verdict;
-        }
-        Effect::None => {
-            if let Some(doubt) = judging.doubt() {
-                let status = reply.status;
-                return judging
-                    .unclear(format!("the reply (HTTP {status}) reads as {}, but {doubt}", judged.kind));
+        let mut verdicts = rules.verdicts.iter().map(|rule| rule.judge(&judging.values));
+        let judged = match verdicts.find_map(Result::transpose) {
+            Some(Ok(judged)) => judged,
+            Some(Err(error)) => {
+                return judging.unclear(format!("the channel's reply can't be judged: {error}"));
             }
+            None => return judging.unclear(judging.unmatched()),
+        };
+        match rule(judged.kind).effect {
+            Effect::One if judging.echo == Echo::Anothers => {
+                let mut verdict =
+                    judging.bad_reply("the channel's reply echoes a comment that isn't this one".into());
+                verdict.contradiction = Some(Contradiction::ForeignEcho);
+                return verdict;
+            }
+            Effect::None => {
+                if let Some(doubt) = judging.doubt() {
+                    let status = reply.status;
+                    return judging
+                        .unclear(format!("the reply (HTTP {status}) reads as {}, but {doubt}", judged.kind));
+                }
+            }
+            Effect::One | Effect::Unclear => {}
         }
-        Effect::One | Effect::Unclear => {}
+        judging.verdict(judged)
     }
-    judging.verdict(judged)
-}
 
-/// The id of the comment that a reply names; empty if it names none.
-pub(super) fn receipt(compiled: &Compiled, values: &Value) -> String {
-    compiled.receipt.as_ref().and_then(|receipt| receipt.text(values).ok()).unwrap_or_default()
+    /// The id of the comment that a reply names, whosever it is; empty if it names none.
+    pub(crate) fn receipt(&self, values: &Value) -> String {
+        self.receipt.as_ref().and_then(|receipt| receipt.text(values).ok()).unwrap_or_default()
+    }
+
+    fn echo(&self, values: &Value) -> Echo {
+        match self.echo.as_ref().map(|echo| echo.eval(values)) {
+            None => Echo::Silent,
+            Some(Ok(echoed)) if echoed.is_none() => Echo::Silent,
+            Some(Ok(echoed)) if echoed.is_true() => Echo::Ours,
+            Some(Ok(_) | Err(_)) => Echo::Anothers,
+        }
+    }
+
+    /// `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), or what the manifest reads from the reply.
+    fn retry_after_ms(&self, reply: &ChannelReply, values: &Value, unix_ms: u64) -> Option<u64> {
+        let by_header = reply.headers.get("retry-after").and_then(|value| hint_ms(&value, unix_ms));
+        by_header.or_else(|| hint_ms(&self.retry_after_s.as_ref()?.text(values).ok()?, unix_ms))
+    }
 }
 
 /// A reply on its way to a verdict.
-struct Judging<'a> {
-    compiled: &'a Compiled,
-    reply: &'a Reply,
+struct ReplyJudgement<'a> {
+    rules: &'a ReplyRules,
+    reply: &'a ChannelReply,
     scope: &'a Scope,
     values: Value,
     echo: Echo,
     redact: &'a dyn Fn(&str) -> String,
 }
 
-impl Judging<'_> {
-    fn verdict(&self, judged: Judged) -> Verdict {
+impl ReplyJudgement<'_> {
+    fn verdict(&self, judged: RuleVerdict) -> Verdict {
         let mut verdict = Verdict::new(judged.kind, "").with_code(judged.code);
-        let receipt = receipt(self.compiled, &self.values);
+        let receipt = self.rules.receipt(&self.values);
         verdict.comment_id_is_ours = self.echo == Echo::Ours && !receipt.is_empty();
         verdict.comment_id = receipt;
         if judged.kind != VerdictKind::Delivered && judged.kind != VerdictKind::Held {
             self.add_words(&mut verdict);
             verdict.message = message_of(judged.kind, self.reply.status, &verdict.provider_error_message);
             verdict.retry_after_ms =
-                retry_after_ms(self.compiled, self.reply, &self.values, self.scope.unix_ms());
+                self.rules.retry_after_ms(self.reply, &self.values, self.scope.unix_ms());
         }
         verdict
     }
@@ -303,8 +216,8 @@ impl Judging<'_> {
     /// The channel's own code and text.
     fn add_words(&self, verdict: &mut Verdict) {
         let words = |expr: &Option<Expr>| expr.as_ref().and_then(|expr| expr.text(&self.values).ok());
-        let text = words(&self.compiled.failure_message).unwrap_or_else(|| self.reply.text());
-        verdict.provider_error_code = self.shown(&words(&self.compiled.failure_code).unwrap_or_default());
+        let text = words(&self.rules.failure_message).unwrap_or_else(|| self.reply.text());
+        verdict.provider_error_code = self.shown(&words(&self.rules.failure_code).unwrap_or_default());
         verdict.provider_error_message = self.shown(&text);
     }
 
@@ -333,7 +246,7 @@ impl Judging<'_> {
 
     /// Whether the channel itself wrote the reply, as far as the reply shows.
     fn is_from_channel(&self) -> bool {
-        match &self.compiled.from_channel {
+        match &self.rules.from_channel {
             Some(from_channel) => from_channel.holds(&self.values).unwrap_or(false),
             None => {
                 let names = self.values.downcast_object_ref::<ReplyNames>();
@@ -345,7 +258,7 @@ impl Judging<'_> {
     /// What to say of a reply that no rule matches.
     fn unmatched(&self) -> String {
         let status = self.reply.status;
-        let words = self.shown(&super::language::plain(&self.reply.text()));
+        let words = self.shown(&plain(&self.reply.text()));
         let why = self.reply.why_unreadable().map(|why| format!(" ({why})")).unwrap_or_default();
         format!("no rule of the manifest matches the reply: HTTP {status}{why} {words}").trim_end().to_owned()
     }
@@ -360,7 +273,7 @@ impl Judging<'_> {
     /// although nobody has said what the reply means.
     fn unclear(&self, message: String) -> Verdict {
         let mut verdict = self.bad_reply(message);
-        let receipt = receipt(self.compiled, &self.values);
+        let receipt = self.rules.receipt(&self.values);
         if self.echo != Echo::Anothers {
             verdict.comment_id = receipt;
         } else if !receipt.is_empty() {
@@ -380,17 +293,6 @@ enum Echo {
     Silent,
 }
 
-impl Echo {
-    fn read(compiled: &Compiled, values: &Value) -> Self {
-        match compiled.echo.as_ref().map(|echo| echo.eval(values)) {
-            None => Self::Silent,
-            Some(Ok(echoed)) if echoed.is_none() => Self::Silent,
-            Some(Ok(echoed)) if echoed.is_true() => Self::Ours,
-            Some(Ok(_) | Err(_)) => Self::Anothers,
-        }
-    }
-}
-
 fn message_of(kind: VerdictKind, status: u16, words: &str) -> String {
     let said = match kind {
         VerdictKind::Misplaced => "stored, but not as asked",
@@ -408,12 +310,6 @@ fn message_of(kind: VerdictKind, status: u16, words: &str) -> String {
     } else {
         format!("{said} (HTTP {status}): {words}")
     }
-}
-
-/// `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), or what the manifest reads from the reply.
-fn retry_after_ms(compiled: &Compiled, reply: &Reply, values: &Value, unix_ms: u64) -> Option<u64> {
-    let by_header = reply.headers.get("retry-after").and_then(|value| hint_ms(&value, unix_ms));
-    by_header.or_else(|| hint_ms(&compiled.retry_after_s.as_ref()?.text(values).ok()?, unix_ms))
 }
 
 fn hint_ms(text: &str, unix_ms: u64) -> Option<u64> {
@@ -437,13 +333,4 @@ fn hints_are_seconds_or_dates() {
     assert_eq!(hint_ms("Thu, 01 Jan 1970 00:01:00 GMT", 30_000), Some(30_000));
     assert_eq!(hint_ms("Thu, 01 Jan 1970 00:00:01 GMT", 30_000), Some(0));
     assert_eq!(hint_ms("soon", 0), None);
-}
-
-/// The first words of what the channel said, on one line.
-pub fn shortened(text: &str) -> String {
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= MOST_WORDS {
-        return line;
-    }
-    line.chars().take(MOST_WORDS).chain(std::iter::once('…')).collect()
 }

@@ -9,7 +9,7 @@
 //!   `none`
 //! - `omit`: leaves out the leaf whose value it is
 
-use super::names::{Known, Names, ReplyNames};
+use crate::scope::{DeliveryNames, Known, ReplyNames};
 use minijinja::value::Object;
 use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, Value};
 use std::sync::{Arc, LazyLock};
@@ -158,7 +158,7 @@ fn path(source: &str) -> Option<Vec<String>> {
 
 fn follow(scope: &Value, path: &[String]) -> Option<Value> {
     let step = |value: &Value, name: &String| value.get_attr(name).ok().filter(|value| !value.is_undefined());
-    let (start, rest) = match (path, scope.downcast_object_ref::<Names>()) {
+    let (start, rest) = match (path, scope.downcast_object_ref::<DeliveryNames>()) {
         // The settings are the same for all, and taking them for a moment is what threads wait for each other at.
         ([first, second, rest @ ..], Some(names)) if first == "settings" => {
             (step(&names.settings, second)?, rest)
@@ -209,7 +209,7 @@ impl Expr {
     ///
     /// # Errors
     /// As [`Expr::eval`].
-    pub(super) fn given(&self, scope: &Value) -> Result<Option<Value>, String> {
+    pub(crate) fn given(&self, scope: &Value) -> Result<Option<Value>, String> {
         match self.shape.eval(scope) {
             Some(Evaluated::Value(value)) => return Ok(Some(value)),
             Some(Evaluated::Omit) => return Ok(None),
@@ -223,8 +223,8 @@ impl Expr {
     }
 
     /// What it evaluates to, where that is known without evaluating it; `None` says nothing.
-    pub(super) fn known<'a>(&self, scope: &'a Value) -> Option<Known<'a>> {
-        let names = || scope.downcast_object_ref::<Names>();
+    pub(crate) fn known<'a>(&self, scope: &'a Value) -> Option<Known<'a>> {
+        let names = || scope.downcast_object_ref::<DeliveryNames>();
         match &*self.shape {
             Shape::Path(path) => match path.as_slice() {
                 [name] => names()?.known(name),
@@ -340,12 +340,14 @@ fn flatten(list: &Value, key: &str) -> Result<Value, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reply::ChannelReply;
+    use crate::scope::reply_scope;
     use commentd_delivery::{Comment, DeliveryId};
     use minijinja::context;
 
     fn eval(source: &str, body: &serde_json::Value) -> Result<Value, String> {
-        let reply = crate::Reply { body: body.to_string().into(), ..Default::default() };
-        Expr::compile(source)?.eval(&reply.values(&context! { reply_to => "" }))
+        let reply = ChannelReply { body: body.to_string().into(), ..Default::default() };
+        Expr::compile(source)?.eval(&reply_scope(&reply, context! { reply_to => "" }))
     }
 
     /// What MiniJinja's machine gives; `None` for an error, as which undefined counts.
@@ -473,7 +475,7 @@ mod tests {
         for (comment, left_ms) in
             comments.iter().flat_map(|comment| [None, Some(0), Some(7)].map(|left| (comment, left)))
         {
-            let scope = Value::from_object(Names {
+            let scope = Value::from_object(DeliveryNames {
                 settings: context! { b => "x", empty => "" },
                 comment: Arc::new(comment.clone()),
                 id,
@@ -539,8 +541,8 @@ mod tests {
             ]
             .map(|path| (*body, path))
         }) {
-            let reply = crate::Reply { status: 200, body: body.into(), ..Default::default() };
-            let scope = reply.values(&context! { content => "hi" });
+            let reply = ChannelReply { status: 200, body: body.into(), ..Default::default() };
+            let scope = reply_scope(&reply, context! { content => "hi" });
             let expr = Expr::compile(&format!("at('{path}')")).unwrap();
             assert!(matches!(*expr.shape, Shape::At(_)));
             let json = |value: Value| serde_json::to_string(&value).unwrap();

@@ -3,56 +3,41 @@
 //! - [`written`]: the TOML as people write it
 //! - [`language`]: the one expression language
 //! - [`settings`]: a channel's typed settings
-//! - [`Channel`]: a manifest compiled against its settings, which renders requests and judges replies
+//! - [`Manifest`]: a manifest that was read and compiled
+//! - [`Channel`]: a manifest with its settings, which renders requests and judges replies
 //! - [`check`]: a manifest proves itself by its own examples
 
 mod auth;
+mod built_in;
 mod channel;
 pub mod check;
+mod foreign_pages;
 mod freshness;
 pub mod json;
 mod judge;
+mod key_line;
 pub mod language;
+mod leaf;
 mod lookup;
-mod mended;
-mod names;
+mod manifest;
 mod pace;
-mod place;
 mod probe;
+mod repair;
+mod reply;
 mod request;
+mod scope;
 pub mod settings;
 mod signature;
-mod strangers;
 #[cfg(test)]
 mod tests;
 pub mod written;
 
 pub use auth::{Auth, Signing, Token, TokenCall};
-pub use channel::{Channel, Manifest, ManifestError};
-pub use judge::shortened;
-pub use judge::{Headers, Reply};
-pub use lookup::{Item, LookupLimits, ReadBack, Scan, Sighting};
-pub use names::Scope;
+pub use channel::Channel;
+pub use lookup::{ListResult, ListedComment, LookupLimits, LookupPager, ReadBack};
+pub use manifest::{Manifest, ManifestError, built_in};
 pub use pace::Pace;
 pub use probe::Ability;
+pub use reply::{ChannelReply, ReplyHeaders, shortened};
 pub use request::{HttpRequest, RenderError};
-
-/// The manifests that come with commentd.
-const BUILT_IN: [(&str, &str); 8] = [
-    ("channels/generic.toml", include_str!("../../../channels/generic.toml")),
-    ("channels/wxbot.toml", include_str!("../../../channels/wxbot.toml")),
-    ("channels/isso.toml", include_str!("../../../channels/isso.toml")),
-    ("channels/wordpress.toml", include_str!("../../../channels/wordpress.toml")),
-    ("channels/waline.toml", include_str!("../../../channels/waline.toml")),
-    ("channels/twikoo.toml", include_str!("../../../channels/twikoo.toml")),
-    ("channels/wechat_official.toml", include_str!("../../../channels/wechat_official.toml")),
-    ("channels/board.toml", include_str!("../../../channels/board.toml")),
-];
-
-/// Every built-in manifest with the name of its source.
-///
-/// # Errors
-/// If one of them is broken, which the tests rule out for a released build.
-pub fn built_in() -> Result<Vec<Manifest>, ManifestError> {
-    BUILT_IN.iter().map(|(origin, text)| Manifest::parse(text, origin)).collect()
-}
+pub use scope::Scope;

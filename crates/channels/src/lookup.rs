@@ -1,17 +1,19 @@
 //! How a channel is asked whether a comment is there: page by page, by marker, receipt or slot.
 
-use super::judge::{Reply, shortened, verdict_kind};
-use super::language::{Expr, plain};
-use super::names::Scope;
-use super::request::{HttpRequest, Leaf, RenderError, RequestTemplate};
-use super::written::{WrittenLookup, WrittenState};
-use super::{freshness, mended};
+use crate::judge::verdict_kind;
+use crate::language::{Expr, plain};
+use crate::leaf::Leaf;
+use crate::reply::{ChannelReply, shortened};
+use crate::request::{HttpRequest, RenderError, RequestTemplate};
+use crate::scope::Scope;
+use crate::written::{WrittenLookup, WrittenState};
+use crate::{freshness, repair};
 use commentd_contract::VerdictKind;
 use commentd_delivery::lookup::{LookupResult, Unfound};
 use commentd_delivery::verdict::{Effect, rule};
 use minijinja::{Value, context};
 
-/// Pages that a scan reads at most where the manifest doesn't say.
+/// Pages that a pager reads at most where the manifest doesn't say.
 const MOST_PAGES: usize = 100;
 /// The longest page that is read where the manifest doesn't say, in bytes (8 MiB).
 const MOST_BYTES: usize = 8 << 20;
@@ -24,7 +26,7 @@ const ID_LEN: usize = 32;
 /// How much a lookup reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LookupLimits {
-    /// Most pages; a scan that would need more has no answer.
+    /// Most pages; a pager that would need more has no answer.
     pub max_pages: usize,
     /// The longest page, in bytes; a longer one has no answer.
     pub max_reply_bytes: usize,
@@ -32,7 +34,7 @@ pub struct LookupLimits {
 
 /// What a lookup shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sighting {
+pub enum ListResult {
     /// The comment, in this state.
     Found {
         /// `delivered`, `held` or `misplaced`.
@@ -56,7 +58,7 @@ pub enum Sighting {
 
 /// A comment as it was read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
+pub struct ListedComment {
     /// The channel's id.
     pub comment_id: String,
     /// The text as the channel keeps it.
@@ -64,7 +66,7 @@ pub struct Item {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct CompiledLookup {
+pub(crate) struct CompiledLookup {
     request: RequestTemplate,
     answers: Expr,
     items: Expr,
@@ -78,14 +80,14 @@ pub(super) struct CompiledLookup {
     time: Option<Expr>,
     newest_first: Option<Expr>,
     states: Vec<(VerdictKind, Expr)>,
-    pub(super) sees_every_state: Leaf,
+    pub(crate) sees_every_state: Leaf,
     max_pages: Option<Leaf>,
     max_reply_bytes: Option<Leaf>,
 }
 
 /// A lookup under way: gives the request of each page and takes in its reply.
 #[derive(Debug)]
-pub struct Scan<'a> {
+pub struct LookupPager<'a> {
     lookup: &'a CompiledLookup,
     scope: Scope,
     /// Whether the channel carries a marker of this delivery.
@@ -120,13 +122,13 @@ struct Page {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadBack {
     /// What could be read.
-    pub items: Vec<Item>,
+    pub items: Vec<ListedComment>,
     /// Why that isn't all, or isn't what is there now; empty if it is.
     pub doubt: String,
 }
 
 impl CompiledLookup {
-    pub(super) fn compile(written: &WrittenLookup) -> Result<Self, String> {
+    pub(crate) fn compile(written: &WrittenLookup) -> Result<Self, String> {
         let expr = |key: &str, source: &String| {
             Expr::compile(source).map_err(|error| format!("lookup.{key}: {error}"))
         };
@@ -189,15 +191,15 @@ impl CompiledLookup {
     }
 
     /// Whether it knows a comment by the place where it stands.
-    pub(super) fn has_slot(&self) -> bool {
+    pub(crate) fn has_slot(&self) -> bool {
         self.slot.is_some()
     }
 
     /// How much it reads with these settings.
     ///
     /// # Errors
-    /// Names the key.
-    pub(super) fn limits(&self, settings: &Value) -> Result<LookupLimits, String> {
+    /// DeliveryNames the key.
+    pub(crate) fn limits(&self, settings: &Value) -> Result<LookupLimits, String> {
         let number = |key: &str, leaf: &Option<Leaf>, default: usize, most: u64| {
             let given = match leaf {
                 None => None,
@@ -215,8 +217,8 @@ impl CompiledLookup {
     }
 }
 
-impl<'a> Scan<'a> {
-    pub(super) fn new(
+impl<'a> LookupPager<'a> {
+    pub(crate) fn new(
         lookup: &'a CompiledLookup,
         scope: &Scope,
         marked: bool,
@@ -250,7 +252,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The same without what is another in each lookup: what a cassette knows the request by.
-    pub fn lasting_request(&self) -> Result<HttpRequest, RenderError> {
+    pub fn request_without_nonce(&self) -> Result<HttpRequest, RenderError> {
         self.lookup.request.render(&self.paged().with(context! { nonce => () }).value())
     }
 
@@ -258,18 +260,18 @@ impl<'a> Scan<'a> {
         self.scope.with(context! { page => self.page.clone() })
     }
 
-    /// Takes in the reply to [`Scan::request`]; `None` if the next page is to be asked for.
+    /// Takes in the reply to [`LookupPager::request`]; `None` if the next page is to be asked for.
     ///
     /// # Errors
     /// When an expression fails on the reply.
-    pub fn sight(&mut self, reply: &Reply) -> Result<Option<Sighting>, String> {
+    pub fn read_page(&mut self, reply: &ChannelReply) -> Result<Option<ListResult>, String> {
         let Some(page) = self.read(reply)? else {
-            return Ok(Some(Sighting::NoAnswer(self.doubt.take().unwrap_or_else(|| said(reply)))));
+            return Ok(Some(ListResult::NoAnswer(self.doubt.take().unwrap_or_else(|| said(reply)))));
         };
         let mut ends = false;
         for item in &page.items {
             let values = context! { item => item.clone(), ..page.values.clone() };
-            match self.sight_item(&values) {
+            match self.read_item(&values) {
                 Ok(Some(seen)) => return Ok(Some(seen)),
                 Ok(None) => {}
                 // What somebody else wrote must not hide the rest.
@@ -294,15 +296,15 @@ impl<'a> Scan<'a> {
 
     /// What it means that the comment isn't among what was read. A reply that showed a stored comment never has effect
     /// none, whatever became of the comment since: with a receipt of ours, not finding it proves nothing.
-    fn not_found(&mut self, complete: bool) -> Sighting {
+    fn not_found(&mut self, complete: bool) -> ListResult {
         let complete = complete && self.receipt.is_empty();
         let unfound = Unfound { complete, stale: self.stale.take(), alike: self.alike.take() };
         match (unfound.finding(), self.doubt.take()) {
-            (LookupResult::Alike(comment_id), _) => Sighting::Alike(comment_id),
-            (_, Some(why)) | (LookupResult::Failed(why), None) => Sighting::NoAnswer(why),
-            (LookupResult::NotFound { complete }, None) => Sighting::NotFound { complete },
+            (LookupResult::Alike(comment_id), _) => ListResult::Alike(comment_id),
+            (_, Some(why)) | (LookupResult::Failed(why), None) => ListResult::NoAnswer(why),
+            (LookupResult::NotFound { complete }, None) => ListResult::NotFound { complete },
             (LookupResult::Found(_) | LookupResult::CannotBeKnown, None) => {
-                Sighting::NotFound { complete: false }
+                ListResult::NotFound { complete: false }
             }
         }
     }
@@ -331,7 +333,7 @@ impl<'a> Scan<'a> {
     }
 
     /// `None` for an item that says nothing about the comment.
-    fn sight_item(&mut self, values: &Value) -> Result<Option<Sighting>, String> {
+    fn read_item(&mut self, values: &Value) -> Result<Option<ListResult>, String> {
         let lookup = self.lookup;
         let mut by_marker = false;
         if let Some(slot) = &lookup.slot {
@@ -366,7 +368,7 @@ impl<'a> Scan<'a> {
                 break;
             }
         }
-        Ok(Some(Sighting::Found { kind, comment_id: lookup.id.text(values)?, by_marker }))
+        Ok(Some(ListResult::Found { kind, comment_id: lookup.id.text(values)?, by_marker }))
     }
 
     /// Whether the item has exactly our text, no marker of any delivery, and isn't older than the attempt.
@@ -379,11 +381,11 @@ impl<'a> Scan<'a> {
         Ok(is_ours && !is_old && !place.is_some_and(|place| has_marker(&place)))
     }
 
-    /// Takes in the reply to [`Scan::request`] when a whole target is read back; true if it was the last page.
+    /// Takes in the reply to [`LookupPager::request`] when a whole target is read back; true if it was the last page.
     ///
     /// # Errors
     /// When the reply is no answer, or an expression fails on the whole of it.
-    pub fn collect(&mut self, reply: &Reply, back: &mut ReadBack) -> Result<bool, String> {
+    pub fn collect_page(&mut self, reply: &ChannelReply, back: &mut ReadBack) -> Result<bool, String> {
         let Some(page) = self.read(reply)? else {
             return Err(self.doubt.take().unwrap_or_else(|| said(reply)));
         };
@@ -395,7 +397,7 @@ impl<'a> Scan<'a> {
                 (Ok(comment_id), Ok(text)) => {
                     let is_empty_slot = self.lookup.has_slot() && text.is_empty();
                     if !is_empty_slot {
-                        back.items.push(Item { comment_id, text });
+                        back.items.push(ListedComment { comment_id, text });
                     }
                 }
                 (Err(error), _) | (_, Err(error)) => {
@@ -423,12 +425,12 @@ impl<'a> Scan<'a> {
     }
 
     /// `None` if the reply is no answer.
-    fn read(&mut self, reply: &Reply) -> Result<Option<Page>, String> {
+    fn read(&mut self, reply: &ChannelReply) -> Result<Option<Page>, String> {
         if let Some(word) = freshness::from_cache(&reply.headers) {
             self.stale.get_or_insert(word);
         }
-        let mended = mended::body(&reply.body).map(|body| Reply { body, ..reply.clone() });
-        let values = mended.as_ref().unwrap_or(reply).scope(&self.paged());
+        let repaired = repair::repaired(&reply.body).map(|body| ChannelReply { body, ..reply.clone() });
+        let values = self.paged().with_reply(repaired.as_ref().unwrap_or(reply));
         if !self.lookup.answers.holds(&values)? {
             return Ok(None);
         }
@@ -451,7 +453,7 @@ impl<'a> Scan<'a> {
 }
 
 /// What the channel said instead of an answer.
-fn said(reply: &Reply) -> String {
+fn said(reply: &ChannelReply) -> String {
     let words = shortened(&reply.text());
     format!("the channel answered HTTP {} {words}", reply.status).trim_end().to_owned()
 }

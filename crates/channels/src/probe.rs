@@ -1,10 +1,10 @@
 //! Whether the channel would take comments from us at all.
 
-use super::judge::Reply;
-use super::language::Expr;
-use super::names::Scope;
-use super::request::{HttpRequest, RenderError, RequestTemplate};
-use super::written::WrittenProbe;
+use crate::language::Expr;
+use crate::reply::{ChannelReply, shortened};
+use crate::request::{HttpRequest, RenderError, RequestTemplate};
+use crate::scope::Scope;
+use crate::written::WrittenProbe;
 
 /// What a probe's reply says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Ability {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct CompiledProbe {
+pub(crate) struct CompiledProbe {
     request: RequestTemplate,
     able: Expr,
     not_able: Option<Expr>,
@@ -41,7 +41,7 @@ pub(super) struct CompiledProbe {
 }
 
 impl CompiledProbe {
-    pub(super) fn compile(written: &WrittenProbe) -> Result<Self, String> {
+    pub(crate) fn compile(written: &WrittenProbe) -> Result<Self, String> {
         let expr =
             |key: &str, source: &str| Expr::compile(source).map_err(|error| format!("probe.{key}: {error}"));
         Ok(Self {
@@ -54,23 +54,23 @@ impl CompiledProbe {
     }
 
     /// Whether it can say that we aren't able.
-    pub(super) fn can_say_no(&self) -> bool {
+    pub(crate) fn can_say_no(&self) -> bool {
         self.not_able.is_some()
     }
 
-    pub(super) fn render(&self, scope: &Scope) -> Result<HttpRequest, RenderError> {
+    pub(crate) fn render(&self, scope: &Scope) -> Result<HttpRequest, RenderError> {
         self.request.render(&scope.value())
     }
 
-    pub(super) fn judge(&self, reply: &Reply, scope: &Scope) -> Ability {
-        let values = reply.scope(scope);
+    pub(crate) fn judge(&self, reply: &ChannelReply, scope: &Scope) -> Ability {
+        let values = scope.with_reply(reply);
         let unclear = |error: String| Ability::Unclear(format!("the probe's reply can't be judged: {error}"));
         match self.not_able.as_ref().map_or(Ok(false), |not_able| not_able.holds(&values)) {
             Err(error) => return unclear(error),
             Ok(true) => {
                 let said =
                     self.reason.as_ref().and_then(|reason| reason.text(&values).ok()).unwrap_or_default();
-                let said = super::judge::shortened(&said);
+                let said = shortened(&said);
                 let words = if said.is_empty() { String::new() } else { format!(": {said}") };
                 return Ability::NotAble(format!(
                     "the channel's probe says no (HTTP {}){words}",

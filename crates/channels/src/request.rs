@@ -1,8 +1,9 @@
 //! Requests: trees whose leaves are expressions, so that content can't change their shape.
 
-use super::language::Expr;
-use super::names::{Known, Names};
-use super::written::WrittenRequest;
+use crate::language::Expr;
+use crate::leaf::Leaf;
+use crate::scope::DeliveryNames;
+use crate::written::WrittenRequest;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 use minijinja::Value;
@@ -10,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::BTreeMap;
 
 /// RFC 3986: unreserved characters stay, everything else is encoded.
-pub(super) const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The same, but for the slashes of a setting that is a path.
 const PATH: &AsciiSet = &PART.remove(b'/');
 
@@ -24,7 +25,7 @@ pub struct HttpRequest {
     pub method: Method,
     /// Path and query, to be appended to the base URL.
     pub path_and_query: String,
-    /// Headers that the manifest asks for.
+    /// ReplyHeaders that the manifest asks for.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body; empty if there is none.
     pub body: Bytes,
@@ -47,12 +48,13 @@ fn add_query(path_and_query: &mut String, name: &str, text: &str) {
 }
 
 /// Why a request can't be made of this comment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct RenderError(pub String);
 
 /// A compiled request.
 #[derive(Clone, Debug)]
-pub(super) struct RequestTemplate {
+pub(crate) struct RequestTemplate {
     method: Method,
     path: Vec<PathPart>,
     query: Vec<(String, Leaf)>,
@@ -74,13 +76,6 @@ enum PathPart {
     Slashed(Expr),
 }
 
-/// A value that is an expression where it is a text in the manifest, and itself otherwise.
-#[derive(Clone, Debug)]
-pub(super) enum Leaf {
-    Fixed(serde_json::Value),
-    Expr(Expr),
-}
-
 #[derive(Clone, Debug)]
 enum Tree {
     Leaf(Leaf),
@@ -98,65 +93,8 @@ struct Entry {
     tree: Tree,
 }
 
-impl Leaf {
-    pub(super) fn compile(value: &toml::Value) -> Result<Self, String> {
-        Ok(match value {
-            toml::Value::String(source) => Leaf::Expr(Expr::compile(source)?),
-            toml::Value::Integer(number) => Leaf::Fixed((*number).into()),
-            toml::Value::Boolean(truth) => Leaf::Fixed((*truth).into()),
-            toml::Value::Float(number) => Leaf::Fixed((*number).into()),
-            _ => return Err("must be an expression, a number or a boolean".into()),
-        })
-    }
-
-    /// `None` where the leaf is left out.
-    pub(super) fn eval(&self, scope: &Value) -> Result<Option<serde_json::Value>, String> {
-        match self {
-            Leaf::Fixed(value) => Ok(Some(value.clone())),
-            Leaf::Expr(expr) => {
-                let Some(value) = expr.given(scope)? else { return Ok(None) };
-                serde_json::to_value(&value)
-                    .map(Some)
-                    .map_err(|error| format!("`{}` gives no JSON value: {error}", expr.source()))
-            }
-        }
-    }
-
-    /// Writes it as JSON; false, with nothing written, where the leaf is left out.
-    fn write(&self, scope: &Value, json: &mut Vec<u8>) -> Result<bool, String> {
-        match self {
-            Leaf::Fixed(value) => serde_json::to_writer(json, value).map_err(|error| error.to_string())?,
-            Leaf::Expr(expr) => {
-                let written = match expr.known(scope) {
-                    Some(Known::Text(text)) => serde_json::to_writer(json, text),
-                    Some(Known::Number(number)) => serde_json::to_writer(json, &number),
-                    Some(Known::Omit) => return Ok(false),
-                    None => match expr.given(scope)? {
-                        Some(value) => serde_json::to_writer(json, &value),
-                        None => return Ok(false),
-                    },
-                };
-                written.map_err(|error| format!("`{}` gives no JSON value: {error}", expr.source()))?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// As a text for a header or a query; `None` where it is none or left out.
-    fn text(&self, scope: &Value) -> Result<Option<String>, String> {
-        Ok(match self.eval(scope)? {
-            None | Some(serde_json::Value::Null) => None,
-            Some(serde_json::Value::String(text)) => Some(text),
-            Some(serde_json::Value::Array(_) | serde_json::Value::Object(_)) => {
-                return Err("a header or query value must be a text, a number or a boolean".into());
-            }
-            Some(other) => Some(other.to_string()),
-        })
-    }
-}
-
 /// What commentd sets by itself must not be set by a manifest.
-pub(super) fn refuse_own_header(header: &HeaderName) -> Result<(), &'static str> {
+pub(crate) fn refuse_own_header(header: &HeaderName) -> Result<(), &'static str> {
     use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
     let own = [HOST, CONTENT_LENGTH, CONTENT_TYPE, ACCEPT_ENCODING];
     if own.contains(header) { Err("is set by commentd and can't be changed") } else { Ok(()) }
@@ -164,8 +102,8 @@ pub(super) fn refuse_own_header(header: &HeaderName) -> Result<(), &'static str>
 
 impl RequestTemplate {
     /// # Errors
-    /// Names the key below the request, for example `body.text`.
-    pub(super) fn compile(written: &WrittenRequest) -> Result<Self, String> {
+    /// DeliveryNames the key below the request, for example `body.text`.
+    pub(crate) fn compile(written: &WrittenRequest) -> Result<Self, String> {
         let method = match written.method.as_str() {
             "GET" => Method::GET,
             "POST" => Method::POST,
@@ -199,7 +137,7 @@ impl RequestTemplate {
         Ok(Self { method, path: path(&written.path)?, query, headers, body })
     }
 
-    pub(super) fn render(&self, scope: &Value) -> Result<HttpRequest, RenderError> {
+    pub(crate) fn render(&self, scope: &Value) -> Result<HttpRequest, RenderError> {
         let mut path_and_query = String::new();
         for part in &self.path {
             match part {
@@ -244,7 +182,8 @@ impl Body {
         match self {
             Body::None => Ok((None, Bytes::new())),
             Body::Json(tree) => {
-                let content = scope.downcast_object_ref::<Names>().map_or(0, Names::content_len);
+                let content =
+                    scope.downcast_object_ref::<DeliveryNames>().map_or(0, DeliveryNames::content_len);
                 let mut json = Vec::with_capacity(content + BESIDE_CONTENT);
                 Ok(if tree.write(scope, &mut json)? {
                     (Some("application/json"), Bytes::from(json))

@@ -1,6 +1,6 @@
 //! A channel's typed settings.
 
-use super::written::{SettingKind, WrittenSetting};
+use crate::written::{SettingKind, WrittenSetting};
 use minijinja::Value;
 use percent_encoding::utf8_percent_encode;
 use secrecy::{ExposeSecret, SecretString};
@@ -11,7 +11,7 @@ pub const REDACTED: &str = "***";
 
 /// A setting's value, checked against its type.
 #[derive(Clone, Debug)]
-enum Checked {
+enum SettingValue {
     Plain(Value),
     Secret(SecretString),
 }
@@ -19,7 +19,7 @@ enum Checked {
 /// All settings of a channel, checked.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    values: BTreeMap<String, Checked>,
+    values: BTreeMap<String, SettingValue>,
 }
 
 impl Settings {
@@ -27,7 +27,7 @@ impl Settings {
     /// type, because flags and the environment only have texts.
     ///
     /// # Errors
-    /// Names the setting and says what is allowed: unknown names, missing values, wrong types.
+    /// DeliveryNames the setting and says what is allowed: unknown names, missing values, wrong types.
     pub fn check(
         channel: &str,
         wanted: &BTreeMap<String, WrittenSetting>,
@@ -67,20 +67,20 @@ impl Settings {
     /// credentials alone, too: servers like to repeat a token that they don't accept.
     pub fn redact(&self, text: &str) -> String {
         self.values.values().fold(text.to_owned(), |text, value| match value {
-            Checked::Secret(secret) => {
+            SettingValue::Secret(secret) => {
                 let whole = secret.expose_secret();
                 let credentials = whole.split_once(' ').map_or("", |(_, credentials)| credentials.trim());
                 redacted(redacted(text, whole), credentials)
             }
-            Checked::Plain(_) => text,
+            SettingValue::Plain(_) => text,
         })
     }
 
     fn as_value(&self, of_secret: impl Fn(&SecretString) -> Value) -> Value {
         Value::from_pairs(self.values.iter().map(|(name, value)| {
             let value = match value {
-                Checked::Plain(value) => value.clone(),
-                Checked::Secret(secret) => of_secret(secret),
+                SettingValue::Plain(value) => value.clone(),
+                SettingValue::Secret(secret) => of_secret(secret),
             };
             (name.clone(), value)
         }))
@@ -94,7 +94,7 @@ pub fn redacted(text: String, secret: &str) -> String {
     }
     let mut text = text.replace(secret, REDACTED);
     // As it would stand in a URL, in a form, and in JSON.
-    let in_url = utf8_percent_encode(secret, super::request::PART).to_string();
+    let in_url = utf8_percent_encode(secret, crate::request::PART).to_string();
     let in_form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     let in_json = serde_json::Value::from(secret).to_string();
     for other in [in_url.as_str(), &in_form, in_json.trim_matches('"')] {
@@ -110,12 +110,12 @@ pub fn environment_name(setting: &str) -> String {
     format!("COMMENTD_CHANNEL_{}", setting.to_ascii_uppercase())
 }
 
-fn checked(kind: SettingKind, value: &toml::Value) -> Result<Checked, &'static str> {
-    let plain = |value: Value| Ok(Checked::Plain(value));
+fn checked(kind: SettingKind, value: &toml::Value) -> Result<SettingValue, &'static str> {
+    let plain = |value: Value| Ok(SettingValue::Plain(value));
     match (kind, value) {
         (SettingKind::Text, toml::Value::String(text)) => plain(Value::from(text.as_str())),
         (SettingKind::Text, _) => Err("a text"),
-        (SettingKind::Secret, toml::Value::String(text)) => Ok(Checked::Secret(text.clone().into())),
+        (SettingKind::Secret, toml::Value::String(text)) => Ok(SettingValue::Secret(text.clone().into())),
         (SettingKind::Secret, _) => Err("a text"),
         (SettingKind::Integer, toml::Value::Integer(number)) => plain(Value::from(*number)),
         (SettingKind::Integer, toml::Value::String(text)) => text

@@ -11,9 +11,9 @@ const PREFIX: &str = "whsec_";
 
 /// A signing key.
 #[derive(Clone)]
-pub struct Key(SecretSlice<u8>);
+pub struct SigningKey(SecretSlice<u8>);
 
-impl Key {
+impl SigningKey {
     /// Reads `whsec_` and base64, or the base64 alone.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl Key {
 }
 
 /// The value of `webhook-signature`: one signature for each key, separated by spaces.
-pub(super) fn sign(keys: &[Key], id: &str, unix_s: u64, body: &[u8]) -> String {
+pub(crate) fn sign(keys: &[SigningKey], id: &str, unix_s: u64, body: &[u8]) -> String {
     let signatures: Vec<String> = keys.iter().filter_map(|key| key.sign(id, unix_s, body)).collect();
     signatures.join(" ")
 }
@@ -52,11 +52,11 @@ mod tests {
     /// The vector that the specification's reference libraries share.
     #[test]
     fn the_published_vector_signs_as_published() {
-        let key = Key::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let body = br#"{"test": 2432232314}"#;
         let signed = sign(std::slice::from_ref(&key), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        let other = Key::parse("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSx").unwrap();
+        let other = SigningKey::parse("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSx").unwrap();
         let both = sign(&[key, other], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
         assert!(both.starts_with(&format!("{signed} v1,")) && both.matches("v1,").count() == 2, "{both}");
     }
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn what_is_no_key_is_said_without_repeating_it() {
         for bad in ["whsec_", "whsec_not base64!", "*"] {
-            let error = Key::parse(bad).err().unwrap();
+            let error = SigningKey::parse(bad).err().unwrap();
             assert!(!error.contains(bad), "{error}");
         }
     }

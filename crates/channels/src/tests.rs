@@ -1,7 +1,7 @@
 mod every;
+mod foreign_pages;
 mod lookups;
 mod replies;
-mod strangers;
 
 use super::check::check;
 use super::{Manifest, built_in};

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// A whole manifest.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Written {
+pub struct WrittenManifest {
     /// The format; always 1.
     pub manifest: u32,
     /// The channel's name on the command line.
@@ -101,7 +101,7 @@ pub struct WrittenSetting {
 
 impl WrittenSetting {
     /// Whether a secret stands in the manifest itself.
-    pub(super) fn has_written_secret(&self) -> bool {
+    pub(crate) fn has_written_secret(&self) -> bool {
         let is_empty = |value: &toml::Value| value.as_str().is_some_and(|text| text.trim().is_empty());
         self.kind == SettingKind::Secret && self.default.as_ref().is_some_and(|value| !is_empty(value))
     }
@@ -134,10 +134,10 @@ pub struct WrittenRequest {
     /// Appended to the base URL. `{expression}` is percent-encoded, slashes included; `{+settings.name}` keeps
     /// the slashes of a setting of type `path`.
     pub path: String,
-    /// Names and expressions; `none` and `omit` leave a name out.
+    /// DeliveryNames and expressions; `none` and `omit` leave a name out.
     #[serde(default)]
     pub query: BTreeMap<String, toml::Value>,
-    /// Names and expressions; `none` and `omit` leave a name out.
+    /// DeliveryNames and expressions; `none` and `omit` leave a name out.
     #[serde(default)]
     pub headers: BTreeMap<String, toml::Value>,
     /// A tree of tables and arrays whose leaves are expressions; sent as JSON. `omit` leaves a leaf out.

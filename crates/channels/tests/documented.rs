@@ -13,7 +13,7 @@ const DOCUMENTS: [(&str, &str); 2] = [
 
 /// Where each table of a manifest is documented.
 const PLACES: [(&str, &str); 14] = [
-    ("Written", "(top)"),
+    ("WrittenManifest", "(top)"),
     ("WrittenRequired", "[[require]]"),
     ("WrittenSetting", "[settings.NAME]"),
     ("WrittenRequest", "[send]"),

@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use commentd_channels::{Manifest, Reply, built_in};
+use commentd_channels::{ChannelReply, Manifest, built_in};
 use commentd_contract::VerdictKind;
 use commentd_delivery::rule_switch::{RuleSwitch, restore, switch_off};
 use commentd_delivery::{Comment, DeliveryId};
@@ -32,7 +32,7 @@ when = "status == 403"
 fn judged(manifest: &Manifest, status: u16, body: &'static str) -> VerdictKind {
     let channel = manifest.channel(&BTreeMap::new()).unwrap();
     let scope = channel.scope(Comment::default(), DeliveryId::from_bytes([0; 16]), 0);
-    let reply = Reply { status, body: body.into(), ..Reply::default() };
+    let reply = ChannelReply { status, body: body.into(), ..ChannelReply::default() };
     channel.judge(&reply, &scope).kind
 }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
 
 use commentd_benches::Kind;
-use commentd_channels::{Channel, Reply, built_in};
+use commentd_channels::{Channel, ChannelReply, built_in};
 use commentd_contract::{CommentRequest, StandIns, VerdictKind};
 use commentd_delivery::breaker::{Breaker, BreakerEpoch, BreakerPermit};
 use commentd_delivery::machine::Machine;
@@ -184,7 +184,7 @@ fn manifest(bench: &mut Criterion) {
         "v": 1, "ok": true, "error_code": 0, "error_message": "", "latency_ms": 35, "task_id": id.to_string(),
         "data": { "provider": "mock", "method": "mock", "outcome": "delivered", "comment_id": "", "attempts": [] },
     });
-    let reply = Reply {
+    let reply = ChannelReply {
         status: 200,
         headers: [("content-type".to_owned(), "application/json".to_owned())].into_iter().collect(),
         body: body.to_string().into(),

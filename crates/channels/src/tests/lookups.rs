@@ -2,7 +2,7 @@
 
 use super::comment;
 use crate::check::check;
-use crate::{Channel, Item, Manifest, ReadBack, Reply, Sighting};
+use crate::{Channel, ChannelReply, ListResult, ListedComment, Manifest, ReadBack};
 use commentd_contract::VerdictKind;
 use commentd_delivery::{Comment, DeliveryId};
 use std::collections::BTreeMap;
@@ -129,19 +129,24 @@ fn channel(manifest: &str, settings: &[(&str, toml::Value)]) -> Channel {
     Manifest::parse(manifest, "test.toml").unwrap().channel(&settings.collect::<BTreeMap<_, _>>()).unwrap()
 }
 
-fn reply(body: &serde_json::Value) -> Reply {
-    Reply { status: 200, body: body.to_string().into(), ..Reply::default() }
+fn reply(body: &serde_json::Value) -> ChannelReply {
+    ChannelReply { status: 200, body: body.to_string().into(), ..ChannelReply::default() }
 }
 
 /// What the channel shows of this comment in these pages; panics if it asks for another number of pages.
-fn sight(channel: &Channel, comment: &Comment, receipt: &str, pages: &[serde_json::Value]) -> Sighting {
+fn read_pages(
+    channel: &Channel,
+    comment: &Comment,
+    receipt: &str,
+    pages: &[serde_json::Value],
+) -> ListResult {
     let scope = channel.scope(comment.clone(), ID, 0);
-    let mut scan = channel.look(&scope, receipt).expect("it can be looked up");
+    let mut pager = channel.lookup_pager(&scope, receipt).expect("it can be looked up");
     for (index, page) in pages.iter().enumerate() {
-        scan.request().unwrap();
-        if let Some(sighting) = scan.sight(&reply(page)).unwrap() {
+        pager.request().unwrap();
+        if let Some(result) = pager.read_page(&reply(page)).unwrap() {
             assert_eq!(index + 1, pages.len(), "not every page was asked for");
-            return sighting;
+            return result;
         }
     }
     panic!("asks for more than {} pages", pages.len());
@@ -152,12 +157,12 @@ fn page(pages: usize, items: &[(u32, &str, &str)]) -> serde_json::Value {
     serde_json::json!({"pages": pages, "total": 9, "items": items.iter().map(item).collect::<Vec<_>>()})
 }
 
-fn found(comment_id: &str) -> Sighting {
+fn found(comment_id: &str) -> ListResult {
     found_by(comment_id, true)
 }
 
-fn found_by(comment_id: &str, by_marker: bool) -> Sighting {
-    Sighting::Found { kind: VerdictKind::Delivered, comment_id: comment_id.into(), by_marker }
+fn found_by(comment_id: &str, by_marker: bool) -> ListResult {
+    ListResult::Found { kind: VerdictKind::Delivered, comment_id: comment_id.into(), by_marker }
 }
 
 #[test]
@@ -172,9 +177,9 @@ fn the_manifests_of_these_tests_prove_themselves() {
 fn the_same_text_finds_nothing_and_the_marker_does() {
     let channel = channel(LIST, &[]);
     let others = page(1, &[(1, "", "+2"), (2, "0123456789abcdef0123456789abcdef", "+1")]);
-    assert_eq!(sight(&channel, &comment("+1"), "", &[others]), Sighting::NotFound { complete: true });
+    assert_eq!(read_pages(&channel, &comment("+1"), "", &[others]), ListResult::NotFound { complete: true });
     let ours = page(1, &[(1, "", "+1"), (2, MARKER, "&#43;1")]);
-    assert_eq!(sight(&channel, &comment("+1"), "", &[ours]), found("2"));
+    assert_eq!(read_pages(&channel, &comment("+1"), "", &[ours]), found("2"));
 }
 
 #[test]
@@ -182,21 +187,21 @@ fn pages_are_read_until_it_is_found_or_there_are_none_left() {
     let channel = channel(LIST, &[]);
     let other = || page(3, &[(1, "", "b")]);
     assert_eq!(
-        sight(&channel, &comment("a"), "", &[other(), other(), other()]),
-        Sighting::NotFound { complete: true }
+        read_pages(&channel, &comment("a"), "", &[other(), other(), other()]),
+        ListResult::NotFound { complete: true }
     );
     let ours = page(3, &[(5, MARKER, "a")]);
-    assert_eq!(sight(&channel, &comment("a"), "", &[other(), ours]), found("5"));
+    assert_eq!(read_pages(&channel, &comment("a"), "", &[other(), ours]), found("5"));
     // The request of a page names it.
     let scope = channel.scope(comment("a"), ID, 0);
-    let mut scan = channel.look(&scope, "").unwrap();
-    assert!(scan.request().unwrap().path_and_query.contains("page=1&"));
-    assert_eq!(scan.sight(&reply(&other())), Ok(None));
-    assert!(scan.request().unwrap().path_and_query.contains("page=2&"));
+    let mut pager = channel.lookup_pager(&scope, "").unwrap();
+    assert!(pager.request().unwrap().path_and_query.contains("page=1&"));
+    assert_eq!(pager.read_page(&reply(&other())), Ok(None));
+    assert!(pager.request().unwrap().path_and_query.contains("page=2&"));
     // A page that isn't answered leaves the question open.
-    let failed = Reply { status: 500, ..Reply::default() };
-    let said = Sighting::NoAnswer("the channel answered HTTP 500".into());
-    assert_eq!(scan.sight(&failed), Ok(Some(said)));
+    let failed = ChannelReply { status: 500, ..ChannelReply::default() };
+    let said = ListResult::NoAnswer("the channel answered HTTP 500".into());
+    assert_eq!(pager.read_page(&failed), Ok(Some(said)));
 }
 
 #[test]
@@ -204,49 +209,49 @@ fn a_scan_that_ends_early_proves_nothing() {
     let channel = channel(LIST, &[]);
     let twenty = vec![page(1000, &[(1, "", "b")]); 20];
     let told = "the channel's list has more than 20 pages; let lookup.max_pages in its manifest allow more";
-    assert_eq!(sight(&channel, &comment("a"), "", &twenty), Sighting::NoAnswer(told.into()));
+    assert_eq!(read_pages(&channel, &comment("a"), "", &twenty), ListResult::NoAnswer(told.into()));
     let cut = serde_json::json!({"pages": 1, "total": null, "items": []});
-    assert_eq!(sight(&channel, &comment("a"), "", &[cut]), Sighting::NotFound { complete: false });
+    assert_eq!(read_pages(&channel, &comment("a"), "", &[cut]), ListResult::NotFound { complete: false });
     let endless = LIST.replace("next = \"(page or 1) + 1 if", "next = \"page or 1 if");
     let endless = self::channel(&endless, &[]);
     let scope = endless.scope(comment("a"), ID, 0);
-    let mut scan = endless.look(&scope, "").unwrap();
-    assert_eq!(scan.sight(&reply(&page(9, &[]))), Ok(None));
-    assert!(scan.sight(&reply(&page(9, &[]))).unwrap_err().contains("lookup.next"));
+    let mut pager = endless.lookup_pager(&scope, "").unwrap();
+    assert_eq!(pager.read_page(&reply(&page(9, &[]))), Ok(None));
+    assert!(pager.read_page(&reply(&page(9, &[]))).unwrap_err().contains("lookup.next"));
 }
 
 /// What the channel shows of the comment `a` in one page, whose attempt began two days after 1970 did.
-fn sight_one(page: &serde_json::Value, headers: &[(&str, &str)]) -> Sighting {
+fn sight_one(page: &serde_json::Value, headers: &[(&str, &str)]) -> ListResult {
     let channel = channel(LIST, &[]);
     let scope = channel.scope(comment("a"), ID, 0).with_began_ms(2 * 86_400_000);
-    let mut scan = channel.look(&scope, "").unwrap();
+    let mut pager = channel.lookup_pager(&scope, "").unwrap();
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let page = Reply { headers: headers.collect(), ..reply(page) };
-    scan.sight(&page).unwrap().expect("no other page is asked for")
+    let page = ChannelReply { headers: headers.collect(), ..reply(page) };
+    pager.read_page(&page).unwrap().expect("no other page is asked for")
 }
 
 #[test]
 fn an_answer_from_a_cache_may_show_the_comment_and_never_that_it_is_absent() {
     let without = page(1, &[(1, "", "b")]);
-    assert_eq!(sight_one(&without, &[("age", "0")]), Sighting::NotFound { complete: true });
+    assert_eq!(sight_one(&without, &[("age", "0")]), ListResult::NotFound { complete: true });
     for (name, value) in [("age", "60"), ("x-cache", "HIT"), ("cf-cache-status", "STALE")] {
         let told = format!("the answer comes from a cache ({name}: {value}), so it may be old");
-        assert_eq!(sight_one(&without, &[(name, value)]), Sighting::NoAnswer(told));
+        assert_eq!(sight_one(&without, &[(name, value)]), ListResult::NoAnswer(told));
         assert_eq!(sight_one(&page(1, &[(2, MARKER, "a")]), &[(name, value)]), found("2"));
     }
     // One page of several is enough.
     let channel = channel(LIST, &[]);
     let scope = channel.scope(comment("a"), ID, 0);
-    let mut scan = channel.look(&scope, "").unwrap();
+    let mut pager = channel.lookup_pager(&scope, "").unwrap();
     let headers = || [("age".to_owned(), "60".to_owned())].into_iter().collect();
-    let first = Reply { headers: headers(), ..reply(&page(2, &[])) };
-    assert_eq!(scan.sight(&first), Ok(None));
-    assert!(matches!(scan.sight(&reply(&page(2, &[]))), Ok(Some(Sighting::NoAnswer(_)))));
+    let first = ChannelReply { headers: headers(), ..reply(&page(2, &[])) };
+    assert_eq!(pager.read_page(&first), Ok(None));
+    assert!(matches!(pager.read_page(&reply(&page(2, &[]))), Ok(Some(ListResult::NoAnswer(_)))));
     // Whoever counts comments is told, too.
     let mut back = ReadBack::default();
-    let mut scan = channel.read_back(&scope).unwrap();
-    let only = Reply { headers: headers(), ..reply(&page(1, &[(1, "", "b")])) };
-    assert_eq!(scan.collect(&only, &mut back), Ok(true));
+    let mut pager = channel.read_back_pager(&scope).unwrap();
+    let only = ChannelReply { headers: headers(), ..reply(&page(1, &[(1, "", "b")])) };
+    assert_eq!(pager.collect_page(&only, &mut back), Ok(true));
     assert!(back.items.len() == 1 && back.doubt.contains("from a cache"), "{back:?}");
 }
 
@@ -256,20 +261,20 @@ fn an_unreadable_item_of_a_stranger_does_not_make_the_list_unreadable() {
     let item = |text: &str, link: &str| {
         format!(r#"{{"id":1,"link":"{link}","text":"{text}","status":"ok","at":null}}"#)
     };
-    let sight = |items: &[String]| {
+    let result_of = |items: &[String]| {
         let channel = channel(LIST, &[]);
         let body = format!(r#"{{"pages":1,"total":2,"items":[{}]}}"#, items.join(","));
         let scope = channel.scope(comment("a"), ID, 0);
-        let reply = Reply { status: 200, body: body.into(), ..Reply::default() };
-        channel.look(&scope, "").unwrap().sight(&reply).unwrap().unwrap()
+        let reply = ChannelReply { status: 200, body: body.into(), ..ChannelReply::default() };
+        channel.lookup_pager(&scope, "").unwrap().read_page(&reply).unwrap().unwrap()
     };
     let broken = item(r"\ud83d", "");
-    assert_eq!(sight(std::slice::from_ref(&broken)), Sighting::NotFound { complete: true });
-    assert_eq!(sight(&[broken, item("a", MARKER)]), found("1"));
+    assert_eq!(result_of(std::slice::from_ref(&broken)), ListResult::NotFound { complete: true });
+    assert_eq!(result_of(&[broken, item("a", MARKER)]), found("1"));
     // One that lacks what tells whose it is may be ours: the others are read, and nothing is proved.
     let odd = r#"{"id":5,"text":"x"}"#.to_owned();
-    assert_eq!(sight(&[odd.clone(), item("a", MARKER)]), found("1"));
-    let Sighting::NoAnswer(told) = sight(&[odd, item("b", "")]) else { panic!("it was an answer") };
+    assert_eq!(result_of(&[odd.clone(), item("a", MARKER)]), found("1"));
+    let ListResult::NoAnswer(told) = result_of(&[odd, item("b", "")]) else { panic!("it was an answer") };
     assert!(told.contains("an item of the list can't be read") && told.contains("link"), "{told}");
 }
 
@@ -277,30 +282,30 @@ fn an_unreadable_item_of_a_stranger_does_not_make_the_list_unreadable() {
 fn a_lookup_stops_at_items_that_are_older_than_the_attempt() {
     let page = |at: serde_json::Value, text: &str| serde_json::json!({"pages": 50, "total": 9, "items": [{"id": 1, "link": "", "text": text, "status": "ok", "at": at}]});
     // A day less than the attempt is the margin for clocks.
-    assert_eq!(sight_one(&page(86_399.into(), "b"), &[]), Sighting::NotFound { complete: true });
+    assert_eq!(sight_one(&page(86_399.into(), "b"), &[]), ListResult::NotFound { complete: true });
     let channel = channel(LIST, &[]);
     let scope = channel.scope(comment("a"), ID, 0);
     for at in [serde_json::json!(86_400), serde_json::Value::Null, serde_json::json!("yesterday")] {
         let scope = scope.clone().with_began_ms(2 * 86_400_000);
-        let mut scan = channel.look(&scope, "").unwrap();
-        assert_eq!(scan.sight(&reply(&page(at.clone(), "b"))), Ok(None), "{at}");
+        let mut pager = channel.lookup_pager(&scope, "").unwrap();
+        assert_eq!(pager.read_page(&reply(&page(at.clone(), "b"))), Ok(None), "{at}");
     }
     // Nobody knows when it began, so everything is read.
-    assert_eq!(channel.look(&scope, "").unwrap().sight(&reply(&page(0.into(), "b"))), Ok(None));
+    assert_eq!(channel.lookup_pager(&scope, "").unwrap().read_page(&reply(&page(0.into(), "b"))), Ok(None));
     // Not every list comes in that order.
     let unordered = self::channel(&LIST.replace("newest_first = \"true\"\n", ""), &[]);
     let scope = unordered.scope(comment("a"), ID, 0).with_began_ms(2 * 86_400_000);
-    assert_eq!(unordered.look(&scope, "").unwrap().sight(&reply(&page(0.into(), "b"))), Ok(None));
+    assert_eq!(unordered.lookup_pager(&scope, "").unwrap().read_page(&reply(&page(0.into(), "b"))), Ok(None));
 }
 
 /// Where a site drops the marker, the comment is there all the same.
 #[test]
 fn the_same_text_without_any_marker_vetoes_absence() {
     let item = |at: u32, link: &str, text: &str| serde_json::json!({"pages": 1, "total": 9, "items": [{"id": 7, "link": link, "text": text, "status": "ok", "at": at}]});
-    let alike = Sighting::Alike("7".into());
+    let alike = ListResult::Alike("7".into());
     assert_eq!(sight_one(&item(172_800, "", "a"), &[]), alike);
     assert_eq!(sight_one(&item(172_800, "https://example.org/#x", "<p>a</p>"), &[]), alike);
-    let absent = Sighting::NotFound { complete: true };
+    let absent = ListResult::NotFound { complete: true };
     assert_eq!(sight_one(&item(172_800, "", "b"), &[]), absent, "other words");
     assert_eq!(sight_one(&item(1, "", "a"), &[]), absent, "older than the attempt");
     let anothers = "https://example.org/#0123456789abcdef0123456789abcdef";
@@ -331,22 +336,25 @@ fn how_much_is_read_is_the_manifests_to_say() {
 fn a_cassette_knows_a_lookup_without_its_nonce() {
     let channel = channel(LIST, &[]);
     let scope = channel.scope(comment("a"), ID, 5);
-    let scan = channel.look(&scope, "").unwrap();
-    assert!(scan.request().unwrap().path_and_query.contains("nonce="));
-    assert!(!scan.lasting_request().unwrap().path_and_query.contains("nonce"));
+    let pager = channel.lookup_pager(&scope, "").unwrap();
+    assert!(pager.request().unwrap().path_and_query.contains("nonce="));
+    assert!(!pager.request_without_nonce().unwrap().path_and_query.contains("nonce"));
 }
 
 #[test]
 fn a_receipt_finds_and_its_absence_proves_nothing() {
     let unmarked = channel(LIST, &[("marked", false.into())]);
     let items = page(1, &[(1, "", "a"), (12, "", "b")]);
-    assert_eq!(sight(&unmarked, &comment("x"), "12", std::slice::from_ref(&items)), found_by("12", false));
-    let gone = Sighting::NotFound { complete: false };
-    assert_eq!(sight(&unmarked, &comment("x"), "13", std::slice::from_ref(&items)), gone);
+    assert_eq!(
+        read_pages(&unmarked, &comment("x"), "12", std::slice::from_ref(&items)),
+        found_by("12", false)
+    );
+    let gone = ListResult::NotFound { complete: false };
+    assert_eq!(read_pages(&unmarked, &comment("x"), "13", std::slice::from_ref(&items)), gone);
     // A reply has shown it: it was stored, whatever became of it.
-    assert_eq!(sight(&channel(LIST, &[]), &comment("x"), "13", &[items]), gone);
+    assert_eq!(read_pages(&channel(LIST, &[]), &comment("x"), "13", &[items]), gone);
     // Without marker, receipt and slot there is nothing to ask for.
-    assert!(unmarked.look(&unmarked.scope(comment("x"), ID, 0), "").is_none());
+    assert!(unmarked.lookup_pager(&unmarked.scope(comment("x"), ID, 0), "").is_none());
 }
 
 #[test]
@@ -355,7 +363,7 @@ fn a_reply_that_nobody_can_judge_leaves_a_receipt_only_if_its_echo_is_ours() {
         let channel = channel(manifest, &[]);
         let scope = channel.scope(comment("hi"), ID, 0);
         let body = body.as_bytes().to_vec().into();
-        let verdict = channel.judge(&Reply { status, body, ..Reply::default() }, &scope);
+        let verdict = channel.judge(&ChannelReply { status, body, ..ChannelReply::default() }, &scope);
         assert_eq!(verdict.kind, VerdictKind::Unknown, "{verdict:?}");
         (verdict.comment_id, verdict.comment_id_is_ours)
     };
@@ -386,17 +394,21 @@ fn a_slot_answers_both_ways() {
         };
         serde_json::json!({"errcode": 0, "total": total, "comment": items.iter().map(item).collect::<Vec<_>>()})
     };
-    let sight = |pages: &[serde_json::Value]| sight(&channel, &ours, "", pages);
-    let absent = Sighting::NotFound { complete: true };
-    assert_eq!(sight(&[page(2, &[(6, Some("hi")), (7, Some("hi"))])]), found_by("7", false));
-    assert_eq!(sight(&[page(2, &[(6, Some("hi")), (7, None)])]), absent, "another slot's text isn't ours");
-    assert_eq!(sight(&[page(2, &[(7, Some("thanks"))])]), absent, "another's text took the slot");
+    let result_of = |pages: &[serde_json::Value]| read_pages(&channel, &ours, "", pages);
+    let absent = ListResult::NotFound { complete: true };
+    assert_eq!(result_of(&[page(2, &[(6, Some("hi")), (7, Some("hi"))])]), found_by("7", false));
+    assert_eq!(
+        result_of(&[page(2, &[(6, Some("hi")), (7, None)])]),
+        absent,
+        "another slot's text isn't ours"
+    );
+    assert_eq!(result_of(&[page(2, &[(7, Some("thanks"))])]), absent, "another's text took the slot");
     // Without the slot itself nothing is known.
-    let nowhere = Sighting::NotFound { complete: false };
-    assert_eq!(sight(&[page(2, &[(6, Some("hi"))])]), nowhere);
+    let nowhere = ListResult::NotFound { complete: false };
+    assert_eq!(result_of(&[page(2, &[(6, Some("hi"))])]), nowhere);
     // Once the slot was seen, the rest needn't be.
-    assert_eq!(sight(&[page(9, &[(7, Some("hi"))])]), found_by("7", false));
-    assert_eq!(sight(&[page(3, &[(5, None)]), page(3, &[(7, None)])]), absent);
+    assert_eq!(result_of(&[page(9, &[(7, Some("hi"))])]), found_by("7", false));
+    assert_eq!(result_of(&[page(3, &[(5, None)]), page(3, &[(7, None)])]), absent);
     // Who fills a slot owns it.
     let verdict =
         channel.judge(&reply(&serde_json::json!({"errcode": 0})), &channel.scope(ours.clone(), ID, 0));
@@ -407,19 +419,19 @@ fn a_slot_answers_both_ways() {
 fn a_whole_target_is_read_page_by_page() {
     let list = channel(LIST, &[]);
     let scope = list.scope(comment(""), ID, 0);
-    let mut scan = list.read_back(&scope).unwrap();
-    assert!(!scan.request().unwrap().path_and_query.contains("search"), "no marker is asked for");
+    let mut pager = list.read_back_pager(&scope).unwrap();
+    assert!(!pager.request().unwrap().path_and_query.contains("search"), "no marker is asked for");
     let mut back = ReadBack::default();
-    assert_eq!(scan.collect(&reply(&page(2, &[(1, "", "a")])), &mut back), Ok(false));
-    assert_eq!(scan.collect(&reply(&page(2, &[(2, "", "b")])), &mut back), Ok(true));
-    let item = |id: &str, text: &str| Item { comment_id: id.into(), text: text.into() };
+    assert_eq!(pager.collect_page(&reply(&page(2, &[(1, "", "a")])), &mut back), Ok(false));
+    assert_eq!(pager.collect_page(&reply(&page(2, &[(2, "", "b")])), &mut back), Ok(true));
+    let item = |id: &str, text: &str| ListedComment { comment_id: id.into(), text: text.into() };
     assert_eq!((back.items, back.doubt), (vec![item("1", "a"), item("2", "b")], String::new()));
 
     let slot = channel(SLOT, &[]);
-    let mut scan = slot.read_back(&scope).unwrap();
+    let mut pager = slot.read_back_pager(&scope).unwrap();
     let readers = serde_json::json!({"errcode":0,"total":2,"comment":[{"id":1,"reply":null},{"id":2,"reply":{"content":"b"}}]});
     let mut back = ReadBack::default();
-    assert_eq!(scan.collect(&reply(&readers), &mut back), Ok(true));
+    assert_eq!(pager.collect_page(&reply(&readers), &mut back), Ok(true));
     assert_eq!(back.items, [item("2", "b")], "an empty slot is no comment");
 }
 
@@ -430,7 +442,7 @@ fn a_lookup_may_read_with_other_credentials_and_then_see_more() {
     let moderating = channel(LIST, &[("moderator_token", "Bearer m".into())]);
     assert!(moderating.lookup_ability().unwrap().sees_every_state);
     let scope = moderating.scope(comment("a"), ID, 0);
-    let reading = moderating.look(&scope, "").unwrap().request().unwrap();
+    let reading = moderating.lookup_pager(&scope, "").unwrap().request().unwrap();
     assert_eq!(reading.headers[0].1, "Bearer m");
     assert_eq!(moderating.render(&scope).unwrap().headers[0].1, "poster");
 }

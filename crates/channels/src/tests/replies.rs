@@ -1,6 +1,6 @@
 //! What replies mean that aren't as the channel's own server would write them, and what people are told of them.
 
-use crate::{Headers, Reply, built_in};
+use crate::{ChannelReply, ReplyHeaders, built_in};
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::{Comment, DeliveryId, Verdict};
 use std::collections::BTreeMap;
@@ -25,11 +25,11 @@ fn judge(
     let settings: BTreeMap<String, toml::Value> =
         settings.iter().map(|(name, value)| ((*name).to_owned(), toml::Value::from(*value))).collect();
     let channel = manifest.channel(&settings).unwrap();
-    let headers: Headers =
+    let headers: ReplyHeaders =
         headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let comment = Comment { content: "hello".into(), ..Comment::default() };
     let scope = channel.scope(comment, DeliveryId::from_bytes([0; 16]), 0);
-    channel.judge(&Reply { status, headers, body: body.into() }, &scope)
+    channel.judge(&ChannelReply { status, headers, body: body.into() }, &scope)
 }
 
 fn judged(channel: &str, status: u16, body: impl Into<Vec<u8>>) -> Verdict {

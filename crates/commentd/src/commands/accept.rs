@@ -41,8 +41,10 @@ impl Reader for BackReader {
     ) -> Pin<Box<dyn Future<Output = Result<Vec<ReadComment>, String>> + Send + 'a>> {
         Box::pin(async move {
             let items = self.0.read_back(target).await?;
-            let comment =
-                |item: commentd_channels::Item| ReadComment { comment_id: item.comment_id, text: item.text };
+            let comment = |item: commentd_channels::ListedComment| ReadComment {
+                comment_id: item.comment_id,
+                text: item.text,
+            };
             Ok(items.into_iter().map(comment).collect())
         })
     }

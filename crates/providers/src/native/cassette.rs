@@ -8,7 +8,7 @@
 
 use super::har::{Archive, Content, Entry, Nothing, Ours, Pair, PostData, Request, Response, Timings};
 use super::{Failure, Side};
-use commentd_channels::{HttpRequest, Reply, TokenCall};
+use commentd_channels::{ChannelReply, HttpRequest, TokenCall};
 use commentd_delivery::{Clock, DeliveryId, Gate, Moment};
 use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
@@ -223,11 +223,11 @@ impl<'a> Recording<'a> {
     }
 
     /// Records how it ended.
-    pub(super) fn finish(mut self, ended: Result<&Reply, &Failure>) {
+    pub(super) fn finish(mut self, ended: Result<&ChannelReply, &Failure>) {
         self.write(ended.map_err(|failure| failure.message.as_str()));
     }
 
-    fn write(&mut self, ended: Result<&Reply, &str>) {
+    fn write(&mut self, ended: Result<&ChannelReply, &str>) {
         self.over = true;
         let (response, failed) = match ended {
             Ok(reply) => (self.response(reply), None),
@@ -254,7 +254,7 @@ impl<'a> Recording<'a> {
         }
     }
 
-    fn response(&self, reply: &Reply) -> Response {
+    fn response(&self, reply: &ChannelReply) -> Response {
         let mut body = (self.redact)(&String::from_utf8_lossy(&reply.body));
         let token = self.part.token.and_then(|call| call.read(reply, self.began.1).ok().flatten());
         if let Some(token) = token {
@@ -342,7 +342,12 @@ impl Player {
     }
 
     /// The recorded end of this exchange.
-    pub(super) fn play(&self, part: &Part<'_>, redact: &Redact, gate: &Gate) -> Result<Reply, Failure> {
+    pub(super) fn play(
+        &self,
+        part: &Part<'_>,
+        redact: &Redact,
+        gate: &Gate,
+    ) -> Result<ChannelReply, Failure> {
         let like = redact(&part.like);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = part.id.to_string();
@@ -365,7 +370,7 @@ impl Player {
             .chain(state.ids.iter().map(|(recorded, ours)| (recorded.as_str(), ours.as_str())))
             .collect();
         let own = |text: &str| pairs.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
-        Ok(Reply {
+        Ok(ChannelReply {
             status: entry.response.status,
             headers: entry
                 .response

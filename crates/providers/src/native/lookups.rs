@@ -5,7 +5,9 @@ use super::credentials::Credentials;
 use super::wire::MAX_REPLY_BYTES;
 use super::{NOBODY, NativeHttp, connection, is_unauthorized};
 use crate::{Job, Provider};
-use commentd_channels::{HttpRequest, Item, ReadBack, Reply, Scan, Scope, Sighting, Token};
+use commentd_channels::{
+    ChannelReply, HttpRequest, ListResult, ListedComment, LookupPager, ReadBack, Scope, Token,
+};
 use commentd_contract::{Addressing, VerdictKind};
 use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::{Comment, DeliveryId, Verdict};
@@ -15,7 +17,7 @@ impl NativeHttp {
     ///
     /// # Errors
     /// Says why it can't be read: no lookup, no answer, one that is incomplete or may be old.
-    pub async fn read_back(&self, sns_id: &str) -> Result<Vec<Item>, String> {
+    pub async fn read_back(&self, sns_id: &str) -> Result<Vec<ListedComment>, String> {
         let addressing = Addressing { sns_id: sns_id.to_owned(), ..Addressing::default() };
         let comment = Comment { addressing: addressing.into(), ..Comment::default() };
         let id = NOBODY;
@@ -25,21 +27,26 @@ impl NativeHttp {
     }
 
     pub(super) async fn read(&self, scope: &Scope, id: DeliveryId) -> Result<ReadBack, String> {
-        let mut scan = self.channel.read_back(scope).ok_or_else(|| {
+        let mut pager = self.channel.read_back_pager(scope).ok_or_else(|| {
             format!("channel {} has no lookup, so nothing can be read back", self.channel.name())
         })?;
         let mut back = ReadBack::default();
         loop {
-            if scan.collect(&self.ask(&scan, scope, id).await?, &mut back)? {
+            if pager.collect_page(&self.ask(&pager, scope, id).await?, &mut back)? {
                 return Ok(back);
             }
         }
     }
 
     /// The next page of a lookup, with its credentials. A token that the channel refuses is renewed once.
-    async fn ask(&self, scan: &Scan<'_>, scope: &Scope, id: DeliveryId) -> Result<Reply, String> {
-        let request = scan.request().map_err(|error| error.0)?;
-        let lasting = scan.lasting_request().map_err(|error| error.0)?;
+    async fn ask(
+        &self,
+        pager: &LookupPager<'_>,
+        scope: &Scope,
+        id: DeliveryId,
+    ) -> Result<ChannelReply, String> {
+        let request = pager.request().map_err(|error| error.0)?;
+        let lasting = pager.request_without_nonce().map_err(|error| error.0)?;
         let limit = self.channel.lookup_limits().map_or(MAX_REPLY_BYTES, |limits| limits.max_reply_bytes);
         let part = || Part {
             purpose: Purpose::Lookup,
@@ -70,7 +77,7 @@ impl NativeHttp {
         credentials: &Credentials,
         request: &HttpRequest,
         part: Part<'_>,
-    ) -> Result<(Reply, Option<Token>), String> {
+    ) -> Result<(ChannelReply, Option<Token>), String> {
         let token = credentials.token(&self.wire, None).await.map_err(|none| self.redact(&none.message))?;
         let id = part.id;
         let mut request = request.clone();
@@ -98,9 +105,11 @@ impl NativeHttp {
 
     pub(super) async fn look_once(&self, job: &Job, receipt: &str) -> LookupResult {
         let scope = self.lookup_scope(job);
-        let Some(scan) = self.channel.look(&scope, receipt) else { return LookupResult::CannotBeKnown };
-        match self.sight(scan, &scope, job.id).await {
-            Ok(Sighting::Found { kind, comment_id, by_marker }) => {
+        let Some(pager) = self.channel.lookup_pager(&scope, receipt) else {
+            return LookupResult::CannotBeKnown;
+        };
+        match self.read_pages(pager, &scope, job.id).await {
+            Ok(ListResult::Found { kind, comment_id, by_marker }) => {
                 if by_marker {
                     self.marker_was_seen();
                 }
@@ -112,9 +121,9 @@ impl NativeHttp {
                 verdict.comment_id = comment_id;
                 LookupResult::Found(verdict)
             }
-            Ok(Sighting::NotFound { complete }) => LookupResult::NotFound { complete },
-            Ok(Sighting::Alike(comment_id)) => LookupResult::Alike(self.redact(&comment_id)),
-            Ok(Sighting::NoAnswer(reason)) | Err(reason) => {
+            Ok(ListResult::NotFound { complete }) => LookupResult::NotFound { complete },
+            Ok(ListResult::Alike(comment_id)) => LookupResult::Alike(self.redact(&comment_id)),
+            Ok(ListResult::NoAnswer(reason)) | Err(reason) => {
                 let reason = self.redact(&reason);
                 tracing::warn!(id = %job.id, %reason, "the channel couldn't be asked for a comment");
                 LookupResult::Failed(reason)
@@ -123,10 +132,15 @@ impl NativeHttp {
     }
 
     /// Asks for one page after another until one of them says what there is.
-    async fn sight(&self, mut scan: Scan<'_>, scope: &Scope, id: DeliveryId) -> Result<Sighting, String> {
+    async fn read_pages(
+        &self,
+        mut pager: LookupPager<'_>,
+        scope: &Scope,
+        id: DeliveryId,
+    ) -> Result<ListResult, String> {
         loop {
-            if let Some(sighting) = scan.sight(&self.ask(&scan, scope, id).await?)? {
-                return Ok(sighting);
+            if let Some(result) = pager.read_page(&self.ask(&pager, scope, id).await?)? {
+                return Ok(result);
             }
         }
     }

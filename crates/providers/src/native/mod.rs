@@ -23,7 +23,7 @@ use crate::condition::{Condition, Kept, Known};
 use crate::{Job, Pending, Provider, Rendered, step_aside};
 use cassette::{Part, Purpose, like, without_run_words};
 use commentd_channels::settings::REDACTED;
-use commentd_channels::{Channel, HttpRequest, ReadBack, RenderError, Reply, Scope, Token};
+use commentd_channels::{Channel, ChannelReply, HttpRequest, ReadBack, RenderError, Scope, Token};
 use commentd_contract::time::whole_ms;
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::lookup::LookupResult;
@@ -192,10 +192,10 @@ impl NativeHttp {
     }
 
     /// One attempt, with the channel's reply, for people who try a manifest. Holds no secrets.
-    pub async fn try_out(&self, job: &Job, gate: &Gate) -> (Verdict, Option<Reply>) {
+    pub async fn try_out(&self, job: &Job, gate: &Gate) -> (Verdict, Option<ChannelReply>) {
         let began = self.now();
         let (verdict, reply) = self.try_once(job, gate).await;
-        let reply = reply.map(|reply| Reply {
+        let reply = reply.map(|reply| ChannelReply {
             status: reply.status,
             headers: reply
                 .headers
@@ -208,7 +208,7 @@ impl NativeHttp {
         (verdict.after_ms(whole_ms(self.now() - began)), reply)
     }
 
-    async fn try_once(&self, job: &Job, gate: &Gate) -> (Verdict, Option<Reply>) {
+    async fn try_once(&self, job: &Job, gate: &Gate) -> (Verdict, Option<ChannelReply>) {
         // What this channel can't carry is said before anybody is asked for a token.
         let mut scope = self.scope(job);
         let mut request = match self.prepare(job, &scope) {
@@ -312,7 +312,7 @@ impl NativeHttp {
     }
 
     /// What the reply means, in words that repeat no secret.
-    fn judge(&self, reply: &Reply, scope: &Scope) -> Verdict {
+    fn judge(&self, reply: &ChannelReply, scope: &Scope) -> Verdict {
         let mut verdict = self.channel.judge(reply, scope);
         for words in
             [&mut verdict.message, &mut verdict.provider_error_code, &mut verdict.provider_error_message]

@@ -10,7 +10,7 @@ use super::proxy::{Proxy, Tunnels};
 use super::tls::{Tls, TlsFiles};
 use super::{Failure, Side};
 use bytes::Bytes;
-use commentd_channels::{HttpRequest, Reply};
+use commentd_channels::{ChannelReply, HttpRequest};
 use commentd_delivery::{Clock, Gate};
 use http::Uri;
 use http::header::{
@@ -133,7 +133,7 @@ impl Wire {
     ///
     /// # Errors
     /// Says what failed; may hold secrets.
-    pub(super) async fn ask(&self, request: &HttpRequest, part: Part<'_>) -> Result<Reply, String> {
+    pub(super) async fn ask(&self, request: &HttpRequest, part: Part<'_>) -> Result<ChannelReply, String> {
         // A read that a cache answers says what was there, not what is.
         let fresh = vec![(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
         let gate = Gate::new();
@@ -239,7 +239,7 @@ impl Wire {
         gate: &Gate,
         fresh: bool,
         part: Part<'_>,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<ChannelReply, Failure> {
         if let Tape::Replay(player) = &self.tape {
             return player.play(&part, &self.redact, gate);
         }
@@ -276,13 +276,13 @@ impl Wire {
         mut connection: Connection,
         request: Outgoing,
         limit: usize,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<ChannelReply, Failure> {
         let (head, body) = connection.send(request).await?.into_parts();
         let bytes = connection.read(body, limit).await?;
         self.idle.put(connection);
         let bytes = decoded(&head.headers, bytes, MAX_REPLY_BYTES)
             .map_err(|message| Failure { side: Side::AfterGate, message })?;
-        Ok(Reply { status: head.status.as_u16(), headers: head.headers.into(), body: bytes })
+        Ok(ChannelReply { status: head.status.as_u16(), headers: head.headers.into(), body: bytes })
     }
 }
 

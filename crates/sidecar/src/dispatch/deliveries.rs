@@ -3,7 +3,7 @@
 use super::flights::Command;
 use super::{Dispatcher, Inner};
 use commentd_channels::language::plain;
-use commentd_channels::{Item, ReadBack};
+use commentd_channels::{ListedComment, ReadBack};
 use commentd_contract::deliveries::{Candidate, Candidates, LastLook, ResolveRequest};
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, ResolvedBy, interrupted};
@@ -75,7 +75,8 @@ impl Dispatcher {
     pub async fn candidates(&self, record: &DeliveryRecord) -> Candidates {
         match self.read_candidates(record).await {
             Ok(ReadBack { items, doubt }) => {
-                let candidate = |item: Item| Candidate { comment_id: item.comment_id, text: item.text };
+                let candidate =
+                    |item: ListedComment| Candidate { comment_id: item.comment_id, text: item.text };
                 Candidates { comments: items.into_iter().map(candidate).collect(), error: doubt }
             }
             Err(error) => Candidates { comments: Vec::new(), error },

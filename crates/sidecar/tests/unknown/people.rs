@@ -4,7 +4,7 @@ use super::support::{
     Channel, Does, SETTLES_WITHIN, Store, ask, destination, dispatcher, ends, id, intent, opening, record,
     told, verdict, wait_for,
 };
-use commentd_channels::Item;
+use commentd_channels::ListedComment;
 use commentd_contract::deliveries::ResolveRequest;
 use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::record::ResolvedBy;
@@ -170,7 +170,8 @@ async fn candidates_are_what_reads_like_the_comment() {
     let dispatcher = dispatcher(&[&channel], Arc::clone(&ledger));
     *channel.does.lock().unwrap() = Does::StoreSilently;
     ledger.open(opening(1, here())).await.unwrap();
-    let item = |comment_id: &str, text: &str| Item { comment_id: comment_id.into(), text: text.into() };
+    let item =
+        |comment_id: &str, text: &str| ListedComment { comment_id: comment_id.into(), text: text.into() };
     *channel.texts.lock().unwrap() =
         vec![item("1", "comment 1"), item("2", "<p>comment  1</p>"), item("3", "comment 12")];
     let candidates = dispatcher.candidates(&record(&ledger, 1).await).await;

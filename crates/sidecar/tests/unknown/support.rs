@@ -1,6 +1,6 @@
 //! A channel that does as it is told, ledgers that survive a restart, and a dispatcher between them.
 
-use commentd_channels::{Item, ReadBack};
+use commentd_channels::{ListedComment, ReadBack};
 use commentd_contract::SystemClock;
 use commentd_contract::{Addressing, Outcome, ProviderName, VerdictKind};
 use commentd_delivery::lookup::{LookupAbility, LookupResult};
@@ -47,7 +47,7 @@ pub(crate) struct Channel {
     pub(crate) does: Mutex<Does>,
     /// Comment ids by what they are known by: delivery id or receipt.
     pub(crate) stored: Mutex<HashMap<String, String>>,
-    pub(crate) texts: Mutex<Vec<Item>>,
+    pub(crate) texts: Mutex<Vec<ListedComment>>,
     /// Delivery and number of every attempt.
     pub(crate) attempts: Mutex<Vec<(DeliveryId, u32)>>,
     pub(crate) looks: AtomicU32,

@@ -3,7 +3,7 @@
 
 use super::channel;
 use crate::parts;
-use commentd_channels::{Channel, Headers, Reply, Scope};
+use commentd_channels::{Channel, ChannelReply, ReplyHeaders, Scope};
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Comment, DeliveryId, Verdict};
 
@@ -42,7 +42,7 @@ pub(super) fn feed(input: &[u8]) -> Result<(), String> {
     let parts = parts(input);
     let Some(channel) = channel(parts.first()) else { return Ok(()) };
     let status = parts.get(1).and_then(|text| text.trim().parse().ok()).unwrap_or(200);
-    let headers: Headers = parts
+    let headers: ReplyHeaders = parts
         .get(2)
         .into_iter()
         .flat_map(|text| text.lines())
@@ -50,19 +50,19 @@ pub(super) fn feed(input: &[u8]) -> Result<(), String> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     let body = parts.get(3..).unwrap_or_default().join("\n%%\n").into();
-    let reply = Reply { status, headers, body };
+    let reply = ChannelReply { status, headers, body };
     let id = DeliveryId::from_bytes([7; 16]);
     let comment = Comment { content: "hi".into(), ..Comment::default() };
     let scope = channel.scope(comment, id, 1_800_000_000_000);
     judged(channel, &reply, &scope, id).map_err(|what| format!("channel {}: {what}", channel.name()))?;
-    if let Some(mut scan) = channel.look(&scope, "12") {
-        let _ = scan.request();
-        let _ = scan.sight(&reply);
+    if let Some(mut pager) = channel.lookup_pager(&scope, "12") {
+        let _ = pager.request();
+        let _ = pager.read_page(&reply);
     }
     Ok(())
 }
 
-fn judged(channel: &Channel, reply: &Reply, scope: &Scope, id: DeliveryId) -> Result<(), String> {
+fn judged(channel: &Channel, reply: &ChannelReply, scope: &Scope, id: DeliveryId) -> Result<(), String> {
     let verdict = channel.judge(reply, scope);
     let effect = |verdict: &Verdict| verdict.rule().effect;
     let believed = verdict.clone().distrusting_receipts();

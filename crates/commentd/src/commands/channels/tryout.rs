@@ -3,7 +3,7 @@
 use crate::cli::ChannelFlags;
 use crate::commands::serve::{config_failure, native};
 use crate::{Ended, Failure, console, logging};
-use commentd_channels::Reply;
+use commentd_channels::ChannelReply;
 use commentd_contract::SystemClock;
 use commentd_contract::{Addressing, VerdictKind, terminal};
 use commentd_delivery::id::Ids;
@@ -118,7 +118,7 @@ fn show_request(rendered: &Rendered) {
     }
 }
 
-fn show_reply(reply: &Reply) {
+fn show_reply(reply: &ChannelReply) {
     console::say(&format!("\nreply: HTTP {}", reply.status));
     for (name, value) in reply.headers.to_map() {
         console::say(&format!("  {name}: {value}"));

@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 /// The line (from 1) of a key such as `send.body.items[0].id`, or of the part of it that is there; `None` if not even
 /// its first part is.
-pub(super) fn line_of(text: &str, key: &str) -> Option<usize> {
+pub(crate) fn line_of(text: &str, key: &str) -> Option<usize> {
     let table = DeTable::parse(text).ok()?;
     let mut found = None;
     let mut here: Option<&Spanned<DeValue<'_>>> = None;
@@ -37,12 +37,12 @@ pub(super) fn line_of(text: &str, key: &str) -> Option<usize> {
 }
 
 /// The line (from 1) at this offset in bytes.
-pub(super) fn line_at(text: &str, offset: usize) -> usize {
+pub(crate) fn line_at(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
 /// What is wrong with the TOML itself or its types, in one line, and on which.
-pub(super) fn explain(text: &str, error: &toml::de::Error) -> (Option<usize>, String) {
+pub(crate) fn explain(text: &str, error: &toml::de::Error) -> (Option<usize>, String) {
     let line = error.span().map(|span| line_at(text, span.start));
     let written = line.and_then(|line| text.lines().nth(line - 1)).map(str::trim).unwrap_or_default();
     let message = error.message().replace('\n', " ");
@@ -51,7 +51,7 @@ pub(super) fn explain(text: &str, error: &toml::de::Error) -> (Option<usize>, St
 }
 
 /// The key at the beginning of a message such as `auth.name: is missing`.
-pub(super) fn key_of(message: &str) -> Option<&str> {
+pub(crate) fn key_of(message: &str) -> Option<&str> {
     let (key, _) = message.split_once(": ")?;
     let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '[' | ']');
     key.chars().all(is_key).then_some(key)

@@ -1,7 +1,7 @@
 //! The names that expressions see, looked up when an expression asks: most requests and replies need only a few.
 
-use super::judge::Reply;
 use crate::json::{self, Json, Part};
+use crate::reply::ChannelReply;
 use commentd_delivery::id::Digits;
 use commentd_delivery::{Comment, DeliveryId};
 use minijinja::value::{Object, Serde};
@@ -12,33 +12,33 @@ use std::sync::{Arc, OnceLock};
 /// What expressions see of one delivery: settings, comment, delivery id, marker, time.
 #[derive(Clone)]
 pub struct Scope {
-    names: Arc<Names>,
+    names: Arc<DeliveryNames>,
     /// Values beside the names, or instead of them.
     over: Option<Value>,
 }
 
 /// The names of one delivery.
 #[derive(Clone)]
-pub(super) struct Names {
-    pub(super) settings: Value,
-    pub(super) comment: Arc<Comment>,
-    pub(super) id: DeliveryId,
+pub(crate) struct DeliveryNames {
+    pub(crate) settings: Value,
+    pub(crate) comment: Arc<Comment>,
+    pub(crate) id: DeliveryId,
     /// The id as expressions see it.
-    pub(super) digits: Digits,
+    pub(crate) digits: Digits,
     /// Empty if the channel carries none.
-    pub(super) marker: String,
+    pub(crate) marker: String,
     /// Wall time, in milliseconds since 1970.
-    pub(super) unix_ms: u64,
+    pub(crate) unix_ms: u64,
     /// How long the caller still waits; `None` where nobody does.
-    pub(super) left_ms: Option<u64>,
+    pub(crate) left_ms: Option<u64>,
     /// The trace that the attempt belongs to; empty for none.
-    pub(super) trace_id: Arc<str>,
+    pub(crate) trace_id: Arc<str>,
     /// When its first attempt began: wall time, in milliseconds since 1970; `None` where that isn't known.
-    pub(super) began_ms: Option<u64>,
+    pub(crate) began_ms: Option<u64>,
 }
 
 /// What an expression is known to give.
-pub(super) enum Known<'a> {
+pub(crate) enum Known<'a> {
     /// One of the delivery's own texts, or one of the reply's.
     Text(&'a str),
     /// One of its numbers.
@@ -47,21 +47,24 @@ pub(super) enum Known<'a> {
     Omit,
 }
 
-impl fmt::Debug for Names {
+impl fmt::Debug for DeliveryNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // By hand, because it has secrets in the clear.
-        f.debug_struct("Names").field("id", &self.id).field("unix_ms", &self.unix_ms).finish_non_exhaustive()
+        f.debug_struct("DeliveryNames")
+            .field("id", &self.id)
+            .field("unix_ms", &self.unix_ms)
+            .finish_non_exhaustive()
     }
 }
 
-impl Names {
+impl DeliveryNames {
     /// The length of the comment's text, in bytes.
-    pub(super) fn content_len(&self) -> usize {
+    pub(crate) fn content_len(&self) -> usize {
         self.comment.content.len()
     }
 
     /// The names that are always texts.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let to = &self.comment.addressing;
         Some(match name {
             "content" => &self.comment.content,
@@ -77,7 +80,7 @@ impl Names {
     }
 
     /// What this gives, where that needs no value of MiniJinja's.
-    pub(super) fn known(&self, name: &str) -> Option<Known<'_>> {
+    pub(crate) fn known(&self, name: &str) -> Option<Known<'_>> {
         match name {
             "left_ms" => self.left_ms.map(Known::Number),
             _ => self.text(name).map(Known::Text),
@@ -85,7 +88,7 @@ impl Names {
     }
 
     /// Whether this is a text or a table with nothing in it, or no number, or 0.
-    pub(super) fn is_empty(&self, name: &str) -> bool {
+    pub(crate) fn is_empty(&self, name: &str) -> bool {
         match name {
             "vars" => self.comment.addressing.vars.is_empty(),
             "left_ms" => self.left_ms.is_none_or(|left_ms| left_ms == 0),
@@ -94,7 +97,7 @@ impl Names {
     }
 }
 
-impl Object for Names {
+impl Object for DeliveryNames {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         self.get_value_by_str(key.as_str()?)
     }
@@ -124,11 +127,11 @@ impl fmt::Debug for Scope {
 }
 
 impl Scope {
-    pub(super) fn new(names: Names) -> Self {
+    pub(crate) fn new(names: DeliveryNames) -> Self {
         Self { names: Arc::new(names), over: None }
     }
 
-    pub(super) fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         let names = Value::from_dyn_object(Arc::clone(&self.names));
         match &self.over {
             None => names,
@@ -137,12 +140,17 @@ impl Scope {
     }
 
     /// The same with these values beside, or instead.
-    pub(super) fn with(&self, values: Value) -> Scope {
+    pub(crate) fn with(&self, values: Value) -> Scope {
         let over = match &self.over {
             None => values,
             Some(over) => context! { ..values, ..over.clone() },
         };
         Scope { names: Arc::clone(&self.names), over: Some(over) }
+    }
+
+    /// What expressions over a reply see: what its request could use, and the reply.
+    pub(crate) fn with_reply(&self, reply: &ChannelReply) -> Value {
+        reply_scope(reply, self.value())
     }
 
     /// The same for a caller that gets its answer in so many milliseconds, with its trace id, empty for none.
@@ -162,12 +170,12 @@ impl Scope {
     }
 
     /// When its first attempt began: wall time, in milliseconds since 1970; `None` where that isn't known.
-    pub(super) fn began_ms(&self) -> Option<u64> {
+    pub(crate) fn began_ms(&self) -> Option<u64> {
         self.names.began_ms
     }
 
     /// Whether the channel carries a marker of this delivery.
-    pub(super) fn is_marked(&self) -> bool {
+    pub(crate) fn is_marked(&self) -> bool {
         !self.names.marker.is_empty()
     }
 
@@ -183,9 +191,14 @@ impl Scope {
     }
 }
 
+/// What expressions over a reply see, where its request could use `values`.
+pub(crate) fn reply_scope(reply: &ChannelReply, values: Value) -> Value {
+    Value::from_object(ReplyNames::new(reply.clone(), values))
+}
+
 /// The names of a reply, and those that its request could use.
-pub(super) struct ReplyNames {
-    reply: Reply,
+pub(crate) struct ReplyNames {
+    reply: ChannelReply,
     under: Value,
     /// The body, read as JSON when it is first asked for; none if it can't be read as JSON in one way.
     json: OnceLock<Option<Json>>,
@@ -201,24 +214,24 @@ impl fmt::Debug for ReplyNames {
 
 impl ReplyNames {
     /// The name of all of this within expressions; none that a manifest can write.
-    pub(super) const ITSELF: &'static str = "(the reply)";
+    pub(crate) const ITSELF: &'static str = "(the reply)";
 
-    pub(super) fn new(reply: Reply, under: Value) -> Self {
+    pub(crate) fn new(reply: ChannelReply, under: Value) -> Self {
         Self { reply, under, json: OnceLock::new(), body: OnceLock::new() }
     }
 
     /// What `at` gives, without making a value of all the rest.
-    pub(super) fn at<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Value {
+    pub(crate) fn at<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Value {
         self.part(path).map_or_else(|| Value::from(()), |part| Value::from(Serde(part)))
     }
 
     /// What stands there in the body.
-    pub(super) fn part<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Option<Part<'_>> {
+    pub(crate) fn part<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Option<Part<'_>> {
         self.json()?.whole().at(path)
     }
 
     /// The body as JSON.
-    pub(super) fn json(&self) -> Option<&Json> {
+    pub(crate) fn json(&self) -> Option<&Json> {
         self.json.get_or_init(|| json::read(&self.reply.body).ok()).as_ref()
     }
 

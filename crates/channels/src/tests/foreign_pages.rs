@@ -3,7 +3,7 @@
 use super::every::all;
 use crate::Manifest;
 use crate::check::{check, example_scope};
-use crate::strangers::STRANGERS;
+use crate::foreign_pages::FOREIGN_PAGES;
 use commentd_contract::VerdictKind;
 
 /// With the settings of its first example; the manifest's check tries those of the others.
@@ -12,7 +12,7 @@ fn error_pages_of_others_prove_nothing_whatever_their_status() {
     let mut believed = Vec::new();
     for manifest in all() {
         let (channel, scope) = example_scope(&manifest, &manifest.written().examples[0]).unwrap();
-        for stranger in &STRANGERS {
+        for stranger in &FOREIGN_PAGES {
             let kind = |status: &u16| channel.judge(&stranger.reply(*status).unwrap(), &scope).kind;
             let wrong = (300..600).find(|status| kind(status) != VerdictKind::Unknown);
             let said =

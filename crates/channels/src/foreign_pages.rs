@@ -3,13 +3,13 @@
 //! They come with any status, before the channel has seen the comment and after it has stored it. So none of them
 //! proves that nothing was stored, and a manifest that reads one of them so is wrong.
 
-use super::judge::Reply;
+use crate::reply::ChannelReply;
 use http::StatusCode;
 
 /// A page that is not the channel's. `{status}` and `{reason}` stand for the number and its phrase.
-pub(super) struct Stranger {
+pub(crate) struct ForeignPage {
     /// Who writes such pages.
-    pub(super) who: &'static str,
+    pub(crate) who: &'static str,
     content_type: &'static str,
     body: &'static str,
 }
@@ -18,12 +18,12 @@ const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-const fn page(who: &'static str, content_type: &'static str, body: &'static str) -> Stranger {
-    Stranger { who, content_type, body }
+const fn page(who: &'static str, content_type: &'static str, body: &'static str) -> ForeignPage {
+    ForeignPage { who, content_type, body }
 }
 
 /// In the manner of each; enough of it to show what a rule might fall for.
-pub(super) const STRANGERS: [Stranger; 35] = [
+pub(crate) const FOREIGN_PAGES: [ForeignPage; 35] = [
     page(
         "nginx",
         HTML,
@@ -145,15 +145,15 @@ pub(super) const STRANGERS: [Stranger; 35] = [
     ),
 ];
 
-impl Stranger {
+impl ForeignPage {
     /// The page under this status, with what a throttling server adds. `None` for what is no status.
-    pub(super) fn reply(&self, status: u16) -> Option<Reply> {
+    pub(crate) fn reply(&self, status: u16) -> Option<ChannelReply> {
         let reason = StatusCode::from_u16(status).ok()?.canonical_reason().unwrap_or("Unknown Error");
         let body = self.body.replace("{status}", &status.to_string()).replace("{reason}", reason);
         let mut headers = vec![("content-type".to_owned(), self.content_type.to_owned())];
         if [429, 503].contains(&status) {
             headers.push(("retry-after".to_owned(), "1".to_owned()));
         }
-        Some(Reply { status, headers: headers.into_iter().collect(), body: body.into() })
+        Some(ChannelReply { status, headers: headers.into_iter().collect(), body: body.into() })
     }
 }

@@ -10,11 +10,11 @@ const LOW: RangeInclusive<u16> = 0xdc00..=0xdfff;
 const ESCAPE_LEN: usize = 6;
 
 /// The body with what can't be read replaced by U+FFFD; `None` if there is nothing to replace.
-pub(super) fn body(body: &Bytes) -> Option<Bytes> {
+pub(crate) fn repaired(body: &Bytes) -> Option<Bytes> {
     let text = String::from_utf8_lossy(body);
-    let mended = without_half_pairs(text.as_bytes());
-    match mended {
-        Some(mended) => Some(mended.into()),
+    let repaired = without_half_pairs(text.as_bytes());
+    match repaired {
+        Some(repaired) => Some(repaired.into()),
         None if matches!(text, std::borrow::Cow::Owned(_)) => Some(text.into_owned().into()),
         None => None,
     }
@@ -22,7 +22,7 @@ pub(super) fn body(body: &Bytes) -> Option<Bytes> {
 
 /// The JSON with each escape of half a pair replaced by that of U+FFFD; `None` if there is none.
 fn without_half_pairs(json: &[u8]) -> Option<Vec<u8>> {
-    let mut mended: Option<Vec<u8>> = None;
+    let mut repaired: Option<Vec<u8>> = None;
     let mut at = 0;
     while let Some(rest) = json.get(at..) {
         let Some(next) = rest.iter().position(|byte| *byte == b'\\') else { break };
@@ -37,15 +37,15 @@ fn without_half_pairs(json: &[u8]) -> Option<Vec<u8>> {
         if is_pair {
             at += ESCAPE_LEN;
         } else if HIGH.contains(&unit) || LOW.contains(&unit) {
-            let mended = mended.get_or_insert_with(|| json.to_vec());
+            let repaired = repaired.get_or_insert_with(|| json.to_vec());
             // Of the same length, so that places in both are the same.
-            if let Some(place) = mended.get_mut(at..at + ESCAPE_LEN) {
+            if let Some(place) = repaired.get_mut(at..at + ESCAPE_LEN) {
                 place.copy_from_slice(b"\\ufffd");
             }
         }
         at += ESCAPE_LEN;
     }
-    mended
+    repaired
 }
 
 /// The number of the escape that begins here.
@@ -60,8 +60,8 @@ fn escaped(json: &[u8], at: usize) -> Option<u16> {
 mod tests {
     use super::*;
 
-    fn mended(json: &[u8]) -> Option<String> {
-        body(&Bytes::copy_from_slice(json)).map(|body| String::from_utf8(body.to_vec()).unwrap())
+    fn repaired_text(json: &[u8]) -> Option<String> {
+        repaired(&Bytes::copy_from_slice(json)).map(|body| String::from_utf8(body.to_vec()).unwrap())
     }
 
     #[test]
@@ -73,17 +73,17 @@ mod tests {
             (r#"["\ud83d\n\ude00"]"#, r#"["\ufffd\n\ufffd"]"#),
             (r#"["\\\ud83d"]"#, r#"["\\\ufffd"]"#),
         ] {
-            assert_eq!(mended(broken.as_bytes()).as_deref(), Some(whole));
+            assert_eq!(repaired_text(broken.as_bytes()).as_deref(), Some(whole));
             assert!(serde_json::from_str::<serde_json::Value>(whole).is_ok());
         }
         for whole in [r#"["\ud83d\ude00"]"#, r#"["\\ud83d"]"#, r#"["a\\"]"#, "\\", "\\ud8", "", "[1]"] {
-            assert_eq!(mended(whole.as_bytes()), None, "{whole}");
+            assert_eq!(repaired_text(whole.as_bytes()), None, "{whole}");
         }
     }
 
     #[test]
     fn bytes_that_are_no_text_are_replaced() {
-        assert_eq!(mended(b"[\"a\xff\"]").as_deref(), Some("[\"a\u{fffd}\"]"));
-        assert_eq!(mended(b"[\"\xff\\ud800\"]").as_deref(), Some("[\"\u{fffd}\\ufffd\"]"));
+        assert_eq!(repaired_text(b"[\"a\xff\"]").as_deref(), Some("[\"a\u{fffd}\"]"));
+        assert_eq!(repaired_text(b"[\"\xff\\ud800\"]").as_deref(), Some("[\"\u{fffd}\\ufffd\"]"));
     }
 }
