@@ -52,9 +52,8 @@ const STILL_A_NAME: &[&str] = &[
 
 /// Names that still have more types. The list only shrinks: a name that needs it no longer fails the test.
 const NOT_YET: &[&str] = &[
-    "Answer", "Args", "Channel", "End", "Entry", "Failure", "Fate", "Fault", "Given", "Item", "Kept", "Kind",
-    "Known", "Line", "Log", "Place", "Reply", "Request", "Run", "State", "Stored", "Stream", "Told", "Turn",
-    "World",
+    "Answer", "Args", "Channel", "End", "Entry", "Failure", "Fate", "Fault", "Item", "Kept", "Kind", "Known",
+    "Line", "Log", "Place", "Reply", "Request", "Run", "State", "Stored", "Stream", "Told", "Turn", "World",
 ];
 
 #[test]
