@@ -1,36 +1,28 @@
-//! One call, written down before it is made and after it has ended. Nothing is retried, redirected or pooled here.
+//! One call, written down before it is made and after it has ended. Nothing is retried here.
 
 use crate::Failure;
-use bytes::Bytes;
 use commentd_checker::{Entry, ItemAnswer};
-use http::{Method, Request, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use commentd_contract::SystemClock;
+use commentd_contract::client::{ContractClient, HttpResponse};
+use commentd_contract::time::Clock;
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::TcpStream;
+use url::Url;
 
-/// Longest that a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-const MAX_REPLY_BYTES: usize = 16 << 20;
-
-/// Wall time, in milliseconds since 1970: the board's `stored_at_ms` is on the same clock.
-#[allow(clippy::disallowed_methods, reason = "a log of what happened when")]
-pub fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
+/// Longest that a client waits for a response, in milliseconds.
+const TIMEOUT_MS: u64 = 5000;
 
 /// The clients' log. A line is with the operating system before the function that wrote it returns.
 #[derive(Debug)]
 pub struct ClientLog {
     file: Mutex<File>,
     calls: AtomicU64,
+    /// Its wall time is also what the board takes `stored_at_ms` from.
+    clock: SystemClock,
 }
 
 impl ClientLog {
@@ -39,13 +31,13 @@ impl ClientLog {
     ///
     /// # Errors
     /// When the file can't be read or written.
-    pub fn open(path: &Path, calls: u64) -> Result<Self, Failure> {
+    pub fn open(path: &Path, calls: u64, clock: SystemClock) -> Result<Self, Failure> {
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         file.set_len(whole as u64)?;
-        Ok(Self { file: Mutex::new(file), calls: AtomicU64::new(calls) })
+        Ok(Self { file: Mutex::new(file), calls: AtomicU64::new(calls), clock })
     }
 
     fn write(&self, entry: &Entry) -> Result<(), Failure> {
@@ -81,11 +73,19 @@ pub enum Known {
 /// When the log can't be written; what the sidecar does is never an error here.
 pub async fn ask(log: &ClientLog, address: &str, ask: &Ask, deadline_ms: u64) -> Result<Known, Failure> {
     let call = log.calls.fetch_add(1, Ordering::Relaxed);
-    log.write(&Entry::Asked { call, at_ms: wall_ms(), key: ask.key.clone(), texts: ask.texts.clone() })?;
-    let exchange = tokio::time::timeout(PATIENCE, post(address, ask, deadline_ms)).await;
-    let answer = exchange.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
-    let at_ms = wall_ms();
-    match answer.and_then(|(status, body)| Ok((status, items(status, &body, ask.texts.len())?))) {
+    log.write(&Entry::Asked {
+        call,
+        at_ms: log.clock.unix_ms(),
+        key: ask.key.clone(),
+        texts: ask.texts.clone(),
+    })?;
+    let response = post(address, ask, deadline_ms).await;
+    let at_ms = log.clock.unix_ms();
+    let read = |response: HttpResponse| {
+        let status = response.status.as_u16();
+        Ok((status, items(status, &response.body, ask.texts.len())?))
+    };
+    match response.and_then(read) {
         Err(reason) => {
             log.write(&Entry::Unanswered { call, at_ms, reason })?;
             Ok(Known::NotYet)
@@ -98,37 +98,19 @@ pub async fn ask(log: &ClientLog, address: &str, ask: &Ask, deadline_ms: u64) ->
     }
 }
 
-async fn post(address: &str, ask: &Ask, deadline_ms: u64) -> Result<(u16, Bytes), String> {
-    let say = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
-    let mut body = serde_json::json!({"sns_id": ask.target, "deadline_ms": deadline_ms});
-    let (path, content) = match ask.texts.as_slice() {
-        [text] => ("/api/comment", ("content", Value::from(text.as_str()))),
-        texts => ("/api/comment/batch", ("comments", Value::from(texts))),
+async fn post(address: &str, ask: &Ask, deadline_ms: u64) -> Result<HttpResponse, String> {
+    let content = match ask.texts.as_slice() {
+        [text] => ("content", Value::from(text.as_str())),
+        texts => ("comments", Value::from(texts)),
     };
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert(content.0.into(), content.1);
-        fields.insert("concurrency".into(), 4.into());
-    }
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(path)
-        .header(header::HOST, address)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header("idempotency-key", &ask.key)
-        .header(header::CONNECTION, "close")
-        .body(Full::new(Bytes::from(body.to_string())))
-        .map_err(|error| say("the request", &error))?;
-    let stream = TcpStream::connect(address).await.map_err(|error| say("connect", &error))?;
-    let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| say("handshake", &error))?;
-    // The set ends the connection with this future.
-    let mut driving = tokio::task::JoinSet::new();
-    driving.spawn(driver);
-    let response = sender.send_request(request).await.map_err(|error| say("the connection", &error))?;
-    let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), MAX_REPLY_BYTES).collect().await;
-    Ok((status, body.map_err(|error| say("the reply", &error))?.to_bytes()))
+    let path = if ask.texts.len() == 1 { "/api/comment" } else { "/api/comment/batch" };
+    let body = serde_json::json!({
+        "sns_id": ask.target, "deadline_ms": deadline_ms, "idempotency_key": ask.key, "concurrency": 4,
+        (content.0): content.1,
+    });
+    let url = Url::parse(&format!("http://{address}")).map_err(|error| format!("{address}: {error}"))?;
+    let client = ContractClient { base_url: &url, timeout_ms: TIMEOUT_MS, authorization: None };
+    client.post(path, body.to_string().into_bytes()).await.map_err(|error| error.to_string())
 }
 
 /// What the reply says of each comment; nothing where the status says that nothing was done.

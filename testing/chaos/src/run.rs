@@ -55,13 +55,14 @@ pub async fn run(options: &Options, stop: impl Future<Output = ()>) -> Result<Ou
     let path = options.state.join("clients.jsonl");
     let log = ClientLog::read(&path)?;
     let upstream = Upstream::start(options, &state).await?;
+    let clock = SystemClock::start();
     let world = Arc::new(World {
         options: options.clone(),
         program: program(options)?,
         url: upstream.url.clone(),
-        log: ClientLog::open(&path, log.calls)?,
+        log: ClientLog::open(&path, log.calls, clock)?,
         pending: Mutex::new(Pending::of(&log)),
-        clock: SystemClock::start(),
+        clock,
     });
     drop(log);
     let lives = async {

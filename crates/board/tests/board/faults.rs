@@ -1,7 +1,8 @@
 //! Every fault: what the client sees, and what is stored.
 
-use crate::support::{Running, patiently, post, read_all, seen};
+use crate::support::{BoardUnderTest, post};
 use commentd_board::{BoardOptions, DRAIN_LIMIT_MS, Fault, FaultPlan, FaultRule, MAX_PAUSE_MS};
+use commentd_test_support::{RawResponse, in_time};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -27,7 +28,7 @@ fn shapes() -> [(&'static str, Value); 4] {
 async fn each_shape(fault: Fault) -> [(u16, usize); 4] {
     let mut results = [(0, 0); 4];
     for (result, (path, body)) in results.iter_mut().zip(shapes()) {
-        let board = Running::with(always(fault.clone())).await;
+        let board = BoardUnderTest::with(always(fault.clone())).await;
         let seen = board.post(path, &body).await;
         let counters = board.until("the request's end", |counters| counters.in_flight == 0).await;
         let stored = board.texts("t").await.len();
@@ -57,18 +58,18 @@ async fn errors_differ_only_in_what_is_stored() {
 async fn throttle_gives_a_hint_and_stores_nothing() {
     let fault = Fault::Throttle { retry_after_s: 7 };
     assert_eq!(each_shape(fault.clone()).await, [(429, 0); 4]);
-    let board = Running::with(always(fault)).await;
+    let board = BoardUnderTest::with(always(fault)).await;
     let seen = board.post("/api/comment", &shapes()[1].1).await;
-    assert!(seen.head.contains("retry-after: 7"), "{seen:?}");
+    assert!(seen.header("retry-after") == Some("7"), "{seen:?}");
     assert_eq!((&seen.json()["error_code"], &seen.json()["task_id"]), (&json!(61), &json!("T")));
 }
 
 #[tokio::test]
 async fn garbage_is_a_success_that_nobody_can_read() {
     assert_eq!(each_shape(Fault::Garbage).await, [(200, 1); 4]);
-    let board = Running::with(always(Fault::Garbage)).await;
+    let board = BoardUnderTest::with(always(Fault::Garbage)).await;
     let seen = board.post("/api/comments", &shapes()[0].1).await;
-    assert!(serde_json::from_str::<Value>(&seen.body).is_err(), "{seen:?}");
+    assert!(serde_json::from_slice::<Value>(&seen.body).is_err(), "{seen:?}");
 }
 
 #[tokio::test]
@@ -79,7 +80,7 @@ async fn a_filter_hides_what_was_stored() {
 #[tokio::test]
 async fn refuse_after_lies() {
     assert_eq!(each_shape(Fault::RefuseAfter).await, [(400, 1), (400, 1), (400, 1), (200, 1)]);
-    let board = Running::with(always(Fault::RefuseAfter)).await;
+    let board = BoardUnderTest::with(always(Fault::RefuseAfter)).await;
     let [native, generic, _, wxbot] = shapes();
     assert_eq!(board.post(native.0, &native.1).await.json()["error"], "refused");
     assert_eq!(board.post(generic.0, &generic.1).await.json()["error_code"], 52);
@@ -89,7 +90,7 @@ async fn refuse_after_lies() {
 
 #[tokio::test]
 async fn wrong_echo_names_another_comment() {
-    let board = Running::with(FaultRule::text(Fault::WrongEcho, "hello")).await;
+    let board = BoardUnderTest::with(FaultRule::text(Fault::WrongEcho, "hello")).await;
     let ours = json!({"target":"t","text":"hello","marker":"ours"});
     let invented = board.post("/api/comments", &ours).await;
     assert_eq!(invented.status, 201);
@@ -114,27 +115,27 @@ async fn wrong_echo_names_another_comment() {
 
 #[tokio::test]
 async fn slow_headers_store_first_and_hold_every_byte() {
-    let board = Running::with(always(Fault::SlowHeaders { hold_ms: FOREVER_MS })).await;
-    let stream = board.open(&post("/api/comments", "", &shapes()[0].1)).await;
+    let board = BoardUnderTest::with(always(Fault::SlowHeaders { hold_ms: FOREVER_MS })).await;
+    let stream = board.open(&post("/api/comments", &[], &shapes()[0].1)).await;
     board.until("the storing", |counters| counters.stored == 1 && counters.in_flight == 1).await;
     assert_eq!(stream.try_read(&mut [0; 1]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     drop(stream);
     board.until("the client's leaving to be noticed", |counters| counters.in_flight == 0).await;
     assert_eq!(board.texts("t").await, ["hello"]);
 
-    let board = Running::with(always(Fault::SlowHeaders { hold_ms: 1 })).await;
+    let board = BoardUnderTest::with(always(Fault::SlowHeaders { hold_ms: 1 })).await;
     assert_eq!(board.post("/api/comments", &shapes()[0].1).await.status, 201);
 }
 
 #[tokio::test]
 async fn slow_body_stops_halfway() {
-    let board = Running::with(always(Fault::SlowBody { hold_ms: FOREVER_MS })).await;
-    let mut stream = board.open(&post("/api/comments", "", &shapes()[0].1)).await;
+    let board = BoardUnderTest::with(always(Fault::SlowBody { hold_ms: FOREVER_MS })).await;
+    let mut stream = board.open(&post("/api/comments", &[], &shapes()[0].1)).await;
     let mut bytes = Vec::new();
     let half = loop {
-        let read = patiently("the first half", stream.read_buf(&mut bytes)).await.unwrap();
+        let read = in_time("the first half", stream.read_buf(&mut bytes)).await.unwrap();
         assert_ne!(read, 0, "the connection ended early: {bytes:?}");
-        let so_far = seen(&bytes);
+        let so_far = RawResponse::parse(&bytes).unwrap_or_default();
         if bytes.windows(4).any(|window| window == b"\r\n\r\n")
             && so_far.body.len() >= so_far.content_length() / 2
         {
@@ -142,23 +143,23 @@ async fn slow_body_stops_halfway() {
         }
     };
     assert_eq!((half.status, half.body.len()), (201, half.content_length() / 2));
-    assert_eq!(board.board.counters().in_flight, 1);
+    assert_eq!(board.board().counters().in_flight, 1);
     drop(stream);
     board.until("the client's leaving to be noticed", |counters| counters.in_flight == 0).await;
     assert_eq!(board.texts("t").await, ["hello"]);
 
-    let board = Running::with(always(Fault::SlowBody { hold_ms: 1 })).await;
+    let board = BoardUnderTest::with(always(Fault::SlowBody { hold_ms: 1 })).await;
     let whole = board.post("/api/comments", &shapes()[0].1).await;
     assert_eq!((whole.status, &whole.json()["id"]), (201, &json!("1")));
 }
 
 #[tokio::test]
 async fn store_late_stores_after_the_client_gave_up() {
-    let board = Running::with(always(Fault::StoreLate { hold_ms: FOREVER_MS, late_ms: 30 })).await;
+    let board = BoardUnderTest::with(always(Fault::StoreLate { hold_ms: FOREVER_MS, late_ms: 30 })).await;
     for (number, (path, body)) in (1..).zip(shapes()) {
-        let stream = board.open(&post(path, "", &body)).await;
+        let stream = board.open(&post(path, &[], &body)).await;
         board.until("the request's arrival", |counters| counters.received == number).await;
-        assert_eq!(board.board.counters().stored, number - 1);
+        assert_eq!(board.board().counters().stored, number - 1);
         drop(stream);
         board.until("the late storing", |counters| counters.stored == number).await;
     }
@@ -167,20 +168,20 @@ async fn store_late_stores_after_the_client_gave_up() {
 
 #[tokio::test]
 async fn store_late_cuts_a_client_that_waits_and_then_stores() {
-    let board = Running::with(always(Fault::StoreLate { hold_ms: 10, late_ms: FOREVER_MS })).await;
+    let board = BoardUnderTest::with(always(Fault::StoreLate { hold_ms: 10, late_ms: FOREVER_MS })).await;
     assert_eq!(board.post("/api/comments", &shapes()[0].1).await.status, 0);
-    let counters = board.board.counters();
+    let counters = board.board().counters();
     assert_eq!((counters.stored, counters.in_flight), (0, 1), "the storing is still to come");
 
-    let board = Running::with(always(Fault::StoreLate { hold_ms: 10, late_ms: 10 })).await;
+    let board = BoardUnderTest::with(always(Fault::StoreLate { hold_ms: 10, late_ms: 10 })).await;
     assert_eq!(board.post("/api/comments", &shapes()[0].1).await.status, 0);
     board.until("the late storing", |counters| counters.stored == 1 && counters.in_flight == 0).await;
 }
 
 #[tokio::test]
 async fn hang_holds_until_the_client_leaves_and_stores_nothing() {
-    let board = Running::with(always(Fault::Hang)).await;
-    let stream = board.open(&post("/api/sendtxtmsg", "", &shapes()[3].1)).await;
+    let board = BoardUnderTest::with(always(Fault::Hang)).await;
+    let stream = board.open(&post("/api/sendtxtmsg", &[], &shapes()[3].1)).await;
     board.until("the request's arrival", |counters| counters.in_flight == 1).await;
     assert_eq!(stream.try_read(&mut [0; 1]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     drop(stream);
@@ -198,13 +199,13 @@ async fn what_is_held_ends_with_the_board() {
         Fault::StoreLate { hold_ms: 0, late_ms: FOREVER_MS },
     ] {
         let stores = matches!(fault, Fault::SlowHeaders { .. } | Fault::SlowBody { .. });
-        let board = Running::with(always(fault.clone())).await;
-        let stream = board.open(&post("/api/comments", "", &shapes()[0].1)).await;
+        let board = BoardUnderTest::with(always(fault.clone())).await;
+        let stream = board.open(&post("/api/comments", &[], &shapes()[0].1)).await;
         board.until("the request's arrival", |c| c.in_flight == 1 && c.stored == u64::from(stores)).await;
-        let in_time = Duration::from_millis(DRAIN_LIMIT_MS - 1000);
+        let limit = Duration::from_millis(DRAIN_LIMIT_MS - 1000);
         let stopped =
-            tokio::time::timeout(in_time, board.stop()).await.expect("ends what it holds, not by the limit");
-        patiently("the connection's end", read_all(stream)).await;
+            tokio::time::timeout(limit, board.stop()).await.expect("ends what it holds, not by the limit");
+        in_time("the connection's end", RawResponse::read(stream)).await;
         let counters = stopped.counters();
         assert_eq!((counters.stored, counters.in_flight), (u64::from(stores), 0), "{fault:?}");
     }
@@ -212,7 +213,7 @@ async fn what_is_held_ends_with_the_board() {
 
 #[tokio::test]
 async fn a_cut_takes_only_its_own_request() {
-    let board = Running::with(FaultRule::requests(Fault::CutAfter, [2])).await;
+    let board = BoardUnderTest::with(FaultRule::requests(Fault::CutAfter, [2])).await;
     let mut statuses = Vec::new();
     for _ in 0..3 {
         statuses.push(board.post("/api/comments", &shapes()[0].1).await.status);
@@ -227,7 +228,7 @@ async fn the_same_seed_meets_the_same_faults_over_the_wire() {
         .with(FaultRule::ratio(Fault::Garbage, 0.2));
     let run = async |seed| {
         let options = BoardOptions { faults: faults.clone(), seed, ..BoardOptions::default() };
-        let board = Running::start(options).await;
+        let board = BoardUnderTest::start(options).await;
         let mut statuses = Vec::new();
         for number in 0..40 {
             let body = json!({"target":"t","text":number.to_string()});
@@ -251,7 +252,7 @@ async fn the_journal_tells_every_fault_and_nothing_else() {
         .with(FaultRule::requests(Fault::RefuseAfter, [2]))
         .with(FaultRule::text(Fault::StoreLate { hold_ms: 1, late_ms: 20 }, "late"));
     let options = BoardOptions { faults, journal: Some(journal.clone()), ..BoardOptions::default() };
-    let board = Running::start(options).await;
+    let board = BoardUnderTest::start(options).await;
     for text in ["honest", "refused", "so late", "honest again"] {
         board.post("/api/comments", &json!({"target":"t","text":text})).await;
     }

@@ -1,13 +1,14 @@
 //! The three shapes, the page and the counters of a board without faults.
 
-use crate::support::{Running, patiently, post, read_all};
+use crate::support::{BoardUnderTest, post};
 use commentd_board::{Board, BoardOptions};
+use commentd_test_support::{RawResponse, in_time};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_native_comment_is_stored_and_listed() {
-    let board = Running::honest().await;
+    let board = BoardUnderTest::honest().await;
     let full = json!({"target":"t","text":"one","author":"A","marker":"m1"});
     let first = board.post("/api/comments", &full).await;
     assert_eq!(first.status, 201);
@@ -35,7 +36,7 @@ async fn a_native_comment_is_stored_and_listed() {
 
 #[tokio::test]
 async fn a_bad_native_comment_is_refused_and_not_stored() {
-    let board = Running::honest().await;
+    let board = BoardUnderTest::honest().await;
     board.post("/api/comments", &json!({"target":"other","text":"x"})).await;
     let long = "x".repeat(65_537);
     let huge = "x".repeat(1 << 20);
@@ -64,7 +65,7 @@ async fn a_bad_native_comment_is_refused_and_not_stored() {
 
 #[tokio::test]
 async fn bad_queries_and_paths_say_what_is_wrong() {
-    let board = Running::honest().await;
+    let board = BoardUnderTest::honest().await;
     for (path, status, word) in [
         ("/api/comments", 400, "target"),
         ("/api/comments?target=t&limit=0", 400, "limit"),
@@ -81,9 +82,9 @@ async fn bad_queries_and_paths_say_what_is_wrong() {
 #[tokio::test]
 async fn keys_are_heeded_only_if_asked_to() {
     let body = json!({"target":"t","text":"x"});
-    let keyed = post("/api/comments", "Idempotency-Key: \"k1\"\r\n", &body);
+    let keyed = post("/api/comments", &[("Idempotency-Key", "\"k1\"")], &body);
 
-    let plain = Running::honest().await;
+    let plain = BoardUnderTest::honest().await;
     assert_eq!((plain.send(&keyed).await.status, plain.send(&keyed).await.status), (201, 201));
     let v1 = json!({"sns_id":"t","content":"v1","idempotency_key":"k3"});
     for _ in 0..2 {
@@ -92,17 +93,17 @@ async fn keys_are_heeded_only_if_asked_to() {
     assert_eq!(plain.texts("t").await, ["x", "x", "v1", "v1"]);
 
     let options = BoardOptions { deduplicate: true, ..BoardOptions::default() };
-    let board = Running::start(options).await;
+    let board = BoardUnderTest::start(options).await;
     let (first, again) = (board.send(&keyed).await, board.send(&keyed).await);
     assert_eq!((first.status, again.status), (201, 200));
     assert_eq!(first.json(), again.json());
-    let bad = board.send(&post("/api/comments", "Idempotency-Key: a b\r\n", &body)).await;
+    let bad = board.send(&post("/api/comments", &[("Idempotency-Key", "a b")], &body)).await;
     assert_eq!(bad.json()["error"], "bad_key");
     assert_eq!(board.texts("t").await.len(), 1);
 
     let wxbot = json!({"wxid":"t","content":"y"});
     for _ in 0..2 {
-        let seen = board.send(&post("/api/sendtxtmsg", "Idempotency-Key: k2\r\n", &wxbot)).await;
+        let seen = board.send(&post("/api/sendtxtmsg", &[("Idempotency-Key", "k2")], &wxbot)).await;
         assert_eq!(seen.json()["msg"], "success");
     }
     let batch = json!({"sns_id":"t","comments":["b1","b2"],"idempotency_key":"k3"});
@@ -118,7 +119,7 @@ async fn keys_are_heeded_only_if_asked_to() {
 
 #[tokio::test]
 async fn the_generic_shape_is_the_v1_contract() {
-    let board = Running::honest().await;
+    let board = BoardUnderTest::honest().await;
     let request = json!({"v":1,"cmd":"comment","task_id":"T","sns_id":"s","author":"A","content_hash":"",
         "reply_to":"","content":"hi","idempotency_key":"k"});
     let seen = board.post("/api/comment", &request).await;
@@ -126,7 +127,7 @@ async fn the_generic_shape_is_the_v1_contract() {
     assert_eq!((seen.status, &reply["ok"], &reply["error_code"]), (200, &json!(true), &json!(0)));
     assert_eq!((&reply["task_id"], &reply["data"]["comment_id"]), (&json!("T"), &json!("1")));
     assert_eq!(reply["data"]["outcome"], "delivered");
-    let stored = board.board.comments("s").await.unwrap();
+    let stored = board.board().comments("s").await.unwrap();
     assert_eq!((stored[0].author.as_str(), stored[0].marker.as_str()), ("A", "k"));
 
     let empty = board.post("/api/comment", &json!({"sns_id":"s","content":""})).await;
@@ -146,7 +147,7 @@ async fn the_generic_shape_is_the_v1_contract() {
 
 #[tokio::test]
 async fn a_generic_batch_answers_by_position_in_order() {
-    let board = Running::honest().await;
+    let board = BoardUnderTest::honest().await;
     let request =
         json!({"cmd":"batch_comment","sns_id":"s","comments":["a","","b"],"concurrency":3,"provider":"mock"});
     let reply = board.post("/api/comment/batch", &request).await.json();
@@ -164,7 +165,7 @@ async fn a_generic_batch_answers_by_position_in_order() {
 
 #[tokio::test]
 async fn the_wxbot_shape_says_success_or_faild() {
-    let board = Running::honest().await;
+    let board = BoardUnderTest::honest().await;
     let ok = board.post("/api/sendtxtmsg", &json!({"wxid":"w","content":"hi"})).await;
     assert_eq!((ok.status, ok.json()), (200, json!({"code":200,"msg":"success"})));
     for bad in
@@ -178,28 +179,29 @@ async fn the_wxbot_shape_says_success_or_faild() {
 
 #[tokio::test]
 async fn the_page_shows_the_newest_two_hundred_and_escapes_them() {
-    let board = Running::honest().await;
+    let board = BoardUnderTest::honest().await;
     let comments: Vec<String> = (0..250).map(|number| format!("comment-{number}-")).collect();
     board.post("/api/comment/batch", &json!({"sns_id":"many","comments":comments})).await;
     board.post("/api/comments", &json!({"target":"t","text":"</script><b>bold"})).await;
     let page = board.get("/").await;
     assert_eq!(page.status, 200);
-    assert!(page.body.contains("&lt;/script&gt;&lt;b&gt;bold") && !page.body.contains("<b>"));
-    assert_eq!(page.body.matches("</script>").count(), 1);
-    assert!(page.body.contains("<strong>251</strong>"));
-    assert_eq!(page.body.matches("<li>").count(), 200);
-    assert!(page.body.contains("comment-51-") && !page.body.contains("comment-50-"));
-    assert!(page.head.contains("content-security-policy: default-src 'none'"));
+    let text = page.text();
+    assert!(text.contains("&lt;/script&gt;&lt;b&gt;bold") && !text.contains("<b>"));
+    assert_eq!(text.matches("</script>").count(), 1);
+    assert!(text.contains("<strong>251</strong>"));
+    assert_eq!(text.matches("<li>").count(), 200);
+    assert!(text.contains("comment-51-") && !text.contains("comment-50-"));
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
 }
 
 #[tokio::test]
 async fn a_comment_is_stored_though_its_client_left_at_once() {
-    let board = Running::start(BoardOptions {
+    let board = BoardUnderTest::start(BoardOptions {
         faults: commentd_board::FaultPlan { latency_ms: 50, ..Default::default() },
         ..BoardOptions::default()
     })
     .await;
-    let stream = board.open(&post("/api/comments", "", &json!({"target":"t","text":"left"}))).await;
+    let stream = board.open(&post("/api/comments", &[], &json!({"target":"t","text":"left"}))).await;
     board.until("the request's arrival", |counters| counters.received == 1).await;
     stream.set_zero_linger().unwrap();
     drop(stream);
@@ -209,8 +211,8 @@ async fn a_comment_is_stored_though_its_client_left_at_once() {
 
 #[tokio::test]
 async fn half_a_request_is_no_request() {
-    let board = Running::honest().await;
-    let request = post("/api/comments", "", &json!({"target":"t","text":"half"}));
+    let board = BoardUnderTest::honest().await;
+    let request = post("/api/comments", &[], &json!({"target":"t","text":"half"}));
     let stream = board.open(&request[..request.len() - 1]).await;
     drop(stream);
     board.post("/api/comments", &json!({"target":"t","text":"whole"})).await;
@@ -220,16 +222,16 @@ async fn half_a_request_is_no_request() {
 
 #[tokio::test]
 async fn a_stopped_board_lets_go_of_its_port_and_idle_connections_and_can_be_served_again() {
-    let board = Running::honest().await;
-    let address = board.address;
+    let board = BoardUnderTest::honest().await;
+    let address = board.address();
     let idle = TcpStream::connect(address).await.unwrap();
     board.post("/api/comments", &json!({"target":"t","text":"x"})).await;
     let opened = board.stop().await;
-    assert_eq!(patiently("the idle connection's end", read_all(idle)).await.status, 0);
+    assert_eq!(in_time("the idle connection's end", RawResponse::read(idle)).await.status, 0);
     assert!(TcpStream::connect(address).await.is_err());
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    patiently("a second serving", opened.serve(listener, std::future::ready(()))).await.unwrap();
+    in_time("a second serving", opened.serve(listener, std::future::ready(()))).await.unwrap();
     assert_eq!(opened.comments("t").await.unwrap().len(), 1);
 }
 

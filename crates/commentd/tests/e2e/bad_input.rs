@@ -4,8 +4,7 @@ mod ingress;
 mod secrets;
 mod start_up;
 
-use super::support::process::Served;
-use super::support::{Answer, Board, Client, Sidecar, at, wait_for};
+use super::support::{Board, HttpClient, RawResponse, ServingProcess, Sidecar, at, wait_for};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -15,8 +14,8 @@ const MIB: usize = 1 << 20;
 
 /// A sidecar in front of a board of its own, which counts what was sent.
 struct Scene {
-    sidecar: Served,
-    board: Served,
+    sidecar: ServingProcess,
+    board: ServingProcess,
     _ledger: TempDir,
 }
 
@@ -25,13 +24,13 @@ impl Scene {
         Self::in_front_of(Board::start(&[]), args)
     }
 
-    fn in_front_of(board: Served, args: &[&str]) -> Self {
+    fn in_front_of(board: ServingProcess, args: &[&str]) -> Self {
         let ledger = tempfile::tempdir().unwrap();
         let sidecar = Sidecar::for_channel("board", &board.url, ledger.path(), args);
         Self { sidecar, board, _ledger: ledger }
     }
 
-    fn client(&self) -> Client {
+    fn client(&self) -> HttpClient {
         self.sidecar.client()
     }
 
@@ -121,7 +120,7 @@ impl Row {
         self
     }
 
-    fn problems(&self, client: &Client) -> Vec<String> {
+    fn problems(&self, client: &HttpClient) -> Vec<String> {
         let headers: Vec<(&str, &str)> =
             self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = client.request(self.method, self.path, &headers, &self.body);
@@ -148,7 +147,7 @@ impl Row {
 }
 
 /// What is wrong with a reply that says no, as far as every reply of the contract must have it.
-fn shape_problems(answer: &Answer) -> Vec<String> {
+fn shape_problems(answer: &RawResponse) -> Vec<String> {
     let Ok(json) = serde_json::from_slice::<Value>(&answer.body) else {
         return vec![format!("no JSON: {:?}", String::from_utf8_lossy(&answer.body))];
     };

@@ -1,12 +1,12 @@
 //! What stands between commentd and a channel makes no second copy of a comment and no false word about it: shown
 //! from outside, before the board and before a real Isso and WordPress.
 
-use crate::misbehaving::Latch;
 #[cfg(unix)]
 use crate::real::{isso::Isso, wordpress::WordPress};
-use crate::support::process::Served;
+use crate::support::ServingProcess;
 use crate::support::proxy::{Proxy, Upstream, forbidden_page, with_body, with_header};
-use crate::support::{Board, Client, Sidecar, at, wait_for};
+use crate::support::{Board, HttpClient, Sidecar, at, wait_for};
+use commentd_test_support::server::Latch;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -107,14 +107,14 @@ impl Site {
     }
 
     /// A sidecar before it, by way of this proxy.
-    fn sidecar(&self, proxy: &Proxy) -> Served {
+    fn sidecar(&self, proxy: &Proxy) -> ServingProcess {
         let settings = self.settings.iter().flat_map(|setting| ["--set", setting]);
         Sidecar::for_channel(self.channel, &proxy.url(), self.directory.path(), &settings.collect::<Vec<_>>())
     }
 
     /// Asks for this text, under the text with hyphens as its key.
     #[track_caller]
-    fn ask(&self, sidecar: &Served, text: &str, deadline_ms: u64) -> Value {
+    fn ask(&self, sidecar: &ServingProcess, text: &str, deadline_ms: u64) -> Value {
         let key = key_of(text);
         let comment = json!({"content": text, "sns_id": self.target, "idempotency_key": key, "deadline_ms": deadline_ms});
         let answer = sidecar.client().comment(&comment);
@@ -124,7 +124,7 @@ impl Site {
 
     /// Lets one comment through, whose marker comes back.
     #[track_caller]
-    fn let_first_through(&self, sidecar: &Served) {
+    fn let_first_through(&self, sidecar: &ServingProcess) {
         let told = self.ask(sidecar, "the first", 20_000);
         assert_eq!(at(&told, "data.outcome"), "delivered", "{told:#}");
     }
@@ -132,7 +132,7 @@ impl Site {
     /// Asks again and again, until lookups that find nothing would have proved that the comment isn't there, and once
     /// more; each time it must be unknown. Gives the last message.
     #[track_caller]
-    fn assert_unknown_for_good(&self, sidecar: &Served, proxy: &Proxy, text: &str) -> String {
+    fn assert_unknown_for_good(&self, sidecar: &ServingProcess, proxy: &Proxy, text: &str) -> String {
         let mut last = String::new();
         let mut ask_once_more = || {
             let told = self.ask(sidecar, text, 3000);
@@ -149,7 +149,7 @@ impl Site {
 
     /// Asks again and again until it is delivered; before that it must be unknown.
     #[track_caller]
-    fn assert_delivered_in_the_end(&self, sidecar: &Served, text: &str) {
+    fn assert_delivered_in_the_end(&self, sidecar: &ServingProcess, text: &str) {
         wait_for("a lookup to find it", || {
             let told = self.ask(sidecar, text, 3000);
             let outcome = at(&told, "data.outcome");
@@ -323,7 +323,7 @@ fn a_proxy_that_posts_twice_makes_no_false_word(site: &Site) {
 }
 
 /// What the attempts for a text came to, and what became of them since.
-fn verdicts(client: &Client, text: &str) -> Vec<(String, String)> {
+fn verdicts(client: &HttpClient, text: &str) -> Vec<(String, String)> {
     let told = client.get(&format!("/api/deliveries?key={}", key_of(text))).json();
     let attempts = at(&told, "data.deliveries.0.attempts").as_array().unwrap();
     let word = |attempt: &Value, path: &str| at(attempt, path).as_str().unwrap_or_default().to_owned();
@@ -382,7 +382,7 @@ fn a_duplicate_is_refused_only_if_it_is_none_of_ours() {
                 upstream.forward(request);
             }
             let said = r#"{"error":"known","message":"this is there already"}"#;
-            Some(crate::misbehaving::reply("409 Conflict", "Connection: close\r\n", said))
+            Some(commentd_test_support::server::reply("409 Conflict", "Connection: close\r\n", said))
         });
         let channels = directory.path().to_str().unwrap();
         let args = ["--channels-dir", channels, "--set", "settles_within_s=1"];

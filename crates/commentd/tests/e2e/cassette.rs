@@ -1,8 +1,7 @@
 //! What was recorded once is replayed without the channel, with the same verdicts.
 
 use crate::real::isso::Isso;
-use crate::support::process::Served;
-use crate::support::{Board, Program, Sidecar, at};
+use crate::support::{Board, Program, ServingProcess, Sidecar, at};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -37,7 +36,7 @@ fn verdicts(report: &Value) -> Vec<Value> {
     report["rounds"].as_array().unwrap().iter().map(round).collect()
 }
 
-fn taped(exchange: &str, cassette: &Path, channel: &[&str]) -> Served {
+fn taped(exchange: &str, cassette: &Path, channel: &[&str]) -> ServingProcess {
     let mut args =
         vec!["--exchange", exchange, "--cassette", cassette.to_str().unwrap(), "--ledger", "memory"];
     args.extend(channel);
@@ -53,7 +52,7 @@ fn an_acceptance_run_against_isso_replays_offline_with_the_same_verdicts() {
     let channel = ["--channel", "isso", "--channel-url", &url, "--set", "website=https://example.org"];
     let sidecar = taped("record", &cassette, &channel);
     let recorded = acceptance(&sidecar.url, "/blog/taped", directory.path());
-    let post = |sidecar: &Served, content: &str, reply_to: &str| {
+    let post = |sidecar: &ServingProcess, content: &str, reply_to: &str| {
         let body = json!({"content": content, "sns_id": "/blog/taped", "reply_to": reply_to});
         sidecar.client().comment(&body).json()
     };
@@ -94,7 +93,7 @@ fn a_cut_connection_is_replayed_as_unknown_and_found_by_its_lookup() {
     let url = board.url.clone();
     let channel = ["--channel", "board", "--channel-url", &url];
     let body = json!({"content": "cut", "sns_id": "t"});
-    let told = |sidecar: &Served| {
+    let told = |sidecar: &ServingProcess| {
         let reply = sidecar.client().comment(&body).json();
         let verdicts = at(&reply, "data.attempts").as_array().unwrap().iter();
         let verdicts: Vec<Value> = verdicts.map(|attempt| attempt["verdict"].clone()).collect();
@@ -119,7 +118,7 @@ fn a_cassette_is_a_har_without_secrets_and_is_never_written_over() {
         Program::command(["serve", "--port", "0", "--exchange", "record", "--ledger", "memory"]);
     command.args(["--cassette", cassette.to_str().unwrap(), "--channel", "generic"]);
     command.env("COMMENTD_CHANNEL_URL", &url).env("COMMENTD_CHANNEL_AUTHORIZATION", "Bearer s3cr3t/+x");
-    let sidecar = Served::start(command);
+    let sidecar = ServingProcess::start(command);
     sidecar.client().comment(&json!({"content": "Bearer s3cr3t/+x", "sns_id": "s3cr3t/+x"}));
     let text = std::fs::read_to_string(&cassette).unwrap();
     let har: Value = serde_json::from_str(&text).unwrap();

@@ -6,9 +6,8 @@ mod pipe_server;
 mod report;
 mod seen_from_outside;
 
-use crate::misbehaving::{Port, Server, Talk, reply, stored};
-use crate::support::process::Served;
-use crate::support::{Client, PATIENCE, Sidecar, at, wait_for};
+use crate::support::{HttpClient, PATIENCE, ServingProcess, Sidecar, at, wait_for};
+use commentd_test_support::server::{ReservedPort, ScriptedServer, ServedConnection, reply, stored};
 use pipe_server::{PipeServer, ask_status};
 use serde_json::{Value, json};
 use std::io::Read;
@@ -21,17 +20,17 @@ use tempfile::TempDir;
 struct Rig {
     channel: Arc<Mutex<Vec<String>>>,
     pipe: PipeServer,
-    sidecar: Served,
+    sidecar: ServingProcess,
     start: Start,
     /// Whatever is the channel, where the test doesn't hold it.
-    _server: Option<Server>,
+    _server: Option<ScriptedServer>,
     directory: TempDir,
 }
 
 /// A channel's kind, its URL, and more arguments.
 type Start = (String, String, Vec<String>);
 
-fn serve((kind, url, args): &Start, directory: &TempDir) -> Served {
+fn serve((kind, url, args): &Start, directory: &TempDir) -> ServingProcess {
     let socket = directory.path().join("hook.sock");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/chain/worker.py");
     let worker = format!("python3 '{script}' '{}'", directory.path().join("ui.txt").display());
@@ -63,7 +62,7 @@ fn channel_does(request: &str, posted: &Mutex<Vec<String>>) -> Option<Vec<u8>> {
 }
 
 /// What the channel does on one connection.
-fn channel(posted: Arc<Mutex<Vec<String>>>) -> impl Fn(&mut Talk) + Send + Sync + 'static {
+fn channel(posted: Arc<Mutex<Vec<String>>>) -> impl Fn(&mut ServedConnection) + Send + Sync + 'static {
     move |talk| {
         while let Some(request) = talk.request() {
             match channel_does(&request, &posted) {
@@ -105,9 +104,9 @@ impl Rig {
     /// With a channel that does what it is told to.
     fn start(args: &[&str]) -> Self {
         let posted = Arc::default();
-        let port = Port::take();
+        let port = ReservedPort::take();
         let url = port.url();
-        let server = Server::on(port.listen(), channel(Arc::clone(&posted)));
+        let server = ScriptedServer::on(port.listen(), channel(Arc::clone(&posted)));
         Self { _server: Some(server), ..Self::over("generic", &url, posted, args) }
     }
 
@@ -126,7 +125,7 @@ impl Rig {
         Self { sidecar: serve(&self.start, &self.directory), ..self }
     }
 
-    fn client(&self) -> Client {
+    fn client(&self) -> HttpClient {
         self.sidecar.client()
     }
 

@@ -1,7 +1,6 @@
 //! What the existing Python client sees.
 
-use super::support::process::Served;
-use super::support::{Board, Sidecar, at, wait_for};
+use super::support::{Board, ServingProcess, Sidecar, at, wait_for};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::TcpStream;
@@ -123,8 +122,8 @@ impl View {
 
 /// A board with faults, and a sidecar in front of it that the client calls.
 struct Scene {
-    sidecar: Served,
-    board: Served,
+    sidecar: ServingProcess,
+    board: ServingProcess,
     _files: TempDir,
 }
 

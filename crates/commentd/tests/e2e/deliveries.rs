@@ -1,7 +1,7 @@
 //! `/api/deliveries`: seeing, settling and forgetting.
 
 use crate::support::rig::{assert_outcome, comment};
-use crate::support::{Answer, Client, Program, Rig, Sidecar, at};
+use crate::support::{HttpClient, Program, RawResponse, Rig, Sidecar, at};
 use serde_json::{Value, json};
 
 /// The first comment is stored and not answered; the v1 shape has no lookup, so it stays unknown.
@@ -15,12 +15,12 @@ fn unknown_rig(args: &[&str]) -> (Rig, String) {
     (rig, id)
 }
 
-fn resolve(client: &Client, id: &str, said: &Value) -> Answer {
+fn resolve(client: &HttpClient, id: &str, said: &Value) -> RawResponse {
     client.post(&format!("/api/deliveries/{id}/resolve"), said)
 }
 
 #[track_caller]
-fn assert_refused(answer: &Answer, status: u16, code: u64, says: &str) {
+fn assert_refused(answer: &RawResponse, status: u16, code: u64, says: &str) {
     let json = answer.json();
     assert_eq!(
         (answer.status, json["error_code"].as_u64(), &json["ok"]),

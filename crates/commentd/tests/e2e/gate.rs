@@ -1,9 +1,8 @@
 //! The gate: what was handed over is unknown until somebody says otherwise, what wasn't is not sent, and nothing is
 //! sent twice or later. Against servers that misbehave.
 
-use crate::misbehaving::{End, Latch, Port, Server, reply, stored};
-use crate::support::process::Served;
-use crate::support::{Client, Sidecar, at, wait_for};
+use crate::support::{HttpClient, ServingProcess, Sidecar, at, wait_for};
+use commentd_test_support::server::{ConnectionEnd, Latch, ReservedPort, ScriptedServer, reply, stored};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::TcpStream;
@@ -16,7 +15,7 @@ const FOREVER_MS: u64 = 300_000;
 
 /// A sidecar in front of a `generic` upstream whose attempts take as long as they like.
 struct Rig {
-    sidecar: Served,
+    sidecar: ServingProcess,
     directory: TempDir,
 }
 
@@ -36,8 +35,8 @@ const PROBES: usize = 2;
 const PROBES_ENDED: usize = 1;
 
 /// A sidecar before a server that answers no handshake, once it has asked for the server.
-fn before_a_deaf_server() -> (Server, Rig) {
-    let server = Server::deaf();
+fn before_a_deaf_server() -> (ScriptedServer, Rig) {
+    let server = ScriptedServer::deaf();
     let rig = Rig::before(&server.tls_url());
     wait_for("the probes", || {
         let seen = server.seen();
@@ -46,13 +45,13 @@ fn before_a_deaf_server() -> (Server, Rig) {
     (server, rig)
 }
 
-fn serve(channel: &str, url: &str, directory: &Path, more: &[&str]) -> Served {
+fn serve(channel: &str, url: &str, directory: &Path, more: &[&str]) -> ServingProcess {
     let timeout = FOREVER_MS.to_string();
     let args = [&["--native-timeout-ms", timeout.as_str(), "--log-level", "debug"], more].concat();
     Sidecar::for_channel(channel, url, directory, &args)
 }
 
-fn post(client: &Client, comment: &Value) -> Value {
+fn post(client: &HttpClient, comment: &Value) -> Value {
     let answer = client.comment(comment);
     assert_eq!(answer.status, 200, "{}", answer.json());
     answer.json()
@@ -94,7 +93,7 @@ fn attempts(reply: &Value) -> usize {
 }
 
 /// Posts and leaves the connection to the test, unread.
-fn post_and_hold(client: &Client, comment: &Value) -> TcpStream {
+fn post_and_hold(client: &HttpClient, comment: &Value) -> TcpStream {
     let body = comment.to_string();
     let mut stream = TcpStream::connect(&client.address).unwrap();
     let (host, length) = (&client.address, body.len());
@@ -134,7 +133,7 @@ fn a_tls_handshake_that_nobody_answers_is_cut_at_the_deadline_and_not_sent() {
 
 #[test]
 fn a_proxy_that_never_answers_is_left_at_the_deadline_and_its_password_is_told_to_nobody() {
-    let proxy = Server::deaf();
+    let proxy = ScriptedServer::deaf();
     let directory = tempfile::tempdir().unwrap();
     let address = proxy.url().replace("http://", "http://ann:s3cret@");
     let args = ["--log-level", "trace", "--proxy", &address];
@@ -160,7 +159,7 @@ fn a_proxy_that_never_answers_is_left_at_the_deadline_and_its_password_is_told_t
 
 #[test]
 fn a_comment_that_nobody_answers_is_unknown_by_the_deadline() {
-    let server = Server::silent();
+    let server = ScriptedServer::silent();
     let rig = Rig::before(&server.url());
     let began = Instant::now();
     let answer = rig.post(&comment("hello", "k", 1000));
@@ -173,7 +172,7 @@ fn a_comment_that_nobody_answers_is_unknown_by_the_deadline() {
 #[test]
 fn headers_whose_body_never_comes_are_answered_by_the_deadline_and_prove_nothing() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n";
-    let server = Server::start(|talk| {
+    let server = ScriptedServer::start(|talk| {
         talk.request();
         talk.say(head);
         talk.rest();
@@ -191,7 +190,7 @@ fn a_comment_without_a_body_is_no_less_handed_over() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("bodiless.toml"), BODILESS).unwrap();
     let channels = ["--channels-dir", directory.path().to_str().unwrap()];
-    let server = Server::start(|talk| {
+    let server = ScriptedServer::start(|talk| {
         let request = talk.request().unwrap_or_default();
         if request.contains("text=stay") {
             talk.rest();
@@ -226,7 +225,7 @@ when = "status == 200"
 
 #[test]
 fn a_kept_connection_that_closes_when_the_second_comment_comes_leaves_that_one_unknown() {
-    let server = Server::start(|talk| {
+    let server = ScriptedServer::start(|talk| {
         talk.request();
         talk.say(&stored());
         talk.first_bytes();
@@ -250,7 +249,7 @@ fn a_kept_connection_that_closes_when_the_second_comment_comes_leaves_that_one_u
 
 #[test]
 fn a_kept_connection_that_closed_while_idle_loses_and_doubles_nothing() {
-    let server = Server::start(|talk| {
+    let server = ScriptedServer::start(|talk| {
         talk.request();
         talk.say(&stored());
     });
@@ -266,13 +265,13 @@ fn a_kept_connection_that_closed_while_idle_loses_and_doubles_nothing() {
 
 #[test]
 fn a_redirect_is_not_followed_and_proves_nothing() {
-    let elsewhere = Server::answering(stored());
+    let elsewhere = ScriptedServer::answering(stored());
     let body = r#"{"v":1,"ok":false,"error_code":0}"#;
     for status in
         ["301 Moved Permanently", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
     {
         let location = format!("Location: {}/api/comment\r\n", elsewhere.url());
-        let server = Server::answering(reply(status, &location, body));
+        let server = ScriptedServer::answering(reply(status, &location, body));
         let rig = Rig::before(&server.url());
         assert_outcome(&rig.post(&comment("hello", "k", 20_000)), "unknown", 55);
         assert_eq!(server.seen().requests_with("hello"), 1);
@@ -286,7 +285,7 @@ fn a_redirect_is_not_followed_and_proves_nothing() {
 fn a_caller_that_hangs_up_loses_nothing_of_what_was_sent() {
     let latch = Latch::default();
     let opened = latch.clone();
-    let server = Server::start(move |talk| {
+    let server = ScriptedServer::start(move |talk| {
         talk.request();
         opened.wait();
         talk.say(&stored());
@@ -322,11 +321,11 @@ fn a_caller_that_hangs_up_takes_back_what_was_not_sent_yet() {
 
 #[test]
 fn what_a_killed_sidecar_had_not_sent_dies_with_it() {
-    let port = Port::take_narrow();
+    let port = ReservedPort::take_narrow();
     let url = port.url();
     let latch = Latch::default();
     let opened = latch.clone();
-    let server = Server::on(port.listen(), move |talk| {
+    let server = ScriptedServer::on(port.listen(), move |talk| {
         talk.arrival();
         opened.wait();
         talk.rest();
@@ -339,7 +338,7 @@ fn what_a_killed_sidecar_had_not_sent_dies_with_it() {
     latch.open();
     wait_for("the connection's end", || server.seen().ends.len() == 1);
     let seen = server.seen();
-    assert_eq!(seen.ends, [End::Reset], "the rest was sent after all: {} bytes", seen.bytes.len());
+    assert_eq!(seen.ends, [ConnectionEnd::Reset], "the rest was sent after all: {} bytes", seen.bytes.len());
     assert!((1..content.len()).contains(&seen.bytes.len()), "{} bytes came", seen.bytes.len());
 
     let sidecar = serve("generic", &url, directory.path(), &[]);
@@ -352,7 +351,7 @@ fn a_reply_over_one_mebibyte_proves_nothing() {
     for (more, outcome, code) in [(0, "delivered", 0), (1, "unknown", 51)] {
         let (head, tail) = (r#"{"v":1,"ok":true,"error_code":0,"data":{},"pad":""#, r#""}"#);
         let pad = "x".repeat((1 << 20) + more - head.len() - tail.len());
-        let server = Server::answering(reply("200 OK", "", &format!("{head}{pad}{tail}")));
+        let server = ScriptedServer::answering(reply("200 OK", "", &format!("{head}{pad}{tail}")));
         let rig = Rig::before(&server.url());
         let answer = rig.post(&comment("hello", "k", 20_000));
         assert_outcome(&answer, outcome, code);
@@ -373,7 +372,7 @@ fn a_failure_that_no_rule_names_proves_nothing() {
     ];
     for answer in answers {
         let shown = String::from_utf8_lossy(&answer).into_owned();
-        let server = Server::answering(answer);
+        let server = ScriptedServer::answering(answer);
         let rig = Rig::before(&server.url());
         for _ in 0..2 {
             let told = rig.post(&comment("hello", "k", 20_000));
@@ -389,7 +388,7 @@ fn a_failure_that_no_rule_names_proves_nothing() {
 
 #[test]
 fn a_refused_connection_is_tried_again_and_then_not_sent() {
-    let port = Port::take();
+    let port = ReservedPort::take();
     let rig = Rig::before(&port.url());
     let answer = rig.post(&comment("hello", "k", 20_000));
     assert_outcome(&answer, "not_sent", 51);

@@ -1,12 +1,11 @@
 //! Keys: one comment a key, whatever the callers, the channel or `kill -9` do in between.
 
-use crate::misbehaving::{Latch, Port, Server, stored};
 use crate::support::rig::{assert_outcome, comment};
-use crate::support::{Answer, Board, Client, PATIENCE, Program, Rig, Sidecar, at, wait_for};
+use crate::support::{Board, HttpClient, Program, RawResponse, Rig, Sidecar, at, wait_for};
+use commentd_test_support::process::output_of_refusal;
+use commentd_test_support::server::{Latch, ReservedPort, ScriptedServer, stored};
 use serde_json::{Value, json};
-use std::process::Stdio;
 use std::sync::Barrier;
-use std::time::Instant;
 
 /// In milliseconds: longer than any test.
 const FOREVER_MS: u64 = 300_000;
@@ -112,14 +111,8 @@ fn a_second_sidecar_on_the_ledger_ends_and_names_the_first() {
     let ledger = rig.ledger();
     let args = ["serve", "--port", "0", "--channel", "board", "--channel-url", &rig.board.url];
     let mut command = Program::command(args);
-    command.arg("--ledger").arg(&ledger).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut second = command.spawn().unwrap();
-    let began = Instant::now();
-    while second.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
-        std::thread::yield_now();
-    }
-    let _ = second.kill();
-    let output = second.wait_with_output().unwrap();
+    command.arg("--ledger").arg(&ledger);
+    let output = output_of_refusal(command);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains(&format!("process {}", rig.sidecar.id())), "{said}");
@@ -131,7 +124,7 @@ fn a_second_sidecar_on_the_ledger_ends_and_names_the_first() {
 fn a_key_is_the_same_bare_quoted_and_in_the_body() {
     let rig = Rig::start("", &[]);
     let without = json!({"content": "one", "sns_id": "t", "deadline_ms": 20_000}).to_string();
-    let with_header = |value: &str| -> Answer {
+    let with_header = |value: &str| -> RawResponse {
         rig.sidecar.client().request(
             "POST",
             "/api/comment",
@@ -209,7 +202,7 @@ fn a_sidecar_killed_while_the_board_hung_does_not_send_again() {
     assert_eq!((rig.received(), rig.stored()), (1, 0));
 }
 
-fn request_of(client: &Client, comment: &Value) -> Vec<u8> {
+fn request_of(client: &HttpClient, comment: &Value) -> Vec<u8> {
     let (host, body) = (&client.address, comment.to_string());
     let length = body.len();
     format!("POST /api/comment HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
@@ -242,7 +235,7 @@ fn a_comment_that_was_proved_absent_is_sent_by_the_next_request_and_not_before()
 fn a_caller_with_less_time_is_told_that_the_key_is_in_flight() {
     let latch = Latch::default();
     let opened = latch.clone();
-    let server = Server::start(move |talk| {
+    let server = ScriptedServer::start(move |talk| {
         talk.request();
         opened.wait();
         talk.say(&stored());
@@ -269,12 +262,12 @@ fn a_caller_with_less_time_is_told_that_the_key_is_in_flight() {
 
 #[test]
 fn what_was_not_sent_is_sent_under_the_same_key_once_the_channel_is_there() {
-    let port = Port::take();
+    let port = ReservedPort::take();
     let directory = tempfile::tempdir().unwrap();
     let sidecar = Sidecar::for_channel("generic", &port.url(), directory.path(), &[]);
     let early = sidecar.client().comment(&comment("patience", "k")).json();
     assert_outcome(&early, "not_sent", false);
-    let server = Server::on(port.listen(), |talk| talk.answer_all(&stored()));
+    let server = ScriptedServer::on(port.listen(), |talk| talk.answer_all(&stored()));
     let late = sidecar.client().comment(&comment("patience", "k")).json();
     assert_outcome(&late, "delivered", false);
     assert_eq!(at(&late, "data.delivery_id"), at(&early, "data.delivery_id"));

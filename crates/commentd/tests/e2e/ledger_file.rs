@@ -1,9 +1,8 @@
 //! What happens to a ledger's file while a sidecar has it, and between two: nothing is sent twice for it, and it is said.
 
 use crate::support::rig::{assert_outcome, comment};
-use crate::support::{PATIENCE, Program, Rig, wait_for};
-use std::process::Stdio;
-use std::time::Instant;
+use crate::support::{Program, Rig, wait_for};
+use commentd_test_support::process::output_of_refusal;
 
 fn text(rig: &Rig, path: &str) -> (u16, String) {
     let answer = rig.client().get(path);
@@ -41,14 +40,8 @@ fn a_ledger_that_lost_its_log_is_opened_only_when_that_is_accepted() {
 
     let args = ["serve", "--port", "0", "--channel", "board", "--channel-url", &board.url];
     let mut command = Program::command(args);
-    command.arg("--ledger").arg(&ledger).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut second = command.spawn().unwrap();
-    let began = Instant::now();
-    while second.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
-        std::thread::yield_now();
-    }
-    let _ = second.kill();
-    let output = second.wait_with_output().unwrap();
+    command.arg("--ledger").arg(&ledger);
+    let output = output_of_refusal(command);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("ledger.db-wal") && said.contains("--accept-lost-wal"), "{said}");

@@ -1,9 +1,9 @@
 //! Lookups over sockets: by the receipt of a reply that nobody could judge, page by page, past caches, with
 //! credentials of their own.
 
-use crate::misbehaving::{Server, reply};
 use crate::support::rig::comment;
 use crate::support::{Sidecar, at};
+use commentd_test_support::server::{ScriptedServer, reply};
 use serde_json::json;
 
 const PAGED: &str = r#"
@@ -51,7 +51,7 @@ verdict = "delivered"
 
 #[test]
 fn a_comment_is_found_by_the_receipt_of_a_reply_that_nobody_could_judge() {
-    let server = Server::start(|talk| {
+    let server = ScriptedServer::start(|talk| {
         while let Some(request) = talk.request() {
             let page = |next: &str, id: &str| {
                 format!(r#"{{"next":{next},"items":[{{"id":"{id}","text":"+1","marker":null}}]}}"#)

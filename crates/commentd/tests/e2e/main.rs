@@ -27,7 +27,6 @@ mod keys;
 #[cfg(unix)]
 mod ledger_file;
 mod lookups;
-mod misbehaving;
 mod official_account;
 mod own_channel;
 mod own_gateway;

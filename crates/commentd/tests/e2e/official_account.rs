@@ -1,9 +1,8 @@
 //! An Official Account's answers to readers, before a stand-in that is written from what the platform documents:
 //! tokens that run out, quotas, one answer for each reader's comment, and replies that say "busy" or never come.
 
-use crate::misbehaving::{Server, Talk, reply};
-use crate::support::process::Served;
-use crate::support::{Program, at, wait_for};
+use crate::support::{Program, ServingProcess, at, wait_for};
+use commentd_test_support::server::{ScriptedServer, ServedConnection, reply};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -40,9 +39,9 @@ struct Platform {
 }
 
 struct Rig {
-    sidecar: Served,
+    sidecar: ServingProcess,
     platform: Arc<Mutex<Platform>>,
-    _server: Server,
+    _server: ScriptedServer,
     _directory: TempDir,
 }
 
@@ -51,7 +50,7 @@ impl Rig {
         let platform =
             Arc::new(Mutex::new(Platform { fates: fates.iter().copied().collect(), ..Platform::default() }));
         let shared = Arc::clone(&platform);
-        let server = Server::start(move |talk| while serve(talk, &shared).is_some() {});
+        let server = ScriptedServer::start(move |talk| while serve(talk, &shared).is_some() {});
         let directory = tempfile::tempdir().unwrap();
         let url = server.url();
         let mut command = Program::command(["serve", "--port", "0", "--channel", "wechat_official"]);
@@ -65,7 +64,7 @@ impl Rig {
             "--ledger",
         ]);
         command.arg(directory.path().join("ledger.db")).env("COMMENTD_CHANNEL_SECRET", "s3cret");
-        let sidecar = Served::start(command);
+        let sidecar = ServingProcess::start(command);
         Self { sidecar, platform, _server: server, _directory: directory }
     }
 
@@ -92,7 +91,7 @@ impl Rig {
 }
 
 /// Handles one request; `None` when the connection is to end.
-fn serve(talk: &mut Talk, platform: &Mutex<Platform>) -> Option<()> {
+fn serve(talk: &mut ServedConnection, platform: &Mutex<Platform>) -> Option<()> {
     let request = talk.request()?;
     let (head, body) = request.split_once("\r\n\r\n")?;
     let body: Value = serde_json::from_str(body).unwrap();

@@ -1,10 +1,8 @@
 //! A gateway that nobody has heard of, reached with nothing but the manifest in docs/channels.md.
 
-use crate::support::process::Served;
-use crate::support::{Program, at, wait_for};
+use crate::support::{Program, ServingProcess, at, wait_for};
+use commentd_test_support::server::{ScriptedServer, reply};
 use serde_json::{Value, json};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,9 +18,9 @@ fn manifest() -> &'static str {
     parley.next().unwrap()
 }
 
-/// What the gateway keeps.
+/// What the gateway has been told and has given out.
 #[derive(Default)]
-struct Kept {
+struct GatewayState {
     messages: Vec<Value>,
     /// Sessions given out, and those of them that are good no more.
     sessions: usize,
@@ -33,26 +31,27 @@ struct Kept {
 
 /// Parley, as docs/channels.md describes it.
 struct Parley {
+    _server: ScriptedServer,
     url: String,
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<GatewayState>>,
     /// So many of the next messages are stored, and their replies never come.
     cuts: Arc<AtomicUsize>,
 }
 
 impl Parley {
     fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let parley = Self { url, kept: Arc::default(), cuts: Arc::default() };
-        let (kept, cuts) = (Arc::clone(&parley.kept), Arc::clone(&parley.cuts));
-        // The threads end with the process; each serves one connection.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (kept, cuts) = (Arc::clone(&kept), Arc::clone(&cuts));
-                std::thread::spawn(move || serve(stream, &kept, &cuts));
+        let (kept, cuts) = (Arc::<Mutex<GatewayState>>::default(), Arc::<AtomicUsize>::default());
+        let (shared, left_to_cut) = (Arc::clone(&kept), Arc::clone(&cuts));
+        let server = ScriptedServer::start(move |talk| {
+            while let Some(request) = talk.request() {
+                let (head, body) = request.split_once("\r\n\r\n").unwrap();
+                let body = serde_json::from_str(body).unwrap_or(Value::Null);
+                let answer = answer(head, &body, &mut shared.lock().unwrap(), &left_to_cut);
+                let Some(answer) = answer else { return };
+                talk.say(&reply("200 OK", "", &answer.to_string()));
             }
         });
-        parley
+        Self { url: server.url(), _server: server, kept, cuts }
     }
 
     fn texts(&self) -> Vec<String> {
@@ -60,13 +59,13 @@ impl Parley {
         kept.messages.iter().map(|message| message["parts"][0]["text"].as_str().unwrap().to_owned()).collect()
     }
 
-    fn sidecar(&self, directory: &Path, more: &[&str]) -> Served {
+    fn sidecar(&self, directory: &Path, more: &[&str]) -> ServingProcess {
         std::fs::write(directory.join("parley.toml"), manifest()).unwrap();
         let ledger = directory.join("ledger.db");
         let mut command = Program::command(["serve", "--port", "0", "--channel", "parley"]);
         command.args(["--channels-dir", directory.to_str().unwrap(), "--channel-url", &self.url]);
         command.args(["--set", "app=bot", "--ledger", ledger.to_str().unwrap()]).args(more);
-        Served::start(with_secret(command))
+        ServingProcess::start(with_secret(command))
     }
 }
 
@@ -75,42 +74,13 @@ fn with_secret(mut command: std::process::Command) -> std::process::Command {
     command
 }
 
-fn serve(mut stream: TcpStream, kept: &Mutex<Kept>, cuts: &AtomicUsize) {
-    let mut bytes = Vec::new();
-    while let Some((head, body)) = request(&mut stream, &mut bytes) {
-        let Some(reply) = answer(&head, &body, &mut kept.lock().unwrap(), cuts) else { return };
-        let text = reply.to_string();
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", text.len());
-        if stream.write_all(format!("{head}{text}").as_bytes()).is_err() {
-            return;
-        }
-    }
-}
-
-fn request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<(String, Value)> {
-    loop {
-        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-            let length = header(&head, "content-length").map_or(0, |value| value.parse::<usize>().unwrap());
-            if bytes.len() >= end + 4 + length {
-                let body = serde_json::from_slice(&bytes[end + 4..end + 4 + length]).unwrap_or(Value::Null);
-                bytes.drain(..end + 4 + length);
-                return Some((head, body));
-            }
-        }
-        let mut chunk = [0; 4096];
-        let read = stream.read(&mut chunk).ok().filter(|read| *read > 0)?;
-        bytes.extend_from_slice(&chunk[..read]);
-    }
-}
-
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let lines = head.lines().filter_map(|line| line.split_once(':'));
     lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
 }
 
 /// `None` cuts the connection.
-fn answer(head: &str, body: &Value, kept: &mut Kept, cuts: &AtomicUsize) -> Option<Value> {
+fn answer(head: &str, body: &Value, kept: &mut GatewayState, cuts: &AtomicUsize) -> Option<Value> {
     let target = head.split(' ').nth(1).unwrap();
     if target == "/v2/login" {
         kept.logins.push(body.clone());
@@ -146,7 +116,7 @@ fn answer(head: &str, body: &Value, kept: &mut Kept, cuts: &AtomicUsize) -> Opti
     Some(json!({"code": "1000", "data": {"id": stored["id"], "ref": stored["ref"]}}))
 }
 
-fn post(sidecar: &Served, content: &str, thread: &str) -> Value {
+fn post(sidecar: &ServingProcess, content: &str, thread: &str) -> Value {
     let body = json!({"content": content, "sns_id": thread, "deadline_ms": 30_000});
     sidecar.client().comment(&body).json()
 }

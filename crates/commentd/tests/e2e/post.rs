@@ -1,7 +1,6 @@
 //! `commentd post`: each comment once, however often and however rudely the command is run.
 
-use crate::support::process::Served;
-use crate::support::{Board, Program, Sidecar, wait_for};
+use crate::support::{Board, Program, ServingProcess, Sidecar, wait_for};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,7 +9,7 @@ use tempfile::TempDir;
 
 /// A board, and a directory for file, state and ledgers.
 struct Scene {
-    board: Served,
+    board: ServingProcess,
     directory: TempDir,
 }
 

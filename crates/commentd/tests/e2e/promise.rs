@@ -2,18 +2,18 @@
 //! batch, channels that answer late or deduplicate.
 
 use crate::support::rig::{assert_outcome, comment};
-use crate::support::{Client, Rig, at, wait_for};
+use crate::support::{HttpClient, Rig, at, wait_for};
 use serde_json::{Value, json};
 
 /// What the sidecar has recorded under a key, in the order of the batch.
-fn deliveries(client: &Client, key: &str) -> Vec<Value> {
+fn deliveries(client: &HttpClient, key: &str) -> Vec<Value> {
     let answer = client.get(&format!("/api/deliveries?key={key}"));
     assert_eq!(answer.status, 200, "{}", answer.json());
     at(&answer.json(), "data.deliveries").as_array().unwrap().clone()
 }
 
 /// Polls a key until nothing of it is unknown, as a caller would.
-fn outcomes_once_certain(client: &Client, key: &str) -> Vec<String> {
+fn outcomes_once_certain(client: &HttpClient, key: &str) -> Vec<String> {
     let mut outcomes = Vec::new();
     wait_for("every item of the key to be certain", || {
         let outcome = |delivery: &Value| delivery["outcome"].as_str().unwrap().to_owned();

@@ -1,25 +1,26 @@
 //! The service as a process: what it writes may go nowhere, signals end it as they should, and callers may close their
 //! half.
 
-use super::support::http::{Answer, Client};
 use super::support::{Board, Program, Rig, at, wait_for};
+use super::support::{HttpClient, RawResponse};
+use commentd_test_support::http::free_address;
 use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// `commentd serve`, whose streams go wherever a test wants.
 struct Process {
     child: Child,
-    client: Client,
+    client: HttpClient,
 }
 
 impl Process {
     fn start(args: &[&str], stdout: Stdio, stderr: Stdio) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let port = free_address().port().to_string();
         let mut command = Program::command(["serve", "--port", &port].iter().chain(args));
         let child = command.stdout(stdout).stderr(stderr).spawn().unwrap();
-        Self { child, client: Client::new(&format!("127.0.0.1:{port}")) }
+        Self { child, client: HttpClient::new(&format!("127.0.0.1:{port}")) }
     }
 
     /// Waits until it serves.
@@ -96,7 +97,7 @@ fn lines_that_were_lost_are_counted_and_told_once_somebody_reads_again() {
     let mut process = Process::start(&LOUD, Stdio::null(), Stdio::piped());
     let stderr = process.child.stderr.take().unwrap();
     process.serves();
-    let lost = |client: &Client| client.get("/health").json()["data"]["lost_log_lines"].as_u64().unwrap();
+    let lost = |client: &HttpClient| client.get("/health").json()["data"]["lost_log_lines"].as_u64().unwrap();
     wait_for("lines to be lost", || {
         let many = json!({"comments": vec!["hi"; 1000], "concurrency": 20, "deadline_ms": 60_000});
         process.client.post("/api/comment/batch", &many);
@@ -138,7 +139,7 @@ fn a_list_whose_reader_has_gone_is_no_failure() {
 const HANGS: &str = "[[fault]]\nkind = \"hang\"\nratio = 1\n";
 
 /// A comment that the board has and doesn't answer, and its caller.
-fn hanging(client: &Client, deadline_ms: u64) -> std::thread::JoinHandle<Answer> {
+fn hanging(client: &HttpClient, deadline_ms: u64) -> std::thread::JoinHandle<RawResponse> {
     let client = client.clone();
     std::thread::spawn(move || {
         client.comment(&json!({"content": "hi", "sns_id": "t", "deadline_ms": deadline_ms}))
@@ -218,13 +219,13 @@ fn signals_that_ask_for_nothing_do_nothing() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_process_whose_hangup_is_ignored_goes_on_ignoring_it() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = free_address().port().to_string();
     let serve = ["serve", "--mode", "mock", "--ledger", "memory", "--port", &port];
     let mut command = Command::new("nohup");
     command.arg(env!("CARGO_BIN_EXE_commentd")).args(serve);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().unwrap();
-    let mut process = Process { child, client: Client::new(&format!("127.0.0.1:{port}")) };
+    let mut process = Process { child, client: HttpClient::new(&format!("127.0.0.1:{port}")) };
     process.serves();
     process.signal("HUP");
     process.serves();
@@ -276,7 +277,7 @@ fn without_threads_it_says_so_and_ends() {
         command.arg(serve.get_program()).args(serve.get_args());
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut process = Process { child, client: Client::new("") };
+        let mut process = Process { child, client: HttpClient::new("") };
         let mut line = String::new();
         BufReader::new(process.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         if line.contains("listening on") {

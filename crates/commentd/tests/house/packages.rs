@@ -37,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "commentd-sidecar",
         ],
     ),
+    ("commentd-test-support", &["commentd-board"]),
     ("commentd-benches", &["commentd-contract", "commentd-delivery", "commentd-ledger"]),
     ("commentd-fuzz", &["commentd-channels", "commentd-contract", "commentd-delivery", "commentd-providers"]),
     (

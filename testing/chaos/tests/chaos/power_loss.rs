@@ -1,9 +1,10 @@
 //! What `kill -9` doesn't show: a loss of power takes with it whatever wasn't synced. So for each comment of a load
 //! `strace` is asked what was on the disk when its first byte went to the channel, and when it was answered.
 
-use crate::support::{Served, Sidecar};
+use crate::support::{TestBoard, batch, command};
 use crate::trace::{Proof, Trace, prove};
 use commentd_board::{Fault, FaultPlan, FaultRule};
+use commentd_test_support::ServingProcess;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -35,9 +36,9 @@ fn load(without: Option<&str>) -> Proof {
         .with(FaultRule::ratio(Fault::Throttle { retry_after_s: 0 }, 0.1))
         .with(FaultRule::ratio(Fault::CutAfter, 0.1))
         .with(FaultRule::ratio(Fault::RefuseAfter, 0.05));
-    let (board, folder) = (Served::board_with(plan), tempfile::tempdir().unwrap());
+    let (board, folder) = (TestBoard::with(plan), tempfile::tempdir().unwrap());
     let trace = folder.path().join("trace");
-    let fenced = Sidecar::command(&board.url, folder.path());
+    let fenced = command(&board.url, folder.path());
     let mut command = Command::new("strace");
     // -D: the sidecar is our child, and strace only looks on.
     command.args(["-D", "-f", "-y", "-s", "1000000", "-o"]).arg(&trace);
@@ -53,19 +54,20 @@ fn load(without: Option<&str>) -> Proof {
         };
     }
     command.envs(without.map(|rule| ("COMMENTD_WITHOUT", rule)));
-    let sidecar = Sidecar::start(command);
+    let sidecar = ServingProcess::start(command);
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
             let sidecar = &sidecar;
             scope.spawn(move || {
                 for call in 0..CALLS {
-                    let (status, reply) = sidecar.batch(&format!("{client}-{call}"), &COMMENTS, 20_000);
+                    let (status, reply) = batch(sidecar, &format!("{client}-{call}"), &COMMENTS, 20_000);
                     assert_eq!(status, 200, "{reply}");
                 }
             });
         }
     });
-    let process = sidecar.end();
+    let process = sidecar.id();
+    sidecar.terminate();
     let proof = prove(&Trace::parse(&whole(&trace, process)));
     // `scripts/evidence` reads this line.
     eprintln!(

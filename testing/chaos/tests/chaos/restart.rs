@@ -1,31 +1,32 @@
 //! Two clients use one key through two connections, and between them the sidecar dies at a fence and is started again
 //! on the same ledger: one comment, and the second client learns which.
 
-use crate::support::{Served, Sidecar};
+use crate::support::{TestBoard, batch, command, try_batch};
+use commentd_test_support::ServingProcess;
 use std::time::{Duration, Instant};
 
 /// The longest that the second client asks again for what isn't certain yet.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn dies_at(fence: &str) {
-    let (board, folder) = (Served::board(), tempfile::tempdir().unwrap());
+    let (board, folder) = (TestBoard::honest(), tempfile::tempdir().unwrap());
     let command = |fence: Option<&str>| {
-        let mut command = Sidecar::command(&board.url, folder.path());
+        let mut command = command(&board.url, folder.path());
         command.args(["--set", "settles_within_s=1"]);
         command.envs(fence.map(|fence| ("COMMENTD_FENCE", fence)));
         command
     };
-    let first = Sidecar::start(command(Some(fence)));
-    let answer = first.try_batch("one-key", &["one"], 10_000);
+    let first = ServingProcess::start(command(Some(fence)));
+    let answer = try_batch(&first, "one-key", &["one"], 10_000);
     assert!(answer.is_err(), "it was to die at {fence}: {answer:?}");
     drop(first);
-    let second = Sidecar::start(command(None));
+    let second = ServingProcess::start(command(None));
     // That a comment isn't there is believed only at a place where a marker of ours was seen.
-    let (_, before) = second.batch("another-key", &["before"], 10_000);
+    let (_, before) = batch(&second, "another-key", &["before"], 10_000);
     assert_eq!(before["data"]["results"][0]["outcome"], "delivered", "{before}");
     let start = Instant::now();
     let item = loop {
-        let (status, reply) = second.batch("one-key", &["one"], 5_000);
+        let (status, reply) = batch(&second, "one-key", &["one"], 5_000);
         let item = reply["data"]["results"][0].clone();
         // What is unknown, or turned out not to have been sent, is asked for again with the same key.
         if item["outcome"] == "delivered" {

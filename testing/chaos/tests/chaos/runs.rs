@@ -1,7 +1,7 @@
 //! Small runs. A healthy build shows no violation; a build with a rule of the promise switched off shows some, or
 //! the checker is blind.
 
-use crate::support::FENCED;
+use crate::support::PROGRAM;
 use clap::Parser;
 use commentd_chaos::options::Options;
 use commentd_chaos::run::{Outcome, run};
@@ -9,7 +9,7 @@ use std::path::Path;
 
 fn options(state: &Path, more: &[&str]) -> Options {
     let state = state.to_str().unwrap();
-    let args = ["chaos", "--state", state, "--program", FENCED, "--settles-within-s", "1"];
+    let args = ["chaos", "--state", state, "--program", PROGRAM, "--settles-within-s", "1"];
     Options::parse_from(args.iter().chain(more))
 }
 

@@ -1,11 +1,9 @@
 //! What must not be seen: secrets anywhere, comments below the debug level; and dry runs, which send nothing.
 
 use super::{BATCH, Scene};
-use crate::support::process::Served;
-use crate::support::{Answer, Board, Program, at};
+use crate::support::{Board, Program, RawResponse, ServingProcess, at};
+use commentd_test_support::server::{ScriptedServer, reply};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 
 const PASSWORD: &str = "correct-horse";
 /// bot:correct-horse
@@ -14,14 +12,14 @@ const TOKEN: &str = "t0ken-of-the-channel";
 const CONTENT: &str = "a-comment-like-no-other";
 
 /// A sidecar that speaks the generic shape to this board and knows two secrets.
-fn sidecar(board: &Served, args: &[&str]) -> Served {
+fn sidecar(board: &ServingProcess, args: &[&str]) -> ServingProcess {
     let all = ["serve", "--port", "0", "--ledger", "memory", "--channel-url", &board.url];
     let mut command = Program::command(all.iter().chain(args));
     command.env("COMMENTD_CHANNEL_AUTHORIZATION", format!("Bearer {TOKEN}"));
-    Served::start(command)
+    ServingProcess::start(command)
 }
 
-fn post(sidecar: &Served, path: &str, authorization: &str, body: &Value) -> Answer {
+fn post(sidecar: &ServingProcess, path: &str, authorization: &str, body: &Value) -> RawResponse {
     let headers = [("Content-Type", "application/json"), ("Authorization", authorization)];
     sidecar.client().request("POST", path, &headers, body.to_string().as_bytes())
 }
@@ -66,37 +64,27 @@ fn logs_never_show_secrets_and_show_comments_only_from_debug_on() {
 }
 
 /// A channel that refuses every comment and repeats, in its words, the credentials that it got.
-fn indiscreet_channel() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut reader = BufReader::new(stream.unwrap());
-            let (mut length, mut authorization) = (0, String::new());
-            for line in reader.by_ref().lines().skip(1) {
-                let line = line.unwrap();
-                let Some((name, value)) = line.split_once(": ") else { break };
-                match name.to_ascii_lowercase().as_str() {
-                    "content-length" => length = value.parse().unwrap(),
-                    "authorization" => value.clone_into(&mut authorization),
-                    _ => {}
-                }
-            }
-            reader.by_ref().take(length).read_to_end(&mut Vec::new()).unwrap();
-            let credentials = authorization.rsplit(' ').next().unwrap();
-            let words = format!("got {authorization:?}, and {credentials} isn't known");
-            let body = json!({"v": 1, "ok": false, "error_code": 52, "error_message": words}).to_string();
-            let head =
-                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-            reader.get_mut().write_all((head + &body).as_bytes()).unwrap();
-        }
-    });
-    address
+fn indiscreet_channel() -> ScriptedServer {
+    ScriptedServer::start(|talk| {
+        let Some(request) = talk.request() else { return };
+        let authorization = request.lines().filter_map(|line| line.split_once(": "));
+        let authorization = authorization
+            .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+            .map(|(_, value)| value)
+            .next()
+            .unwrap_or_default();
+        let credentials = authorization.rsplit(' ').next().unwrap();
+        let words = format!("got {authorization:?}, and {credentials} isn't known");
+        let body = json!({"v": 1, "ok": false, "error_code": 52, "error_message": words}).to_string();
+        talk.say(&reply("200 OK", "Connection: close\r\n", &body));
+    })
 }
 
 #[test]
 fn secrets_that_a_channel_repeats_are_not_passed_on() {
-    let channel = indiscreet_channel();
+    let server = indiscreet_channel();
+    let url = server.url();
+    let channel = url.trim_start_matches("http://");
     // Once by the channel's setting, once by the address.
     for (url, authorization, secrets) in [
         (format!("http://{channel}"), format!("Bearer {TOKEN}"), [TOKEN, TOKEN]),
@@ -105,7 +93,7 @@ fn secrets_that_a_channel_repeats_are_not_passed_on() {
         let args = ["serve", "--port", "0", "--ledger", "memory", "--log-level", "debug"];
         let mut command = Program::command(args);
         command.env("COMMENTD_CHANNEL_URL", url).env("COMMENTD_CHANNEL_AUTHORIZATION", authorization);
-        let sidecar = Served::start(command);
+        let sidecar = ServingProcess::start(command);
         let json = sidecar.client().comment(&json!({"content": "hi", "deadline_ms": 20_000})).json();
         assert_eq!(at(&json, "data.outcome"), "refused", "{json}");
         let words = at(&json, "data.provider_error_message").as_str().unwrap();

@@ -1,8 +1,8 @@
 //! Down the chain and up again, with five hundred comments under way.
 
 use super::{LATE, Rig, channel};
-use crate::misbehaving::{Latch, Port, Server, Talk, reply};
 use crate::support::{Board, at, wait_at_most};
+use commentd_test_support::server::{Latch, ReservedPort, ScriptedServer, ServedConnection, reply};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ fn content(request: &str) -> String {
 
 /// A channel that stores one comment a connection, and dies after the one in the middle: so only who is under way
 /// just then can be in doubt.
-fn dying(posted: Posted, over: Latch) -> impl Fn(&mut Talk) + Send + Sync + 'static {
+fn dying(posted: Posted, over: Latch) -> impl Fn(&mut ServedConnection) + Send + Sync + 'static {
     move |talk| {
         let Some(request) = talk.request() else { return };
         let mut stored = posted.lock().unwrap();
@@ -42,7 +42,7 @@ fn dying(posted: Posted, over: Latch) -> impl Fn(&mut Talk) + Send + Sync + 'sta
 }
 
 /// A channel that stores everything and from the middle on answers nothing.
-fn hanging(posted: Posted) -> impl Fn(&mut Talk) + Send + Sync + 'static {
+fn hanging(posted: Posted) -> impl Fn(&mut ServedConnection) + Send + Sync + 'static {
     move |talk| {
         while let Some(request) = talk.request() {
             let mut stored = posted.lock().unwrap();
@@ -53,7 +53,7 @@ fn hanging(posted: Posted) -> impl Fn(&mut Talk) + Send + Sync + 'static {
                 talk.rest();
                 return;
             }
-            talk.say(&crate::misbehaving::stored());
+            talk.say(&commentd_test_support::server::stored());
         }
     }
 }
@@ -104,9 +104,9 @@ fn breaker(rig: &Rig, provider: &str) -> String {
 #[test]
 fn when_the_channel_dies_the_rest_go_by_the_hook_and_when_it_returns_by_itself_again() {
     let posted = Posted::default();
-    let port = Port::take();
+    let port = ReservedPort::take();
     let (url, again, over) = (port.url(), port.again(), Latch::default());
-    let server = Server::until(over.clone(), port.listen(), dying(Arc::clone(&posted), over));
+    let server = ScriptedServer::until(over.clone(), port.listen(), dying(Arc::clone(&posted), over));
     let rig = Rig::over("generic", &url, posted, LATE);
     rig.is_well();
     let comments = comments();
@@ -120,7 +120,7 @@ fn when_the_channel_dies_the_rest_go_by_the_hook_and_when_it_returns_by_itself_a
     assert_eq!(at(&told, "data.fallback_count"), count("real_hook delivered"));
 
     drop(server);
-    let _server = Server::on(again.listen(), channel(Arc::clone(&rig.channel)));
+    let _server = ScriptedServer::on(again.listen(), channel(Arc::clone(&rig.channel)));
     wait_at_most(COOL_OFF_AND_MORE, "the breaker to let one comment try", || {
         breaker(&rig, "native_http") != "open"
     });
@@ -135,9 +135,9 @@ fn when_the_channel_dies_the_rest_go_by_the_hook_and_when_it_returns_by_itself_a
 #[test]
 fn when_the_channel_hangs_what_is_in_doubt_stays_so_and_none_of_it_goes_to_the_hook() {
     let posted = Posted::default();
-    let port = Port::take();
+    let port = ReservedPort::take();
     let url = port.url();
-    let _server = Server::on(port.listen(), hanging(Arc::clone(&posted)));
+    let _server = ScriptedServer::on(port.listen(), hanging(Arc::clone(&posted)));
     let args = ["--native-timeout-ms", "1500", "--real-pipe-timeout-ms", "30000"];
     let rig = Rig::over("generic", &url, posted, &args);
     rig.is_well();

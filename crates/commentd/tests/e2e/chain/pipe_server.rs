@@ -1,6 +1,6 @@
 //! A hook's pipe that does what the comment's text tells it to, one client at a time, as the real one.
 
-use crate::misbehaving::Latch;
+use commentd_test_support::server::Latch;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::mem::MaybeUninit;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// What the pipe saw.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct PipeRecord {
     /// The texts that it posted.
     pub posted: Vec<String>,
     /// Requests that arrived while it worked on a comment, on the same connection or another.
@@ -29,7 +29,7 @@ pub struct Seen {
 }
 
 pub struct PipeServer {
-    pub seen: Arc<Mutex<Seen>>,
+    pub seen: Arc<Mutex<PipeRecord>>,
     /// What a comment that waits waits for.
     pub free: Latch,
 }
@@ -37,7 +37,7 @@ pub struct PipeServer {
 impl PipeServer {
     pub fn start(path: &Path) -> Self {
         let listener = UnixListener::bind(path).unwrap();
-        let seen = Arc::<Mutex<Seen>>::default();
+        let seen = Arc::<Mutex<PipeRecord>>::default();
         let free = Latch::default();
         let (shared, awaited, turn) = (Arc::clone(&seen), free.clone(), Arc::<Mutex<()>>::default());
         std::thread::spawn(move || {
@@ -85,13 +85,13 @@ fn say(stream: &mut UnixStream, reply: &Value) {
 }
 
 /// Waits until a client says something, and notes whether that was while a comment was at work.
-fn note_if_at_work(stream: &UnixStream, seen: &Mutex<Seen>) {
+fn note_if_at_work(stream: &UnixStream, seen: &Mutex<PipeRecord>) {
     let said = socket2::SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
     let mut seen = seen.lock().unwrap();
     seen.at_once += usize::from(seen.is_at_work && matches!(said, Ok(read) if read > 0));
 }
 
-fn serve(stream: &mut UnixStream, seen: &Mutex<Seen>, free: &Latch) {
+fn serve(stream: &mut UnixStream, seen: &Mutex<PipeRecord>, free: &Latch) {
     while let Some(request) = hear(stream) {
         let task_id = request["task_id"].as_str().unwrap().to_owned();
         let yes = json!({"v": 1, "ok": true, "error_code": 0, "error_message": "", "task_id": task_id,

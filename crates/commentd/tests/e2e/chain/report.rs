@@ -1,8 +1,8 @@
 //! Acceptance runs against a chain whose primary is down.
 
 use super::{LATE, Rig};
-use crate::misbehaving::Port;
 use crate::support::{Program, at};
+use commentd_test_support::server::ReservedPort;
 use serde_json::{Value, json};
 
 /// One round with these texts: how the program ended, and its report.
@@ -22,7 +22,7 @@ fn accepted(rig: &Rig, texts: &[String], target_ms: &str) -> (Option<i32>, Value
 
 #[test]
 fn a_degraded_run_is_reported_by_provider_and_judged_by_the_same_rule() {
-    let down = Port::take();
+    let down = ReservedPort::take();
     let rig = Rig::over("generic", &down.url(), Default::default(), LATE);
     rig.is_well();
     let texts = |does: &dyn Fn(usize) -> &'static str| -> Vec<String> {

@@ -2,13 +2,12 @@
 
 use super::pipe_server::PipeServer;
 use super::{LATE, Rig};
-use crate::misbehaving::{Server, reply};
-use crate::support::process::Served;
-use crate::support::{Program, Sidecar, at, wait_for};
+use crate::support::{Program, ServingProcess, Sidecar, at, wait_for};
+use commentd_test_support::server::{ScriptedServer, reply};
 use serde_json::{Value, json};
 
 /// The status of `/ready`, and its reasons in one line.
-fn ready(sidecar: &Served) -> (u16, String) {
+fn ready(sidecar: &ServingProcess) -> (u16, String) {
     let answer = sidecar.client().get("/ready");
     let told = answer.json();
     let reasons: Vec<&str> =
@@ -78,7 +77,7 @@ fn ready_tells_that_nothing_can_be_recorded() {
             None => limited.env_remove(name),
         };
     }
-    let sidecar = Served::start(limited);
+    let sidecar = ServingProcess::start(limited);
     assert_eq!(ready(&sidecar), (200, String::new()));
     let large = "x".repeat(60_000);
     wait_for("the ledger to be full", || {
@@ -178,7 +177,7 @@ fn ready_tells_of_a_channel_that_is_not_there_or_is_another_until_it_answers() {
 
 #[test]
 fn a_channel_that_no_probe_knows_is_ready_once_it_has_stored_a_comment() {
-    let server = Server::start(|talk| {
+    let server = ScriptedServer::start(|talk| {
         while let Some(request) = talk.request() {
             let is_comment = request.starts_with("POST ");
             let (status, body) =

@@ -1,9 +1,9 @@
 //! The main job against a real Isso, installed by `scripts/test` in an environment of its own.
 
-use crate::support::{Client, Program, Sidecar, at, wait_for};
+use crate::support::{HttpClient, Program, Sidecar, at, wait_for};
+use commentd_test_support::http::free_address;
 use serde_json::json;
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -20,7 +20,7 @@ impl Isso {
         let program = program()?;
         let directory = tempfile::tempdir().unwrap();
         // Isso binds by itself and can't say which port it got, so a free one is found for it.
-        let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        let free = free_address();
         let url = format!("http://{free}");
         let config = directory.path().join("isso.cfg");
         let database = directory.path().join("comments.db");
@@ -40,8 +40,8 @@ impl Isso {
         Some(isso)
     }
 
-    fn client(&self) -> Client {
-        Client::new(&self.url)
+    fn client(&self) -> HttpClient {
+        HttpClient::new(&self.url)
     }
 
     /// Every text on a page, as Isso itself tells it, with how often it is there.
@@ -82,7 +82,7 @@ fn program() -> Option<PathBuf> {
 
 const WEBSITE: &str = "website=https://example.org";
 
-fn serve(isso: &Isso) -> crate::support::process::Served {
+fn serve(isso: &Isso) -> crate::support::ServingProcess {
     Sidecar::for_channel("isso", &isso.url, isso.directory.path(), &["--set", "author=Ann", "--set", WEBSITE])
 }
 

@@ -8,14 +8,13 @@ mod twikoo;
 mod waline;
 pub mod wordpress;
 
-use crate::support::process::Served;
-use crate::support::{PATIENCE, Program, at};
+use crate::support::{PATIENCE, Program, ServingProcess, at};
 use commentd_channels::{Ability, built_in};
 use commentd_contract::SystemClock;
 use commentd_providers::native::{BaseUrl, NativeHttp};
+use commentd_test_support::http::free_address;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -42,11 +41,6 @@ fn installed(server: &str, parts: &[(&Path, &str)]) -> bool {
     assert!(std::env::var("COMMENTD_E2E").as_deref() != Ok("require"), "{message}");
     eprintln!("SKIPPED: {message}");
     false
-}
-
-/// An address of loopback that was free a moment ago, for servers that can't say which port they took.
-fn free_address() -> SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
 
 /// A server with all the processes it starts, ended together: the workers of PHP's server outlive their master.
@@ -110,17 +104,17 @@ impl Channel {
 
     /// A sidecar in front of it, with its ledger in this directory. Its deadlines are generous, so that a test
     /// about effects doesn't depend on how fast the machine is.
-    fn serve(&self, directory: &Path) -> Served {
+    fn serve(&self, directory: &Path) -> ServingProcess {
         let mut command = self.command(&["serve", "--port", "0", "--native-timeout-ms", "20000"]);
         command.args(["--default-deadline-ms", "60000", "--log-level", "debug", "--ledger"]);
         command.arg(directory.join("ledger.db"));
-        Served::start(command)
+        ServingProcess::start(command)
     }
 
     /// Five rounds of ten, ten at a time, read back and counted; gives exit code and report.
     fn accept(
         &self,
-        sidecar: &Served,
+        sidecar: &ServingProcess,
         target: &str,
         directory: &Path,
         more: &[&str],
@@ -197,7 +191,7 @@ fn counted<'a>(texts: impl Iterator<Item = &'a str>) -> HashMap<String, u32> {
 }
 
 /// Posts one comment and gives the reply.
-fn post(sidecar: &Served, comment: &Value) -> Value {
+fn post(sidecar: &ServingProcess, comment: &Value) -> Value {
     sidecar.client().comment(comment).json()
 }
 

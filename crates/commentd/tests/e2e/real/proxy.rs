@@ -1,10 +1,10 @@
 //! Stands between a sidecar and a server, and cuts requests after they were sent.
 
 use super::counted;
-use crate::misbehaving::Server;
+use crate::support::ServingProcess;
 use crate::support::at;
-use crate::support::process::Served;
 use crate::support::proxy::Upstream;
+use commentd_test_support::server::ScriptedServer;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -23,10 +23,10 @@ pub enum Way {
 /// A proxy before `server` (`http://host:port`) that asks `way` about each comment that is sent, numbered from 0.
 /// Everything else passes, and so does a comment that is sent again: however slow the server is, none is cut so often
 /// that its attempts are used up.
-pub fn before(server: &str, way: impl Fn(usize) -> Way + Send + Sync + 'static) -> Server {
+pub fn before(server: &str, way: impl Fn(usize) -> Way + Send + Sync + 'static) -> ScriptedServer {
     let upstream = Upstream::at(server);
     let sent = Mutex::new(HashSet::new());
-    Server::start(move |talk| {
+    ScriptedServer::start(move |talk| {
         let Some(request) = talk.request() else { return };
         let number =
             is_comment(&request).then(|| number_of_new(&mut sent.lock().unwrap(), &request)).flatten();
@@ -66,7 +66,7 @@ fn texts() -> Vec<String> {
 /// Sends twenty comments through such a proxy, and asserts that all come to this, certainly, and that exactly those
 /// were sent again that had not reached the server.
 #[track_caller]
-pub fn assert_all_settled(sidecar: &Served, proxy: &Server, target: &str, outcome: &str) {
+pub fn assert_all_settled(sidecar: &ServingProcess, proxy: &ScriptedServer, target: &str, outcome: &str) {
     let batch = json!({"comments": texts(), "sns_id": target, "concurrency": 5, "deadline_ms": 120_000});
     let told = sidecar.client().post("/api/comment/batch", &batch).json();
     let results = at(&told, "data.results").as_array().unwrap();

@@ -4,8 +4,7 @@ use super::{
     Channel, Turn, assert_fifty_once, assert_goal_passed, assert_told, assert_verdict, counted, installed,
     post, proxy, turn, work,
 };
-use crate::support::process::Served;
-use crate::support::{Client, at};
+use crate::support::{HttpClient, ServingProcess, at};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +12,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 struct Twikoo {
-    server: Served,
+    server: ServingProcess,
     directory: TempDir,
     _turn: Turn,
 }
@@ -32,7 +31,11 @@ impl Twikoo {
         let mut command = Command::new("node");
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/real/twikoo.js"));
         command.arg(all.to_string()).env("NODE_PATH", modules).env("TWIKOO_THROTTLE", "1000000");
-        Some(Self { server: Served::start(command), directory: tempfile::tempdir().unwrap(), _turn: turn })
+        Some(Self {
+            server: ServingProcess::start(command),
+            directory: tempfile::tempdir().unwrap(),
+            _turn: turn,
+        })
     }
 
     fn channel(&self) -> Channel {
@@ -40,13 +43,13 @@ impl Twikoo {
         Channel { name: "twikoo", url, settings: Vec::new(), secrets: Vec::new() }.with("nick", "Ann")
     }
 
-    fn serve(&self) -> Served {
+    fn serve(&self) -> ServingProcess {
         self.channel().serve(self.directory.path())
     }
 
     /// Everything that is stored, shown or not.
     fn comments(&self) -> Vec<Value> {
-        Client::new(&self.server.url).get("/comments").json().as_array().unwrap().clone()
+        HttpClient::new(&self.server.url).get("/comments").json().as_array().unwrap().clone()
     }
 
     fn texts(&self) -> HashMap<String, u32> {

@@ -4,7 +4,7 @@ use super::{
     Channel, Group, Turn, ability, assert_fifty_once, assert_goal_passed, assert_told, assert_verdict,
     counted, free_address, installed, post, proxy, turn, work,
 };
-use crate::support::{Client, at, wait_for};
+use crate::support::{HttpClient, at, wait_for};
 use commentd_channels::Ability;
 use proxy::Way;
 use rusqlite::Connection;
@@ -57,7 +57,7 @@ impl Waline {
         command.stdout(log.try_clone().unwrap()).stderr(Stdio::from(log));
         let server = Group::start(&mut command);
         let url = format!("http://{address}");
-        let client = Client::new(&url);
+        let client = HttpClient::new(&url);
         wait_for("Waline to answer", || {
             std::net::TcpStream::connect(address).is_ok() && client.get("/api/comment?path=/x").status == 200
         });

@@ -5,7 +5,7 @@ use super::{
     counted,
 };
 use super::{free_address, installed, post, proxy, turn, work};
-use crate::support::{Client, at, wait_for};
+use crate::support::{HttpClient, at, wait_for};
 use base64::Engine;
 use commentd_channels::Ability;
 use proxy::Way;
@@ -60,7 +60,7 @@ impl WordPress {
         let wordpress = Self { url, accounts, _server: server, directory, _turn: turn };
         wait_for("WordPress to answer", || {
             std::net::TcpStream::connect(address).is_ok()
-                && Client::new(&wordpress.url).get("/?rest_route=/").status == 200
+                && HttpClient::new(&wordpress.url).get("/?rest_route=/").status == 200
         });
         Some(wordpress)
     }
@@ -102,7 +102,7 @@ impl WordPress {
         let user = format!("admin:{}", self.password("admin"));
         let basic = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(user));
         let path = format!("/?rest_route=/wp/v2/{query}");
-        let answer = Client::new(&self.url).request("GET", &path, &[("Authorization", &basic)], b"");
+        let answer = HttpClient::new(&self.url).request("GET", &path, &[("Authorization", &basic)], b"");
         assert_eq!(answer.status, 200, "{}", answer.json());
         answer.json()
     }

@@ -1,6 +1,6 @@
 //! What stands between a sidecar and a channel: sites that drop a field, caches, filters, proxies that send twice.
 
-use crate::misbehaving::Server;
+use commentd_test_support::server::ScriptedServer;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
@@ -46,7 +46,7 @@ struct Passed {
 
 /// A running proxy.
 pub struct Proxy {
-    server: Server,
+    server: ScriptedServer,
     passed: Arc<Mutex<Passed>>,
 }
 
@@ -61,7 +61,7 @@ impl Proxy {
     ) -> Self {
         let passed = Arc::<Mutex<Passed>>::default();
         let shared = Arc::clone(&passed);
-        let server = Server::start(move |talk| {
+        let server = ScriptedServer::start(move |talk| {
             let Some(request) = talk.request() else { return };
             if request.starts_with("POST ") {
                 let number = {

@@ -1,15 +1,14 @@
 //! A board that misbehaves by plan, and a sidecar in front of it that can be killed.
 
-use super::process::Served;
-use super::{Board, Client, Sidecar, at};
+use super::{Board, HttpClient, ServingProcess, Sidecar, at};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// A board, and a sidecar in front of it with a ledger on disk.
 pub struct Rig {
-    pub board: Served,
-    pub sidecar: Served,
+    pub board: ServingProcess,
+    pub sidecar: ServingProcess,
     pub directory: TempDir,
     channel: String,
     args: Vec<String>,
@@ -43,7 +42,7 @@ impl Rig {
         Self { board, sidecar, directory, channel, args }
     }
 
-    pub fn client(&self) -> Client {
+    pub fn client(&self) -> HttpClient {
         self.sidecar.client()
     }
 

@@ -1,15 +1,15 @@
-//! Servers that misbehave on purpose: raw TCP on loopback, a thread for each connection, a script for what happens
-//! on it. What arrived is counted, and how it ended. The probe of the generic channel is answered before the script, on a
-//! connection of its own, and counted nowhere.
+//! Servers that follow a script, to misbehave on purpose: raw TCP on loopback, a thread for each connection. They record
+//! what arrives and how each connection ends. The generic channel's probe is answered apart from the script, on a
+//! connection of its own, and isn't recorded.
 
-use crate::support::PATIENCE;
+use crate::wait::PATIENCE;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 
 /// How a connection ended, as its server saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ConnectionEnd {
     /// The other side closed it after all that it wanted to say.
     Clean,
     /// The other side threw it away (ECONNRESET).
@@ -20,7 +20,8 @@ pub enum End {
 
 /// What a server saw by now.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct ServerRecord {
+    /// Connections that were accepted.
     pub connections: usize,
     /// Connections whose script is through; the server has closed its side of them.
     pub closed: usize,
@@ -31,33 +32,33 @@ pub struct Seen {
     /// Every byte that was read.
     pub bytes: Vec<u8>,
     /// The ends that were waited for.
-    pub ends: Vec<End>,
+    pub ends: Vec<ConnectionEnd>,
 }
 
-impl Seen {
+impl ServerRecord {
     /// How many whole requests have this text in them.
     pub fn requests_with(&self, text: &str) -> usize {
         self.requests.iter().filter(|request| request.contains(text)).count()
     }
 }
 
-type Shared = Arc<Mutex<Seen>>;
+type SharedRecord = Arc<Mutex<ServerRecord>>;
 
 /// A running server.
-pub struct Server {
+pub struct ScriptedServer {
     address: SocketAddr,
-    seen: Shared,
+    seen: SharedRecord,
     over: Latch,
 }
 
-impl Server {
+impl ScriptedServer {
     /// On a free port, with this script for every connection.
-    pub fn start(script: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
+    pub fn start(script: impl Fn(&mut ServedConnection) + Send + Sync + 'static) -> Self {
         Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), script)
     }
 
     /// On this listener.
-    pub fn on(listener: TcpListener, script: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
+    pub fn on(listener: TcpListener, script: impl Fn(&mut ServedConnection) + Send + Sync + 'static) -> Self {
         Self::until(Latch::default(), listener, script)
     }
 
@@ -66,10 +67,10 @@ impl Server {
     pub fn until(
         over: Latch,
         listener: TcpListener,
-        script: impl Fn(&mut Talk) + Send + Sync + 'static,
+        script: impl Fn(&mut ServedConnection) + Send + Sync + 'static,
     ) -> Self {
         let address = listener.local_addr().unwrap();
-        let seen = Shared::default();
+        let seen = SharedRecord::default();
         let (shared, ended, script) = (Arc::clone(&seen), over.clone(), Arc::new(script));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -83,7 +84,7 @@ impl Server {
                         return;
                     }
                     seen.lock().unwrap().connections += 1;
-                    let mut talk = Talk { stream, seen: Arc::clone(&seen), unread: Vec::new() };
+                    let mut talk = ServedConnection { stream, seen: Arc::clone(&seen), unread: Vec::new() };
                     script(&mut talk);
                     drop(talk);
                     seen.lock().unwrap().closed += 1;
@@ -113,20 +114,23 @@ impl Server {
         })
     }
 
+    /// `http://host:port`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
+    /// `https://host:port`.
     pub fn tls_url(&self) -> String {
         format!("https://{}", self.address)
     }
 
-    pub fn seen(&self) -> Seen {
+    /// What it saw by now.
+    pub fn seen(&self) -> ServerRecord {
         self.seen.lock().unwrap().clone()
     }
 }
 
-impl Drop for Server {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.over.open();
         // Wakes the thread that accepts. The others end with their clients.
@@ -151,32 +155,32 @@ fn answers_probe(mut stream: &TcpStream) -> bool {
 }
 
 /// One connection, from the server's side.
-pub struct Talk {
+pub struct ServedConnection {
     stream: TcpStream,
-    seen: Shared,
+    seen: SharedRecord,
     /// Read, and not yet part of a whole request.
     unread: Vec<u8>,
 }
 
-impl Talk {
-    fn note(&self, what: impl FnOnce(&mut Seen)) {
+impl ServedConnection {
+    fn note(&self, what: impl FnOnce(&mut ServerRecord)) {
         what(&mut self.seen.lock().unwrap());
     }
 
     /// Reads some more; `Err` says how the connection ended.
-    fn more(&mut self) -> Result<(), End> {
+    fn more(&mut self) -> Result<(), ConnectionEnd> {
         let mut buffer = [0; 4096];
         match self.stream.read(&mut buffer) {
-            Ok(0) => Err(End::Clean),
+            Ok(0) => Err(ConnectionEnd::Clean),
             Ok(read) => {
                 self.unread.extend_from_slice(&buffer[..read]);
                 self.note(|seen| seen.bytes.extend_from_slice(&buffer[..read]));
                 Ok(())
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                Err(End::Never)
+                Err(ConnectionEnd::Never)
             }
-            Err(_) => Err(End::Reset),
+            Err(_) => Err(ConnectionEnd::Reset),
         }
     }
 
@@ -209,6 +213,7 @@ impl Talk {
         }
     }
 
+    /// Sends these bytes.
     pub fn say(&mut self, bytes: &[u8]) {
         // A client that has left can't be told; what it then thinks is what the test asks.
         let _ = self.stream.write_all(bytes);
@@ -222,7 +227,7 @@ impl Talk {
     }
 
     /// Reads until the end, and tells which it was.
-    pub fn rest(&mut self) -> End {
+    pub fn rest(&mut self) -> ConnectionEnd {
         let end = loop {
             if let Err(end) = self.more() {
                 break end;
@@ -259,11 +264,13 @@ pub fn stored() -> Vec<u8> {
 pub struct Latch(Arc<(Mutex<bool>, Condvar)>);
 
 impl Latch {
+    /// Opens it.
     pub fn open(&self) {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();
     }
 
+    /// Whether it is open.
     pub fn is_open(&self) -> bool {
         *self.0.0.lock().unwrap()
     }
@@ -277,9 +284,10 @@ impl Latch {
 }
 
 /// A port of loopback that is taken, and where connections are refused until it listens.
-pub struct Port(socket2::Socket);
+pub struct ReservedPort(socket2::Socket);
 
-impl Port {
+impl ReservedPort {
+    /// Takes one.
     pub fn take() -> Self {
         Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
@@ -310,10 +318,12 @@ impl Port {
         port
     }
 
+    /// `http://host:port`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address())
     }
 
+    /// Lets it accept connections.
     pub fn listen(self) -> TcpListener {
         self.0.listen(64).unwrap();
         self.0.into()
