@@ -2,23 +2,24 @@
 
 use commentd_contract::ProviderName;
 use commentd_contract::report::Report;
-use std::fmt;
 use std::path::PathBuf;
 
 /// Why there is no judgement. A failed round is none of these: it is in the report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptError {
     /// A setting is not allowed.
+    #[error("{flag} ({given_by}): {message}")]
     Setting {
         /// The flag that sets it, dashes included.
         flag: &'static str,
         /// Where the value came from, for people.
-        source: String,
+        given_by: String,
         /// What it is and what is allowed.
         message: String,
     },
     /// A file that a flag names can't be used.
+    #[error("{flag} {}: {message}", path.display())]
     File {
         /// The flag that names it, dashes included.
         flag: &'static str,
@@ -28,6 +29,10 @@ pub enum AcceptError {
         message: String,
     },
     /// The sidecar's `/health` gave no usable answer.
+    #[error(
+        "the sidecar at {url} gave no usable /health: {message}; start it with `commentd serve` or name its address \
+         with --http-base-url"
+    )]
     Sidecar {
         /// The address asked, without credentials.
         url: String,
@@ -35,6 +40,10 @@ pub enum AcceptError {
         message: String,
     },
     /// `--require-provider-match`, and the sidecar serves another provider.
+    #[error(
+        "provider mismatch: --http-provider asks for {expected}, the sidecar serves {found}; name its provider, or \
+         leave out --require-provider-match"
+    )]
     ProviderMismatch {
         /// What `--http-provider` asks for.
         expected: ProviderName,
@@ -42,10 +51,16 @@ pub enum AcceptError {
         found: String,
     },
     /// `--verify` without a [`Reader`](crate::Reader).
+    #[error("--verify: there is nothing to read the target back with; name a channel that has a lookup")]
     NoReader,
     /// The operating system gave no random bytes for the run id.
+    #[error("no random bytes for the run id: {0}")]
     Random(String),
     /// The report could not be written.
+    #[error(
+        "the report could not be written to {}: {message}; name another place with --report-file",
+        path.display()
+    )]
     Report {
         /// Where it should have gone.
         path: PathBuf,
@@ -53,36 +68,6 @@ pub enum AcceptError {
         message: String,
     },
 }
-
-impl fmt::Display for AcceptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AcceptError::Setting { flag, source, message } => write!(f, "{flag} ({source}): {message}"),
-            AcceptError::File { flag, path, message } => write!(f, "{flag} {}: {message}", path.display()),
-            AcceptError::Sidecar { url, message } => write!(
-                f,
-                "the sidecar at {url} gave no usable /health: {message}; start it with `commentd serve` or \
-                 name its address with --http-base-url"
-            ),
-            AcceptError::ProviderMismatch { expected, found } => write!(
-                f,
-                "provider mismatch: --http-provider asks for {expected}, the sidecar serves {found}; name its \
-                 provider, or leave out --require-provider-match"
-            ),
-            AcceptError::NoReader => f.write_str(
-                "--verify: there is nothing to read the target back with; name a channel that has a lookup",
-            ),
-            AcceptError::Random(message) => write!(f, "no random bytes for the run id: {message}"),
-            AcceptError::Report { path, message } => write!(
-                f,
-                "the report could not be written to {}: {message}; name another place with --report-file",
-                path.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AcceptError {}
 
 /// The process's exit code: 0 goal passed, 1 not passed, 2 could not run.
 pub fn exit_code(result: &Result<Report, AcceptError>) -> u8 {

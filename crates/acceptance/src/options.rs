@@ -249,7 +249,7 @@ impl AcceptArgs {
         if self.verify && addressing.sns_id.is_empty() {
             return Err(AcceptError::Setting {
                 flag: "--verify",
-                source: "from the command line".into(),
+                given_by: "from the command line".into(),
                 message: "has no target to read back; name it with --sns-id or --context-file".into(),
             });
         }

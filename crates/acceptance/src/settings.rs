@@ -34,7 +34,7 @@ impl Given {
 
     /// The same without showing the value.
     pub(crate) fn refused(&self, message: String) -> AcceptError {
-        AcceptError::Setting { flag: self.flag, source: self.source.clone(), message }
+        AcceptError::Setting { flag: self.flag, given_by: self.source.clone(), message }
     }
 
     /// The value as a whole number within `range`.

@@ -1,20 +1,14 @@
-//! The board's life: opened once, served on a listener that is handed in, drained when told to stop.
+//! A board from its start to its end: opened once, served on a listener that is handed in, drained when it is stopped.
 
-use crate::answer::Cut;
 use crate::error::BoardError;
-use crate::fault::{Fault, FaultPlan};
-use crate::http_surface;
-use crate::journal::Journal;
-use crate::store::{Store, StoredComment};
-use commentd_contract::SystemClock;
-use commentd_contract::time::{Clock, Moment};
+use crate::response::Cut;
+use crate::router;
+use crate::serving::{Serving, ServingPhase};
+use crate::state::{BoardOptions, BoardState, Counters};
+use crate::store::StoredComment;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use serde::Serialize;
-use std::convert::Infallible;
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,57 +18,15 @@ use tokio::time::{sleep, timeout};
 
 /// Most connections at a time; more wait to be accepted.
 pub const MAX_CONNECTIONS: usize = 4096;
-/// Most posts at a time, those included whose client has left but which will still be stored; more are
-/// answered 503 and not counted.
-pub const MAX_IN_FLIGHT: u64 = 4096;
 /// How long a stopped board lets open connections end, in milliseconds.
 pub const DRAIN_LIMIT_MS: u64 = 5000;
 const HEADER_TIMEOUT_MS: u64 = 30_000;
 const ACCEPT_PAUSE_MS: u64 = 50;
 
-/// How a board is set up. The default is an honest one in memory.
-#[derive(Clone, Debug, Default)]
-pub struct BoardOptions {
-    /// The SQLite file, created if missing; `None`: in memory.
-    pub database: Option<PathBuf>,
-    /// How it misbehaves.
-    pub faults: FaultPlan,
-    /// Any number; with the request's number it decides every draw of the plan.
-    pub seed: u64,
-    /// Whether a repeated idempotency key is answered with the first reply instead of storing again.
-    pub deduplicate: bool,
-    /// A file to which every fault is appended as it is decided on, a JSON line each: number of the request, fault,
-    /// its lateness where it has one, and the texts of the comments; `None`: nowhere. For tests that judge a client
-    /// by what it was up against.
-    pub journal: Option<PathBuf>,
-}
-
-/// What the board has seen since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counters {
-    /// Posts of all shapes that were read in full; also the number of the latest.
-    pub received: u64,
-    /// Comments stored.
-    pub stored: u64,
-    /// Posts whose fate is still open: being delayed, held or stored late, with or without a client.
-    pub in_flight: u64,
-}
-
 /// An open board. Clones share one store, one plan and one count.
 #[derive(Clone, Debug)]
 pub struct Board {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    store: Store,
-    clock: SystemClock,
-    faults: FaultPlan,
-    seed: u64,
-    deduplicate: bool,
-    journal: Option<Journal>,
-    counters: watch::Sender<Counters>,
+    state: Arc<BoardState>,
 }
 
 impl Board {
@@ -83,18 +35,7 @@ impl Board {
     /// # Errors
     /// [`BoardError::Plan`] for a plan out of range; the other kinds for a database that can't be used.
     pub fn open(options: BoardOptions) -> Result<Self, BoardError> {
-        options.faults.check()?;
-        let clock = SystemClock::start();
-        let inner = Inner {
-            store: Store::open(options.database.as_deref(), clock)?,
-            clock,
-            faults: options.faults,
-            seed: options.seed,
-            deduplicate: options.deduplicate,
-            journal: options.journal.map(Journal::open).transpose()?,
-            counters: watch::Sender::new(Counters::default()),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { state: Arc::new(BoardState::open(options)?) })
     }
 
     /// Serves until `shutdown` resolves, then stops accepting, ends what a fault holds (held requests are cut,
@@ -110,24 +51,24 @@ impl Board {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), BoardError> {
-        let phase = watch::Sender::new(Phase::Serving);
+        let phase = watch::Sender::new(ServingPhase::Open);
         let (working, mut all_done) = mpsc::channel(1);
-        let surface = Surface { board: self.clone(), phase: phase.subscribe(), _working: working };
+        let serving = Serving::new(Arc::clone(&self.state), phase.subscribe(), working);
         let mut connections = JoinSet::new();
         tokio::select! {
             () = shutdown => {}
-            () = accept(&listener, &surface, &mut connections) => {}
+            () = accept(&listener, &serving, &mut connections) => {}
         }
         drop(listener);
-        drop(surface);
-        phase.send_replace(Phase::Draining);
+        drop(serving);
+        phase.send_replace(ServingPhase::Draining);
         let drained = async {
             while connections.join_next().await.is_some() {}
             all_done.recv().await;
         };
         if timeout(Duration::from_millis(DRAIN_LIMIT_MS), drained).await.is_err() {
             tracing::warn!(limit_ms = DRAIN_LIMIT_MS, "the board closes connections that did not end");
-            phase.send_replace(Phase::Ended);
+            phase.send_replace(ServingPhase::Ended);
             connections.shutdown().await;
             all_done.recv().await;
         }
@@ -139,60 +80,18 @@ impl Board {
     /// # Errors
     /// [`BoardError::Database`] when SQLite fails; [`BoardError::Stopped`] when the runtime ends.
     pub async fn comments(&self, target: &str) -> Result<Vec<StoredComment>, BoardError> {
-        Ok(self.inner.store.list(target.to_owned(), None, false, usize::MAX).await?.comments)
+        Ok(self.state.store().list(target.to_owned(), None, false, usize::MAX).await?.comments)
     }
 
     /// The counters as they are now.
     pub fn counters(&self) -> Counters {
-        *self.inner.counters.borrow()
+        *self.state.counters().borrow()
     }
 
     /// The counters as they change, to wait for a condition: `watch().wait_for(|c| c.stored == 3)`. A count
     /// of `stored` is raised only after the comment can be read.
     pub fn watch(&self) -> watch::Receiver<Counters> {
-        self.inner.counters.subscribe()
-    }
-
-    pub(crate) fn now(&self) -> Moment {
-        self.inner.clock.now()
-    }
-
-    pub(crate) fn store(&self) -> &Store {
-        &self.inner.store
-    }
-
-    pub(crate) fn faults(&self) -> (&FaultPlan, u64) {
-        (&self.inner.faults, self.inner.seed)
-    }
-
-    pub(crate) fn deduplicates(&self) -> bool {
-        self.inner.deduplicate
-    }
-
-    /// Counts a post in: its number from 1, and the guard that counts it out. `None` when too many are in flight.
-    pub(crate) fn begin(&self) -> Option<(u64, InFlight)> {
-        let mut number = None;
-        self.inner.counters.send_if_modified(|counters| {
-            if counters.in_flight >= MAX_IN_FLIGHT {
-                return false;
-            }
-            counters.received += 1;
-            counters.in_flight += 1;
-            number = Some(counters.received);
-            true
-        });
-        number.map(|number| (number, InFlight { board: self.clone() }))
-    }
-
-    /// Takes down that a post with these texts meets this fault.
-    pub(crate) fn note_fault(&self, number: u64, fault: &Fault, texts: &[&str]) {
-        if let Some(journal) = &self.inner.journal {
-            journal.note(number, fault, texts);
-        }
-    }
-
-    pub(crate) fn count_stored(&self, comments: u64) {
-        self.inner.counters.send_modify(|counters| counters.stored += comments);
+        self.state.counters().subscribe()
     }
 }
 
@@ -208,67 +107,17 @@ pub async fn serve(
     Board::open(options)?.serve(listener, shutdown).await
 }
 
-/// A post that has been counted in and is counted out when this is dropped.
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    board: Board,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.board.inner.counters.send_modify(|counters| counters.in_flight -= 1);
-    }
-}
-
-/// How far a serving board has come.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub(crate) enum Phase {
-    Serving,
-    /// No new connections; faults hold nothing any more.
-    Draining,
-    /// The drain took too long; nothing is started any more.
-    Ended,
-}
-
-/// One serving of a board: what its handlers share.
-#[derive(Clone, Debug)]
-pub(crate) struct Surface {
-    pub(crate) board: Board,
-    phase: watch::Receiver<Phase>,
-    /// The serving ends when the last clone is gone: each piece of work holds one.
-    _working: mpsc::Sender<Infallible>,
-}
-
-impl Surface {
-    /// Waits. False when the serving reached `until` first, or was dropped.
-    pub(crate) async fn pause(&self, pause_ms: u64, until: Phase) -> bool {
-        if pause_ms == 0 {
-            return *self.phase.borrow() < until;
-        }
-        tokio::select! {
-            () = sleep(Duration::from_millis(pause_ms)) => true,
-            () = self.reached(until) => false,
-        }
-    }
-
-    /// Resolves when the serving has reached this phase, or was dropped.
-    pub(crate) async fn reached(&self, phase: Phase) {
-        // An error means that the serving is gone, which is past every phase.
-        let _ = self.phase.clone().wait_for(|now| *now >= phase).await;
-    }
-}
-
-async fn accept(listener: &TcpListener, surface: &Surface, connections: &mut JoinSet<()>) {
+async fn accept(listener: &TcpListener, serving: &Serving, connections: &mut JoinSet<()>) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let router = http_surface::router(surface.clone());
+    let router = router::router(serving.clone());
     loop {
         while connections.try_join_next().is_some() {}
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (router, surface) = (router.clone(), surface.clone());
+                let (router, serving) = (router.clone(), serving.clone());
                 connections.spawn(async move {
-                    serve_connection(stream, router, surface).await;
+                    serve_connection(stream, router, serving).await;
                     drop(permit);
                 });
             }
@@ -280,7 +129,7 @@ async fn accept(listener: &TcpListener, surface: &Surface, connections: &mut Joi
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: axum::Router, surface: Surface) {
+async fn serve_connection(stream: TcpStream, router: axum::Router, serving: Serving) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
@@ -303,7 +152,7 @@ async fn serve_connection(stream: TcpStream, router: axum::Router, surface: Surf
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = surface.reached(Phase::Draining) => {
+        () = serving.reached(ServingPhase::Draining) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -313,13 +162,6 @@ async fn serve_connection(stream: TcpStream, router: axum::Router, surface: Surf
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("cut by the fault plan")]
 struct ConnectionCut;
-
-impl fmt::Display for ConnectionCut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cut by the fault plan")
-    }
-}
-
-impl std::error::Error for ConnectionCut {}

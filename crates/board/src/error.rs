@@ -1,14 +1,15 @@
 //! What can go wrong before the board serves, and when an embedder looks into its store.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a board can't be opened or read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum BoardError {
     /// The fault plan is out of range.
-    Plan(PlanError),
+    #[error("{0}")]
+    Plan(#[from] PlanError),
     /// SQLite failed.
+    #[error("{}", database_failed(file.as_deref(), source))]
     Database {
         /// The database file; `None` for the one in memory.
         file: Option<PathBuf>,
@@ -16,11 +17,16 @@ pub enum BoardError {
         source: rusqlite::Error,
     },
     /// The file is a SQLite database of something else; it was left untouched.
+    #[error("{} is a SQLite database, but not a board's; name a new file or an older board's", file.display())]
     ForeignDatabase {
         /// The file that was named.
         file: PathBuf,
     },
     /// The file was written by a newer commentd; it was left untouched.
+    #[error(
+        "board database {} has schema {found}, this program reads up to {known}; use a newer commentd",
+        file.display()
+    )]
     NewerDatabase {
         /// The file that was named.
         file: PathBuf,
@@ -30,6 +36,7 @@ pub enum BoardError {
         known: i64,
     },
     /// The journal of faults can't be opened.
+    #[error("journal {}: {source}; name a file that can be written", path.display())]
     Journal {
         /// The file that was named.
         path: PathBuf,
@@ -37,56 +44,22 @@ pub enum BoardError {
         source: std::io::Error,
     },
     /// The runtime is shutting down, so the store's work was not run.
+    #[error("the board's runtime is shutting down")]
     Stopped,
 }
 
-impl fmt::Display for BoardError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BoardError::Plan(error) => error.fmt(f),
-            BoardError::Database { file: Some(file), source } => {
-                write!(f, "board database {}: {source}; check that the file can be written", file.display())
-            }
-            BoardError::Database { file: None, source } => {
-                write!(f, "board database in memory: {source}")
-            }
-            BoardError::ForeignDatabase { file } => write!(
-                f,
-                "{} is a SQLite database, but not a board's; name a new file or an older board's",
-                file.display()
-            ),
-            BoardError::NewerDatabase { file, found, known } => write!(
-                f,
-                "board database {} has schema {found}, this program reads up to {known}; use a newer commentd",
-                file.display()
-            ),
-            BoardError::Journal { path, source } => {
-                write!(f, "journal {}: {source}; name a file that can be written", path.display())
-            }
-            BoardError::Stopped => f.write_str("the board's runtime is shutting down"),
+fn database_failed(file: Option<&Path>, source: &rusqlite::Error) -> String {
+    match file {
+        Some(file) => {
+            format!("board database {}: {source}; check that the file can be written", file.display())
         }
-    }
-}
-
-impl std::error::Error for BoardError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            BoardError::Plan(error) => Some(error),
-            BoardError::Database { source, .. } => Some(source),
-            BoardError::Journal { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
-
-impl From<PlanError> for BoardError {
-    fn from(error: PlanError) -> Self {
-        BoardError::Plan(error)
+        None => format!("board database in memory: {source}"),
     }
 }
 
 /// Why a fault plan is rejected. Reads as `file: key: what is wrong and what is allowed`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", place(file.as_deref(), key))]
 pub struct PlanError {
     /// The plan file; `None` for a plan built in code.
     pub file: Option<PathBuf>,
@@ -102,17 +75,8 @@ impl PlanError {
     }
 }
 
-impl fmt::Display for PlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.file {
-            Some(file) => write!(f, "{}: ", file.display())?,
-            None => f.write_str("fault plan: ")?,
-        }
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
-        f.write_str(&self.message)
-    }
+/// Where in which plan, before what is wrong there.
+fn place(file: Option<&Path>, key: &str) -> String {
+    let file = file.map_or_else(|| "fault plan".to_owned(), |file| file.display().to_string());
+    if key.is_empty() { format!("{file}: ") } else { format!("{file}: {key}: ") }
 }
-
-impl std::error::Error for PlanError {}

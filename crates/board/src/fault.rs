@@ -80,7 +80,7 @@ impl Fault {
 
 /// Which requests a rule applies to.
 #[derive(Clone, Debug, PartialEq)]
-pub enum When {
+pub enum FaultTrigger {
     /// This share of all requests, 0–1, drawn from the seed.
     Ratio(f64),
     /// Requests with these numbers, from 1, in the order in which they were read in full.
@@ -94,32 +94,32 @@ pub enum When {
 pub struct FaultRule {
     /// What happens.
     pub fault: Fault,
-    /// When it happens.
-    pub when: When,
+    /// FaultTrigger it happens.
+    pub when: FaultTrigger,
 }
 
 impl FaultRule {
     /// A rule for a share of all requests, 0–1.
     pub fn ratio(fault: Fault, ratio: f64) -> Self {
-        Self { fault, when: When::Ratio(ratio) }
+        Self { fault, when: FaultTrigger::Ratio(ratio) }
     }
 
     /// A rule for requests by number, from 1.
     pub fn requests(fault: Fault, numbers: impl IntoIterator<Item = u64>) -> Self {
-        Self { fault, when: When::Requests(numbers.into_iter().collect()) }
+        Self { fault, when: FaultTrigger::Requests(numbers.into_iter().collect()) }
     }
 
     /// A rule for requests with a comment that contains a text. Under concurrency this is the one that always
     /// meets the same comment, since numbers follow arrival.
     pub fn text(fault: Fault, needle: impl Into<String>) -> Self {
-        Self { fault, when: When::TextContains(needle.into()) }
+        Self { fault, when: FaultTrigger::TextContains(needle.into()) }
     }
 
     fn applies(&self, index: usize, seed: u64, number: u64, texts: &[&str]) -> bool {
         match &self.when {
-            When::Ratio(ratio) => unit(draw(seed, number, FIRST_RULE_DRAW + index as u64)) < *ratio,
-            When::Requests(numbers) => numbers.contains(&number),
-            When::TextContains(needle) => texts.iter().any(|text| text.contains(needle.as_str())),
+            FaultTrigger::Ratio(ratio) => unit(draw(seed, number, FIRST_RULE_DRAW + index as u64)) < *ratio,
+            FaultTrigger::Requests(numbers) => numbers.contains(&number),
+            FaultTrigger::TextContains(needle) => texts.iter().any(|text| text.contains(needle.as_str())),
         }
     }
 }
@@ -179,8 +179,8 @@ impl FaultRule {
             _ => {}
         }
         match &self.when {
-            When::Ratio(ratio) => check_ratio(&format!("{place}.ratio"), *ratio),
-            When::Requests(numbers) => {
+            FaultTrigger::Ratio(ratio) => check_ratio(&format!("{place}.ratio"), *ratio),
+            FaultTrigger::Requests(numbers) => {
                 let in_range = (1..=MAX_REQUESTS_PER_RULE).contains(&numbers.len()) && !numbers.contains(&0);
                 in_range.then_some(()).ok_or_else(|| {
                     PlanError::new(
@@ -189,7 +189,7 @@ impl FaultRule {
                     )
                 })
             }
-            When::TextContains(needle) => {
+            FaultTrigger::TextContains(needle) => {
                 let in_range = (1..=MAX_NEEDLE_BYTES).contains(&needle.len());
                 in_range.then_some(()).ok_or_else(|| {
                     PlanError::new(
@@ -218,7 +218,7 @@ fn check_ratio(key: &str, ratio: f64) -> Result<(), PlanError> {
 
 /// What happens to one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct FaultDecision {
     /// Before anything else, in milliseconds.
     pub delay_ms: u64,
     /// `None`: the request is served as it should be.
@@ -229,7 +229,7 @@ pub struct Decision {
 ///
 /// The same arguments give the same decision on every machine and in every version: each purpose has a draw of
 /// its own, so that a new rule at the end changes nothing for the requests it doesn't apply to.
-pub fn decide(plan: &FaultPlan, seed: u64, number: u64, texts: &[&str]) -> Decision {
+pub fn decide(plan: &FaultPlan, seed: u64, number: u64, texts: &[&str]) -> FaultDecision {
     let ruled = plan
         .rules
         .iter()
@@ -238,7 +238,7 @@ pub fn decide(plan: &FaultPlan, seed: u64, number: u64, texts: &[&str]) -> Decis
         .map(|(_, rule)| rule.fault.clone());
     let fault = ruled
         .or_else(|| (unit(draw(seed, number, FAIL_DRAW)) < plan.fail_ratio).then_some(Fault::ErrorBefore));
-    Decision { delay_ms: delay_ms(plan, seed, number), fault }
+    FaultDecision { delay_ms: delay_ms(plan, seed, number), fault }
 }
 
 fn delay_ms(plan: &FaultPlan, seed: u64, number: u64) -> u64 {
@@ -280,7 +280,7 @@ mod tests {
             .with(FaultRule::requests(Fault::Hang, [3, 7]))
     }
 
-    fn decisions(seed: u64) -> Vec<Decision> {
+    fn decisions(seed: u64) -> Vec<FaultDecision> {
         (1..=2000).map(|number| decide(&noisy(), seed, number, &["text"])).collect()
     }
 
@@ -352,14 +352,20 @@ mod tests {
             (FaultPlan { latency_ms: long, ..FaultPlan::default() }, "latency_ms"),
             (FaultPlan { jitter_ms: long, ..FaultPlan::default() }, "jitter_ms"),
             (FaultPlan { fail_ratio: -0.1, ..FaultPlan::default() }, "fail_ratio"),
-            (one(Fault::CutAfter, When::Ratio(1.01)), "fault[0].ratio"),
-            (one(Fault::CutAfter, When::Ratio(f64::NAN)), "fault[0].ratio"),
-            (one(Fault::CutAfter, When::Requests(vec![])), "fault[0].requests"),
-            (one(Fault::CutAfter, When::Requests(vec![1, 0])), "fault[0].requests"),
-            (one(Fault::CutAfter, When::TextContains(String::new())), "fault[0].text_contains"),
-            (one(Fault::SlowBody { hold_ms: long }, When::Ratio(1.0)), "fault[0].hold_ms"),
-            (one(Fault::StoreLate { hold_ms: 0, late_ms: long }, When::Ratio(1.0)), "fault[0].late_ms"),
-            (one(Fault::Throttle { retry_after_s: 3601 }, When::Ratio(1.0)), "fault[0].retry_after_s"),
+            (one(Fault::CutAfter, FaultTrigger::Ratio(1.01)), "fault[0].ratio"),
+            (one(Fault::CutAfter, FaultTrigger::Ratio(f64::NAN)), "fault[0].ratio"),
+            (one(Fault::CutAfter, FaultTrigger::Requests(vec![])), "fault[0].requests"),
+            (one(Fault::CutAfter, FaultTrigger::Requests(vec![1, 0])), "fault[0].requests"),
+            (one(Fault::CutAfter, FaultTrigger::TextContains(String::new())), "fault[0].text_contains"),
+            (one(Fault::SlowBody { hold_ms: long }, FaultTrigger::Ratio(1.0)), "fault[0].hold_ms"),
+            (
+                one(Fault::StoreLate { hold_ms: 0, late_ms: long }, FaultTrigger::Ratio(1.0)),
+                "fault[0].late_ms",
+            ),
+            (
+                one(Fault::Throttle { retry_after_s: 3601 }, FaultTrigger::Ratio(1.0)),
+                "fault[0].retry_after_s",
+            ),
         ] {
             assert_eq!(plan.check().unwrap_err().key, key);
         }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct JournalLine<'a> {
     number: u64,
     fault: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +35,7 @@ impl Journal {
             Fault::StoreLate { late_ms, .. } => Some(*late_ms),
             _ => None,
         };
-        let line = Line { number, fault: fault.name(), late_ms, texts };
+        let line = JournalLine { number, fault: fault.name(), late_ms, texts };
         let Ok(mut bytes) = serde_json::to_vec(&line) else { return };
         bytes.push(b'\n');
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);

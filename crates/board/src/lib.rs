@@ -17,20 +17,24 @@
 //! # }
 //! ```
 
-mod answer;
 mod board;
 mod error;
 mod fault;
-mod http_surface;
 mod journal;
 mod page;
 mod plan;
 mod posts;
+mod refusal;
+mod response;
+mod router;
+mod serving;
 mod shapes;
+mod state;
 mod store;
 
-pub use board::{Board, BoardOptions, Counters, DRAIN_LIMIT_MS, MAX_CONNECTIONS, MAX_IN_FLIGHT, serve};
+pub use board::{Board, DRAIN_LIMIT_MS, MAX_CONNECTIONS, serve};
 pub use error::{BoardError, PlanError};
-pub use fault::{Decision, Fault, FaultPlan, FaultRule, MAX_PAUSE_MS, When, decide};
+pub use fault::{Fault, FaultDecision, FaultPlan, FaultRule, FaultTrigger, MAX_PAUSE_MS, decide};
 pub use plan::PLAN_HELP;
+pub use state::{BoardOptions, Counters, MAX_IN_FLIGHT};
 pub use store::StoredComment;

@@ -17,7 +17,7 @@
 //! ```
 
 use crate::error::PlanError;
-use crate::fault::{Fault, FaultPlan, FaultRule, When};
+use crate::fault::{Fault, FaultPlan, FaultRule, FaultTrigger};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Read;
@@ -62,7 +62,7 @@ const DEFAULT_RETRY_AFTER_S: u64 = 1;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawPlan {
+struct PlanFile {
     #[serde(default)]
     latency_ms: u64,
     #[serde(default)]
@@ -70,13 +70,13 @@ struct RawPlan {
     #[serde(default)]
     fail_ratio: f64,
     #[serde(default)]
-    fault: Vec<RawRule>,
+    fault: Vec<PlanFileRule>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawRule {
-    kind: Kind,
+struct PlanFileRule {
+    kind: FaultKind,
     ratio: Option<f64>,
     requests: Option<Vec<u64>>,
     text_contains: Option<String>,
@@ -87,7 +87,7 @@ struct RawRule {
 
 #[derive(Clone, Copy, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+enum FaultKind {
     CutBefore,
     CutAfter,
     ErrorBefore,
@@ -108,7 +108,7 @@ impl FaultPlan {
     /// `retry_after_s` 1. Blocks on the file.
     ///
     /// # Errors
-    /// When the file can't be read, and for unknown keys, wrong types, values out of range and a rule without
+    /// FaultTrigger the file can't be read, and for unknown keys, wrong types, values out of range and a rule without
     /// exactly one of `ratio`, `requests` and `text_contains`. The error names file, key and what is allowed.
     pub fn load(path: &Path) -> Result<Self, PlanError> {
         let text = read(path);
@@ -123,7 +123,7 @@ impl FaultPlan {
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let reader = toml::Deserializer::parse(text)
             .map_err(|error| PlanError::new("", error.to_string().trim_end().to_owned()))?;
-        let raw: RawPlan = serde_path_to_error::deserialize(reader).map_err(|error| {
+        let raw: PlanFile = serde_path_to_error::deserialize(reader).map_err(|error| {
             let key = error.path().to_string();
             let key = if key == "." { String::new() } else { key };
             PlanError::new(key, error.inner().message())
@@ -156,31 +156,33 @@ fn read(path: &Path) -> Result<String, PlanError> {
     Ok(text)
 }
 
-impl RawRule {
+impl PlanFileRule {
     fn checked(self, place: &str) -> Result<FaultRule, PlanError> {
         self.only_its_own_keys(place)?;
         let hold_ms = self.hold_ms.unwrap_or(DEFAULT_HOLD_MS);
         let fault = match self.kind {
-            Kind::CutBefore => Fault::CutBefore,
-            Kind::CutAfter => Fault::CutAfter,
-            Kind::ErrorBefore => Fault::ErrorBefore,
-            Kind::ErrorAfter => Fault::ErrorAfter,
-            Kind::Throttle => {
+            FaultKind::CutBefore => Fault::CutBefore,
+            FaultKind::CutAfter => Fault::CutAfter,
+            FaultKind::ErrorBefore => Fault::ErrorBefore,
+            FaultKind::ErrorAfter => Fault::ErrorAfter,
+            FaultKind::Throttle => {
                 Fault::Throttle { retry_after_s: self.retry_after_s.unwrap_or(DEFAULT_RETRY_AFTER_S) }
             }
-            Kind::Garbage => Fault::Garbage,
-            Kind::WrongEcho => Fault::WrongEcho,
-            Kind::SlowHeaders => Fault::SlowHeaders { hold_ms },
-            Kind::SlowBody => Fault::SlowBody { hold_ms },
-            Kind::StoreLate => Fault::StoreLate { hold_ms, late_ms: self.late_ms.unwrap_or(DEFAULT_LATE_MS) },
-            Kind::RefuseAfter => Fault::RefuseAfter,
-            Kind::Filtered => Fault::Filtered,
-            Kind::Hang => Fault::Hang,
+            FaultKind::Garbage => Fault::Garbage,
+            FaultKind::WrongEcho => Fault::WrongEcho,
+            FaultKind::SlowHeaders => Fault::SlowHeaders { hold_ms },
+            FaultKind::SlowBody => Fault::SlowBody { hold_ms },
+            FaultKind::StoreLate => {
+                Fault::StoreLate { hold_ms, late_ms: self.late_ms.unwrap_or(DEFAULT_LATE_MS) }
+            }
+            FaultKind::RefuseAfter => Fault::RefuseAfter,
+            FaultKind::Filtered => Fault::Filtered,
+            FaultKind::Hang => Fault::Hang,
         };
         let when = match (self.ratio, self.requests, self.text_contains) {
-            (Some(ratio), None, None) => When::Ratio(ratio),
-            (None, Some(numbers), None) => When::Requests(numbers),
-            (None, None, Some(needle)) => When::TextContains(needle),
+            (Some(ratio), None, None) => FaultTrigger::Ratio(ratio),
+            (None, Some(numbers), None) => FaultTrigger::Requests(numbers),
+            (None, None, Some(needle)) => FaultTrigger::TextContains(needle),
             _ => {
                 return Err(PlanError::new(
                     place,
@@ -193,11 +195,11 @@ impl RawRule {
 
     /// A key without an effect is a mistake, and in a fault plan one that makes a test pass for nothing.
     fn only_its_own_keys(&self, place: &str) -> Result<(), PlanError> {
-        let holds = matches!(self.kind, Kind::SlowHeaders | Kind::SlowBody | Kind::StoreLate);
+        let holds = matches!(self.kind, FaultKind::SlowHeaders | FaultKind::SlowBody | FaultKind::StoreLate);
         for (key, present, allowed, kinds) in [
             ("hold_ms", self.hold_ms.is_some(), holds, "slow_headers, slow_body and store_late"),
-            ("late_ms", self.late_ms.is_some(), self.kind == Kind::StoreLate, "store_late"),
-            ("retry_after_s", self.retry_after_s.is_some(), self.kind == Kind::Throttle, "throttle"),
+            ("late_ms", self.late_ms.is_some(), self.kind == FaultKind::StoreLate, "store_late"),
+            ("retry_after_s", self.retry_after_s.is_some(), self.kind == FaultKind::Throttle, "throttle"),
         ] {
             if present && !allowed {
                 return Err(PlanError::new(

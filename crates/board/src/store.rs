@@ -65,17 +65,35 @@ pub(crate) struct NewComment {
 
 /// What became of one comment.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Added {
+pub(crate) enum AddResult {
     Stored(StoredComment),
     /// The key was used before: this is what is stored under it.
     Repeated(StoredComment),
+    /// The comment that it answers isn't there.
     ParentMissing,
+    /// It has no text.
     Empty,
 }
 
-/// A page of comments, oldest first.
+impl AddResult {
+    pub(crate) fn comment(&self) -> Option<&StoredComment> {
+        match self {
+            AddResult::Stored(comment) | AddResult::Repeated(comment) => Some(comment),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn comment_mut(&mut self) -> Option<&mut StoredComment> {
+        match self {
+            AddResult::Stored(comment) | AddResult::Repeated(comment) => Some(comment),
+            _ => None,
+        }
+    }
+}
+
+/// A page of comments, in the order that was asked for.
 #[derive(Debug)]
-pub(crate) struct Listing {
+pub(crate) struct CommentPage {
     /// How many there are, on the page or not.
     pub(crate) total: u64,
     pub(crate) comments: Vec<StoredComment>,
@@ -145,7 +163,7 @@ impl Store {
         &self,
         comments: Vec<NewComment>,
         key: Option<String>,
-    ) -> Result<Vec<Added>, BoardError> {
+    ) -> Result<Vec<AddResult>, BoardError> {
         let clock = self.clock;
         self.run(move |connection| {
             let add = |(index, comment)| add_one(connection, comment, key.as_deref(), index, clock.unix_ms());
@@ -162,7 +180,7 @@ impl Store {
         marker: Option<String>,
         unmarked: bool,
         limit: usize,
-    ) -> Result<Listing, BoardError> {
+    ) -> Result<CommentPage, BoardError> {
         self.run(move |connection| {
             let filter =
                 "FROM comment WHERE target = ?1 AND (?2 IS NULL OR marker = ?2 OR (?3 AND marker = ''))";
@@ -173,20 +191,20 @@ impl Store {
                 .prepare_cached(&format!("SELECT {COLUMNS} {filter} ORDER BY id LIMIT ?4"))?
                 .query_map(params![target, marker, unmarked, saturated(limit)], read)?
                 .collect::<rusqlite::Result<_>>()?;
-            Ok(Listing { total, comments })
+            Ok(CommentPage { total, comments })
         })
         .await
     }
 
     /// The newest comments of all targets, newest first, and how many comments there are.
-    pub(crate) async fn newest(&self, limit: usize) -> Result<Listing, BoardError> {
+    pub(crate) async fn newest(&self, limit: usize) -> Result<CommentPage, BoardError> {
         self.run(move |connection| {
             let total = connection.prepare_cached("SELECT count(*) FROM comment")?.query_row([], count)?;
             let comments = connection
                 .prepare_cached(&format!("SELECT {COLUMNS} FROM comment ORDER BY id DESC LIMIT ?1"))?
                 .query_map([saturated(limit)], read)?
                 .collect::<rusqlite::Result<_>>()?;
-            Ok(Listing { total, comments })
+            Ok(CommentPage { total, comments })
         })
         .await
     }
@@ -217,9 +235,9 @@ fn add_one(
     key: Option<&str>,
     index: usize,
     now_unix_ms: u64,
-) -> rusqlite::Result<Added> {
+) -> rusqlite::Result<AddResult> {
     if comment.text.is_empty() {
-        return Ok(Added::Empty);
+        return Ok(AddResult::Empty);
     }
     if key.is_some() {
         let earlier = connection
@@ -227,13 +245,13 @@ fn add_one(
             .query_row(params![key, saturated(index)], read)
             .optional()?;
         if let Some(earlier) = earlier {
-            return Ok(Added::Repeated(earlier));
+            return Ok(AddResult::Repeated(earlier));
         }
     }
     let parent = match comment.parent.as_str() {
         "" => None,
         text => match find_parent(connection, text, &comment.target)? {
-            None => return Ok(Added::ParentMissing),
+            None => return Ok(AddResult::ParentMissing),
             found => found,
         },
     };
@@ -255,7 +273,7 @@ fn add_one(
             ],
             read,
         )?;
-    Ok(Added::Stored(stored))
+    Ok(AddResult::Stored(stored))
 }
 
 /// A parent is a comment of the same target: an answer in another thread would be shown to nobody.
@@ -307,8 +325,8 @@ mod tests {
             .unwrap();
         let store = Store::open(Some(&path), SystemClock::start()).unwrap();
         let second = store.add(vec![text("two")], None).await.unwrap();
-        assert!(matches!(first.as_slice(), [Added::Stored(comment)] if comment.id == "1"));
-        assert!(matches!(second.as_slice(), [Added::Stored(comment)] if comment.id == "2"));
+        assert!(matches!(first.as_slice(), [AddResult::Stored(comment)] if comment.id == "1"));
+        assert!(matches!(second.as_slice(), [AddResult::Stored(comment)] if comment.id == "2"));
         assert_eq!(store.list("t".into(), None, false, 10).await.unwrap().total, 2);
     }
 
@@ -334,11 +352,11 @@ mod tests {
         for (parent, target) in [("1", "u"), ("2", "t"), ("01", "t"), ("-1", "t"), ("x", "t")] {
             let reply = NewComment { parent: parent.into(), target: target.into(), ..text("answer") };
             let added = store.add(vec![reply], None).await.unwrap();
-            assert_eq!(added, [Added::ParentMissing], "{parent} in {target}");
+            assert_eq!(added, [AddResult::ParentMissing], "{parent} in {target}");
         }
         let reply = NewComment { parent: "1".into(), ..text("answer") };
         let added = store.add(vec![reply], None).await.unwrap();
-        assert!(matches!(added.as_slice(), [Added::Stored(comment)] if comment.parent == "1"));
+        assert!(matches!(added.as_slice(), [AddResult::Stored(comment)] if comment.parent == "1"));
         assert_eq!(store.newest(10).await.unwrap().total, 2);
     }
 }

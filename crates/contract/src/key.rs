@@ -10,16 +10,9 @@ use std::fmt;
 pub struct IdempotencyKey(String);
 
 /// Why a text is no idempotency key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct KeyError(&'static str);
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl std::error::Error for KeyError {}
 
 impl IdempotencyKey {
     /// Accepts a bare key, as it stands in the JSON field.

@@ -127,11 +127,13 @@ pub struct Log {
 }
 
 /// What is wrong with a log as such.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// It can't be read.
+    #[error("the log can't be read: {0}")]
     Io(io::Error),
     /// A line isn't an entry, or doesn't fit the ones before it.
+    #[error("line {number} of the log: {reason}")]
     Line {
         /// Which line, from 1.
         number: usize,
@@ -139,17 +141,6 @@ pub enum LogError {
         reason: String,
     },
 }
-
-impl std::fmt::Display for LogError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            LogError::Io(error) => write!(f, "the log can't be read: {error}"),
-            LogError::Line { number, reason } => write!(f, "line {number} of the log: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for LogError {}
 
 impl Log {
     /// Reads a log, a JSON line an entry. A last line that was cut off, as by the end of the writer, is left out.

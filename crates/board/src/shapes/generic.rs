@@ -1,25 +1,26 @@
 //! The v1 contract, the board standing in for an upstream that speaks it.
 
-use super::{Post, Shape};
-use crate::answer::{Answer, Refusal};
-use crate::store::{Added, NewComment};
+use super::post::{ParsedPost, WireShape};
+use crate::refusal::PostRefusal;
+use crate::response::BoardResponse;
+use crate::store::{AddResult, NewComment};
 use commentd_contract::{
     BatchData, BatchRequest, Code, CommentRequest, Intake, ItemResult, Outcome, ProviderName, Reply,
     RequestError, SingleData, StandIns,
 };
 use http::{HeaderMap, StatusCode};
 
-pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Post, Refusal> {
+pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<ParsedPost, PostRefusal> {
     let request = CommentRequest::parse(body, stand_ins(headers).map_err(refusal)?).map_err(refusal)?;
-    Ok(post(Shape::Generic, vec![request.content], request.intake))
+    Ok(post(WireShape::Generic, vec![request.content], request.intake))
 }
 
-pub(super) fn parse_batch(headers: &HeaderMap, body: &[u8]) -> Result<Post, Refusal> {
+pub(super) fn parse_batch(headers: &HeaderMap, body: &[u8]) -> Result<ParsedPost, PostRefusal> {
     let request = BatchRequest::parse(body, stand_ins(headers).map_err(refusal)?).map_err(refusal)?;
-    Ok(post(Shape::GenericBatch, request.comments, request.intake))
+    Ok(post(WireShape::GenericBatch, request.comments, request.intake))
 }
 
-fn post(shape: Shape, texts: Vec<String>, intake: Intake) -> Post {
+fn post(shape: WireShape, texts: Vec<String>, intake: Intake) -> ParsedPost {
     let key = intake.key.clone().map(String::from);
     let comment = |text| NewComment {
         target: intake.addressing.sns_id.clone(),
@@ -30,27 +31,27 @@ fn post(shape: Shape, texts: Vec<String>, intake: Intake) -> Post {
         marker: key.clone().unwrap_or_default(),
     };
     let comments = texts.into_iter().map(comment).collect();
-    Post { shape, comments, key, intake: Some(intake) }
+    ParsedPost { shape, comments, key, intake: Some(intake) }
 }
 
 fn stand_ins(headers: &HeaderMap) -> Result<StandIns<'_>, RequestError> {
     StandIns::among(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
 }
 
-fn refusal(error: RequestError) -> Refusal {
+fn refusal(error: RequestError) -> PostRefusal {
     match error {
-        RequestError::Malformed(message) => Refusal::bad("bad_request", message),
-        RequestError::TooLarge(message) => Refusal::too_large(message),
+        RequestError::Malformed(message) => PostRefusal::bad("bad_request", message),
+        RequestError::TooLarge(message) => PostRefusal::too_large(message),
     }
 }
 
-pub(super) fn refuse(refusal: &Refusal, task_id: &str, latency_ms: u64) -> Answer {
+pub(super) fn refuse(refusal: &PostRefusal, task_id: &str, latency_ms: u64) -> BoardResponse {
     let reply = Reply::error(refusal.code, refusal.message.as_str(), task_id.to_owned(), latency_ms);
-    Answer::json(refusal.status, &reply)
+    BoardResponse::json(refusal.status, &reply)
 }
 
-pub(super) fn answer(intake: &Intake, added: &[Added], latency_ms: u64) -> Answer {
-    let item = item(intake, added.first().unwrap_or(&Added::Empty), latency_ms);
+pub(super) fn respond(intake: &Intake, added: &[AddResult], latency_ms: u64) -> BoardResponse {
+    let item = item(intake, added.first().unwrap_or(&AddResult::Empty), latency_ms);
     let reply = Reply {
         v: 1,
         ok: item.success,
@@ -60,10 +61,10 @@ pub(super) fn answer(intake: &Intake, added: &[Added], latency_ms: u64) -> Answe
         task_id: intake.task_id.clone(),
         data: item.single,
     };
-    Answer::json(StatusCode::OK, &reply)
+    BoardResponse::json(StatusCode::OK, &reply)
 }
 
-pub(super) fn answer_batch(intake: &Intake, added: &[Added], latency_ms: u64) -> Answer {
+pub(super) fn respond_batch(intake: &Intake, added: &[AddResult], latency_ms: u64) -> BoardResponse {
     let results: Vec<ItemResult> = added.iter().map(|added| item(intake, added, latency_ms)).collect();
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let total = count(results.len());
@@ -94,18 +95,18 @@ pub(super) fn answer_batch(intake: &Intake, added: &[Added], latency_ms: u64) ->
         task_id: intake.task_id.clone(),
         data,
     };
-    Answer::json(StatusCode::OK, &reply)
+    BoardResponse::json(StatusCode::OK, &reply)
 }
 
-fn item(intake: &Intake, added: &Added, latency_ms: u64) -> ItemResult {
+fn item(intake: &Intake, added: &AddResult, latency_ms: u64) -> ItemResult {
     let (outcome, code, message, comment_id, replayed) = match added {
-        Added::Stored(comment) => (Outcome::Delivered, Code::Ok, "", comment.id.as_str(), false),
-        Added::Repeated(comment) => (Outcome::Delivered, Code::Ok, "", comment.id.as_str(), true),
-        Added::ParentMissing => {
+        AddResult::Stored(comment) => (Outcome::Delivered, Code::Ok, "", comment.id.as_str(), false),
+        AddResult::Repeated(comment) => (Outcome::Delivered, Code::Ok, "", comment.id.as_str(), true),
+        AddResult::ParentMissing => {
             let message = "reply_to: no comment of this target has that id; nothing was stored";
             (Outcome::Refused, Code::UpstreamRefused, message, "", false)
         }
-        Added::Empty => (Outcome::Refused, Code::InvalidCommand, "content: must not be empty", "", false),
+        AddResult::Empty => (Outcome::Refused, Code::InvalidCommand, "content: must not be empty", "", false),
     };
     ItemResult {
         success: outcome.is_success(),

@@ -1,6 +1,9 @@
 //! The fields of a request, as they are written.
 
-use super::{RequestError, Var, read_bytes, reads_like_the_key};
+use super::addressing::Var;
+use super::error::RequestError;
+use super::json::read_bytes;
+use super::stand_ins::reads_like_the_key;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -36,8 +39,9 @@ impl<'de> Deserialize<'de> for TextOrNumber {
     }
 }
 
+/// All fields that any request may have.
 #[derive(Default)]
-pub(super) struct Raw<'a> {
+pub(super) struct RequestFields<'a> {
     pub(super) v: Option<i64>,
     pub(super) cmd: Option<String>,
     pub(super) task_id: Option<String>,
@@ -60,7 +64,7 @@ pub(super) struct Raw<'a> {
     misspelt_key: Option<String>,
 }
 
-impl<'a> Raw<'a> {
+impl<'a> RequestFields<'a> {
     /// Reads a whole body.
     pub(super) fn read(body: &'a [u8]) -> Result<Self, RequestError> {
         let raw: Self = read_bytes("body", body)?;
@@ -75,7 +79,7 @@ impl<'a> Raw<'a> {
 
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
-enum Name {
+enum FieldName {
     V,
     Cmd,
     TaskId,
@@ -97,18 +101,18 @@ enum Name {
 }
 
 /// By hand, because what serde derives takes an array for an object, and forgets the names that it doesn't know.
-impl<'de> Deserialize<'de> for Raw<'de> {
+impl<'de> Deserialize<'de> for RequestFields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
         impl<'de> Visitor<'de> for Fields {
-            type Value = Raw<'de>;
+            type Value = RequestFields<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw<'de>, A::Error> {
-                let mut raw = Raw::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RequestFields<'de>, A::Error> {
+                let mut raw = RequestFields::default();
                 let mut seen = 0_u32;
-                while let Some(name) = map.next_key::<Name>()? {
+                while let Some(name) = map.next_key::<FieldName>()? {
                     field(&mut raw, name, &mut seen, &mut map)?;
                 }
                 Ok(raw)
@@ -119,8 +123,8 @@ impl<'de> Deserialize<'de> for Raw<'de> {
 }
 
 fn field<'de, A: MapAccess<'de>>(
-    raw: &mut Raw<'de>,
-    name: Name,
+    raw: &mut RequestFields<'de>,
+    name: FieldName,
     seen: &mut u32,
     map: &mut A,
 ) -> Result<(), A::Error> {
@@ -132,11 +136,11 @@ fn field<'de, A: MapAccess<'de>>(
     macro_rules! take {
         ($($variant:ident => $field:ident, $bit:literal;)*) => {
             match name {
-                $(Name::$variant => {
+                $(FieldName::$variant => {
                     once($bit, stringify!($field))?;
                     raw.$field = map.next_value()?;
                 })*
-                Name::Other(other) => {
+                FieldName::Other(other) => {
                     map.next_value::<IgnoredAny>()?;
                     if reads_like_the_key(&other) {
                         raw.misspelt_key = Some(other);

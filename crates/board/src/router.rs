@@ -1,11 +1,12 @@
 //! The board's paths.
 
-use crate::answer::{Answer, Refusal};
-use crate::board::Surface;
 use crate::error::BoardError;
 use crate::page;
 use crate::posts::post;
-use crate::shapes::Shape;
+use crate::refusal::PostRefusal;
+use crate::response::BoardResponse;
+use crate::serving::Serving;
+use crate::shapes::WireShape;
 use crate::store::StoredComment;
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
@@ -19,22 +20,22 @@ use serde::{Deserialize, Serialize};
 const DEFAULT_LIMIT: usize = 1000;
 const MAX_LIMIT: usize = 10_000;
 
-pub(crate) fn router(surface: Surface) -> Router {
-    let posts = |shape: Shape| {
-        axum::routing::post(move |State(surface): State<Surface>, request: Request| {
-            post(surface, shape, request)
+pub(crate) fn router(serving: Serving) -> Router {
+    let posts = |shape: WireShape| {
+        axum::routing::post(move |State(serving): State<Serving>, request: Request| {
+            post(serving, shape, request)
         })
     };
     Router::new()
         .route("/", get(show_page))
         .route("/health", get(health))
         .route("/api/requests", get(requests))
-        .route("/api/comments", posts(Shape::Native).get(list))
-        .route("/api/comment", posts(Shape::Generic))
-        .route("/api/comment/batch", posts(Shape::GenericBatch))
-        .route("/api/sendtxtmsg", posts(Shape::Wxbot))
+        .route("/api/comments", posts(WireShape::Native).get(list))
+        .route("/api/comment", posts(WireShape::Generic))
+        .route("/api/comment/batch", posts(WireShape::GenericBatch))
+        .route("/api/sendtxtmsg", posts(WireShape::Wxbot))
         .fallback(|| async { error(StatusCode::NOT_FOUND, "not_found", "the board has no such path") })
-        .with_state(surface)
+        .with_state(serving)
 }
 
 #[derive(Serialize)]
@@ -43,13 +44,13 @@ struct ErrorBody {
     message: String,
 }
 
-fn error(status: StatusCode, error: &'static str, message: impl Into<String>) -> Answer {
-    Answer::json(status, &ErrorBody { error, message: message.into() })
+fn error(status: StatusCode, error: &'static str, message: impl Into<String>) -> BoardResponse {
+    BoardResponse::json(status, &ErrorBody { error, message: message.into() })
 }
 
 fn store_failed(failure: &BoardError) -> Response {
     tracing::error!(error = %failure, "the board can't read its comments");
-    let Refusal { status, error: word, message, .. } = Refusal::internal();
+    let PostRefusal { status, error: word, message, .. } = PostRefusal::internal();
     error(status, word, message).into_response()
 }
 
@@ -70,7 +71,7 @@ struct ListBody {
     comments: Vec<StoredComment>,
 }
 
-async fn list(State(surface): State<Surface>, query: Result<Query<ListQuery>, QueryRejection>) -> Response {
+async fn list(State(serving): State<Serving>, query: Result<Query<ListQuery>, QueryRejection>) -> Response {
     let query = match query {
         Ok(Query(query)) => query,
         Err(rejection) => {
@@ -82,18 +83,18 @@ async fn list(State(surface): State<Surface>, query: Result<Query<ListQuery>, Qu
         let message = format!("limit: must be 1 to {MAX_LIMIT}, is {limit}");
         return error(StatusCode::BAD_REQUEST, "bad_query", message).into_response();
     }
-    match surface.board.store().list(query.target, query.marker, query.unmarked, limit).await {
+    match serving.state.store().list(query.target, query.marker, query.unmarked, limit).await {
         Ok(listing) => {
             let complete = listing.comments.len() as u64 == listing.total;
             let body = ListBody { total: listing.total, complete, comments: listing.comments };
-            Answer::json(StatusCode::OK, &body).into_response()
+            BoardResponse::json(StatusCode::OK, &body).into_response()
         }
         Err(failure) => store_failed(&failure),
     }
 }
 
-async fn requests(State(surface): State<Surface>) -> Answer {
-    Answer::json(StatusCode::OK, &surface.board.counters())
+async fn requests(State(serving): State<Serving>) -> BoardResponse {
+    BoardResponse::json(StatusCode::OK, &*serving.state.counters().borrow())
 }
 
 #[derive(Serialize)]
@@ -104,7 +105,7 @@ struct HealthData {
     upstream_base_url: &'static str,
 }
 
-async fn health() -> Answer {
+async fn health() -> BoardResponse {
     let data = HealthData {
         mode: "native_http",
         provider: "native_http",
@@ -120,11 +121,11 @@ async fn health() -> Answer {
         task_id: String::new(),
         data,
     };
-    Answer::json(StatusCode::OK, &reply)
+    BoardResponse::json(StatusCode::OK, &reply)
 }
 
-async fn show_page(State(surface): State<Surface>) -> Response {
-    match surface.board.store().newest(page::MAX_SHOWN).await {
+async fn show_page(State(serving): State<Serving>) -> Response {
+    match serving.state.store().newest(page::MAX_SHOWN).await {
         Ok(listing) => page::response(&listing.comments, listing.total),
         Err(failure) => store_failed(&failure),
     }

@@ -1,10 +1,8 @@
-//! What is sent back: an answer, whole or in halves, or nothing at all.
+//! What is sent back: a response, whole or in halves, or nothing at all.
 
-use crate::board::InFlight;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use commentd_contract::Code;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use hyper::body::{Frame, SizeHint};
@@ -12,21 +10,21 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// An answer of one of the three shapes.
+/// A response in one of the three shapes.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct BoardResponse {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
     /// In seconds.
     pub(crate) retry_after_s: Option<u64>,
 }
 
-impl Answer {
+impl BoardResponse {
     pub(crate) fn json<T: serde::Serialize>(status: StatusCode, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => Self { status, body: body.into(), retry_after_s: None },
             Err(error) => {
-                tracing::error!(%error, "an answer can't be written as JSON");
+                tracing::error!(%error, "a response can't be written as JSON");
                 Self { status: StatusCode::INTERNAL_SERVER_ERROR, body: Bytes::new(), retry_after_s: None }
             }
         }
@@ -38,8 +36,8 @@ impl Answer {
         Self { status: StatusCode::OK, body, retry_after_s: None }
     }
 
-    /// What a filter before the board makes of an answer. The content type stays that of the board: who goes by it is
-    /// wrong.
+    /// What a filter between the board and its client makes of a response. It keeps the board's content type, so that
+    /// nobody can go by that.
     pub(crate) fn filtered() -> Self {
         let body = Bytes::from_static(
             b"<html><head><title>403 Forbidden</title></head><body><h1>Forbidden</h1>\n<p>This request was blocked by a \
@@ -48,23 +46,23 @@ impl Answer {
         Self { status: StatusCode::FORBIDDEN, body, retry_after_s: None }
     }
 
-    /// The answer with a body that stops halfway until `pause` is over.
+    /// The response with a body that stops halfway until `pause` is over. `guard` is dropped with the body: after its
+    /// last byte, or when the client is gone.
     pub(crate) fn into_held(
         mut self,
         pause: impl Future<Output = ()> + Send + 'static,
-        in_flight: InFlight,
+        guard: impl Send + Unpin + 'static,
     ) -> Response {
         let mut rest = std::mem::take(&mut self.body);
         let first = rest.split_to(rest.len() / 2);
-        let body =
-            HeldBody { first: Some(first), pause: Box::pin(pause), rest: Some(rest), _in_flight: in_flight };
+        let body = HeldBody { first: Some(first), pause: Box::pin(pause), rest: Some(rest), _guard: guard };
         let mut response = self.into_response();
         *response.body_mut() = Body::new(body);
         response
     }
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for BoardResponse {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = self.status;
@@ -88,71 +86,15 @@ pub(crate) fn cut() -> Response {
     response
 }
 
-/// Why a comment isn't taken, before a shape puts it in its words.
-#[derive(Clone, Debug)]
-pub(crate) struct Refusal {
-    pub(crate) status: StatusCode,
-    /// The native shape's word.
-    pub(crate) error: &'static str,
-    /// The v1 shape's code.
-    pub(crate) code: Code,
-    pub(crate) message: String,
-    /// In seconds.
-    pub(crate) retry_after_s: Option<u64>,
-}
-
-impl Refusal {
-    pub(crate) fn new(
-        status: StatusCode,
-        error: &'static str,
-        code: Code,
-        message: impl Into<String>,
-    ) -> Self {
-        Self { status, error, code, message: message.into(), retry_after_s: None }
-    }
-
-    /// The comment itself is bad.
-    pub(crate) fn bad(error: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error, Code::InvalidCommand, message)
-    }
-
-    pub(crate) fn too_large(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", Code::InvalidCommand, message)
-    }
-
-    pub(crate) fn internal() -> Self {
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Self::new(status, "internal", Code::Internal, "the board failed on this request")
-    }
-
-    pub(crate) fn throttled(retry_after_s: u64) -> Self {
-        let message = format!("too many requests; come back in {retry_after_s} s");
-        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", Code::Overloaded, message);
-        Self { retry_after_s: Some(retry_after_s), ..refusal }
-    }
-
-    pub(crate) fn overloaded() -> Self {
-        let message = "too many requests are in flight; come back in 1 s";
-        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", Code::Overloaded, message);
-        Self { retry_after_s: Some(1), ..refusal }
-    }
-
-    pub(crate) fn refused() -> Self {
-        let message = "the board refuses this comment";
-        Self::new(StatusCode::BAD_REQUEST, "refused", Code::UpstreamRefused, message)
-    }
-}
-
 /// A body in two halves with a pause between them.
-struct HeldBody {
+struct HeldBody<G> {
     first: Option<Bytes>,
     pause: Pin<Box<dyn Future<Output = ()> + Send>>,
     rest: Option<Bytes>,
-    /// The request is in flight until its last byte or until its client is gone.
-    _in_flight: InFlight,
+    _guard: G,
 }
 
-impl hyper::body::Body for HeldBody {
+impl<G: Unpin> hyper::body::Body for HeldBody<G> {
     type Data = Bytes;
     type Error = Infallible;
 
