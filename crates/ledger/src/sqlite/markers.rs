@@ -1,6 +1,6 @@
 //! The places where a marker of ours was seen.
 
-use super::operations::Fault;
+use super::operation_error::OperationError;
 use super::rows::column_ms;
 use crate::MarkedPlace;
 use rusqlite::{Connection, params};
@@ -16,14 +16,14 @@ CREATE TABLE marked_places (
 ) STRICT, WITHOUT ROWID;
 ";
 
-pub(super) fn note(connection: &Connection, place: &MarkedPlace, at_ms: u64) -> Result<(), Fault> {
+pub(super) fn note(connection: &Connection, place: &MarkedPlace, at_ms: u64) -> Result<(), OperationError> {
     let mut statement =
         connection.prepare_cached("INSERT OR IGNORE INTO marked_places VALUES (?1, ?2, ?3, ?4)")?;
     statement.execute(params![place.channel, place.base_url, place.account, column_ms(at_ms)])?;
     Ok(())
 }
 
-pub(super) fn places(connection: &Connection) -> Result<Vec<MarkedPlace>, Fault> {
+pub(super) fn places(connection: &Connection) -> Result<Vec<MarkedPlace>, OperationError> {
     let mut statement = connection.prepare_cached(
         "SELECT channel, base_url, account FROM marked_places ORDER BY channel, base_url, account",
     )?;

@@ -11,15 +11,20 @@
 //! - `statements`: what is written for every comment
 //! - `shared`: what the items of a batch share, written once
 //! - `rows`: records as they are read
-//! - `names`: finding a delivery by its id or key, at a cost that doesn't grow with the file
-//! - `unended`: what is open and stands in no index yet
+//! - `ids`: finding a delivery by its id
+//! - `keys`: the guard against a second delivery under a key
+//! - `context`: what the operations work on
+//! - `sweep`: what is past its retention
 
 mod answers;
+mod context;
 mod error;
 mod file;
+mod ids;
+mod keys;
 mod log;
 mod markers;
-mod names;
+mod operation_error;
 mod operations;
 mod planned;
 mod queue;
@@ -27,9 +32,9 @@ mod rows;
 mod schema;
 mod shared;
 mod statements;
+mod sweep;
 #[cfg(test)]
 mod tests;
-mod unended;
 mod writer;
 
 pub use error::OpenError;
@@ -42,7 +47,7 @@ use crate::{
 use answers::Reply;
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
-use operations::Recent;
+use context::Counters;
 use queue::{Operation, Queue};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -128,10 +133,10 @@ impl SqliteLedger {
         let queue = Arc::new(Queue::new(options.queue_limit));
         let lock = Arc::new(Mutex::new(Some(lock)));
         let commits = Arc::new(AtomicU64::new(0));
-        let recent = Recent::load(&connection).map_err(|source| OpenError::store(&path, source))?;
+        let counters = Counters::load(&connection).map_err(|source| OpenError::store(&path, source))?;
         let (held, counted) = (Arc::clone(&lock), Arc::clone(&commits));
         let writer =
-            Writer::new(connection, recent, Arc::clone(&queue), (held, log), options.group_limit, counted)
+            Writer::new(connection, counters, Arc::clone(&queue), (held, log), options.group_limit, counted)
                 .map_err(|source| OpenError::store(&path, source))?;
         let thread = std::thread::Builder::new()
             .name("ledger".into())

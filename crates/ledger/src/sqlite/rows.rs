@@ -1,10 +1,10 @@
 //! Records to columns and back.
 
-use super::operations::Fault;
+use super::operation_error::OperationError;
 use commentd_contract::{Addressing, ProviderName};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Destination, KeyRef};
 use commentd_delivery::{Comment, DeliveryId, Fingerprint};
-use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
+use rusqlite::{Connection, Row, ToSql};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ struct Content<T> {
 
 /// A delivery as the file has it.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct NumberedRecord {
     pub(super) number: i64,
     pub(super) record: DeliveryRecord,
 }
@@ -48,9 +48,10 @@ pub(super) struct Stored {
 /// own entry.
 pub(super) fn deliveries(
     connection: &Connection,
-    mut statement: CachedStatement<'_>,
+    sql: &str,
     parameters: &[&dyn ToSql],
-) -> Result<Vec<Result<Stored, Fault>>, Fault> {
+) -> Result<Vec<Result<NumberedRecord, OperationError>>, OperationError> {
+    let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(parameters)?;
     let (mut found, mut shared) = (Vec::new(), None);
     while let Some(row) = rows.next()? {
@@ -59,16 +60,20 @@ pub(super) fn deliveries(
     Ok(found)
 }
 
-fn stored(connection: &Connection, row: &Row<'_>, shared: &mut LastShared) -> Result<Stored, Fault> {
+fn stored(
+    connection: &Connection,
+    row: &Row<'_>,
+    shared: &mut LastShared,
+) -> Result<NumberedRecord, OperationError> {
     let number = row.get(0)?;
     let mut record = head(row, shared)?;
     record.attempts.push(attempt(row, FIRST_ATTEMPT)?);
     further_attempts(connection, number, &mut record.attempts)?;
-    Ok(Stored { number, record })
+    Ok(NumberedRecord { number, record })
 }
 
 /// All but the attempts.
-fn head(row: &Row<'_>, shared: &mut LastShared) -> Result<DeliveryRecord, Fault> {
+fn head(row: &Row<'_>, shared: &mut LastShared) -> Result<DeliveryRecord, OperationError> {
     Ok(DeliveryRecord {
         id: DeliveryId::from_bytes(row.get(1)?),
         key: KeyRef { caller: row.get(2)?, key: row.get(3)?, item: row.get(4)? },
@@ -81,14 +86,15 @@ fn head(row: &Row<'_>, shared: &mut LastShared) -> Result<DeliveryRecord, Fault>
     })
 }
 
-fn comment(row: &Row<'_>, last: &mut LastShared) -> Result<Option<Comment>, Fault> {
+fn comment(row: &Row<'_>, last: &mut LastShared) -> Result<Option<Comment>, OperationError> {
     let Some(text) = row.get::<_, Option<String>>(9)? else { return Ok(None) };
     let Some(number) = row.get::<_, Option<i64>>(SHARED)? else { return parsed(&text).map(Some) };
     let addressing = match last {
         Some((known, addressing)) if *known == number => Arc::clone(addressing),
         _ => {
             let text: Option<String> = row.get(SHARED + 1)?;
-            let text = text.ok_or_else(|| Fault::Unreadable("a record lacks where it goes".into()))?;
+            let text =
+                text.ok_or_else(|| OperationError::Unreadable("a record lacks where it goes".into()))?;
             let addressing: Arc<Addressing> = Arc::new(parsed(&text)?);
             *last = Some((number, Arc::clone(&addressing)));
             addressing
@@ -99,22 +105,20 @@ fn comment(row: &Row<'_>, last: &mut LastShared) -> Result<Option<Comment>, Faul
 }
 
 /// A comment as its delivery has it, whose addressing may stand apart.
-pub(super) fn comment_json(comment: &Comment, is_shared: bool) -> Result<String, Fault> {
+pub(super) fn comment_json(comment: &Comment, is_shared: bool) -> rusqlite::Result<String> {
     if is_shared { json(&Content { content: &comment.content }) } else { json(comment) }
 }
 
-/// The attempts of the delivery with this number, in order; `None` if there is none, or with another id than this.
+pub(super) const ATTEMPTS: &str = "SELECT 1, provider, channel, base_url, account, manifest_version, marker, created_ms, verdict, resolution \
+     FROM deliveries LEFT JOIN ends ON delivery = number WHERE number = ?1";
+
+/// The attempts of the delivery with this number, in order; `None` if there is none.
 pub(super) fn attempts(
     connection: &Connection,
     delivery: i64,
-    id: Option<&DeliveryId>,
-) -> Result<Option<Vec<AttemptRecord>>, Fault> {
-    let mut statement = connection.prepare_cached(
-        "SELECT 1, provider, channel, base_url, account, manifest_version, marker, created_ms, verdict, \
-         resolution FROM deliveries LEFT JOIN ends ON delivery = number \
-         WHERE number = ?1 AND id = coalesce(?2, id)",
-    )?;
-    let mut rows = statement.query(params![delivery, id.map(|id| id.as_bytes().as_slice())])?;
+) -> Result<Option<Vec<AttemptRecord>>, OperationError> {
+    let mut statement = connection.prepare_cached(ATTEMPTS)?;
+    let mut rows = statement.query([delivery])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let mut attempts = vec![attempt(row, 0)?];
     further_attempts(connection, delivery, &mut attempts)?;
@@ -125,7 +129,7 @@ fn further_attempts(
     connection: &Connection,
     delivery: i64,
     attempts: &mut Vec<AttemptRecord>,
-) -> Result<(), Fault> {
+) -> Result<(), OperationError> {
     let mut statement = connection.prepare_cached(
         "SELECT number, provider, channel, base_url, account, manifest_version, marker, started_ms, verdict, \
          resolution FROM attempts WHERE delivery = ?1 ORDER BY number",
@@ -138,15 +142,16 @@ fn further_attempts(
 }
 
 /// The attempt whose columns begin at this one.
-fn attempt(row: &Row<'_>, at: usize) -> Result<AttemptRecord, Fault> {
+fn attempt(row: &Row<'_>, at: usize) -> Result<AttemptRecord, OperationError> {
     let provider: String = row.get(at + 1)?;
     let verdict: Option<String> = row.get(at + 8)?;
     let resolution: Option<String> = row.get(at + 9)?;
     Ok(AttemptRecord {
         number: row.get(at)?,
         destination: Arc::new(Destination {
-            provider: ProviderName::parse(&provider)
-                .ok_or_else(|| Fault::Unreadable(format!("a record names a provider {provider:?}")))?,
+            provider: ProviderName::parse(&provider).ok_or_else(|| {
+                OperationError::Unreadable(format!("a record names a provider {provider:?}"))
+            })?,
             channel: row.get(at + 2)?,
             base_url: row.get(at + 3)?,
             account: row.get(at + 4)?,
@@ -159,13 +164,13 @@ fn attempt(row: &Row<'_>, at: usize) -> Result<AttemptRecord, Fault> {
     })
 }
 
-pub(super) fn json(value: &impl Serialize) -> Result<String, Fault> {
-    serde_json::to_string(value)
-        .map_err(|error| Fault::Unreadable(format!("can't be written as JSON: {error}")))
+pub(super) fn json(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
-fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
-    serde_json::from_str(text).map_err(|error| Fault::Unreadable(format!("a record can't be read: {error}")))
+fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, OperationError> {
+    serde_json::from_str(text)
+        .map_err(|error| OperationError::Unreadable(format!("a record can't be read: {error}")))
 }
 
 /// SQLite's integers are signed; a time beyond them (in the year 292 million) is cut.

@@ -1,7 +1,7 @@
 //! What stands in the file: pragmas, identity, tables, and how an older file is brought up to date.
 
 use super::error::OpenError;
-use super::{markers, names};
+use super::{keys, markers};
 use crate::Stamp;
 use rusqlite::config::DbConfig;
 use rusqlite::wal::CheckpointMode;
@@ -14,7 +14,8 @@ const APPLICATION_ID: i32 = 0x636d_7464;
 
 /// Step `n` (from 0) brings a file from version `n` to `n + 1`; a new file takes all of them. A step that was
 /// released never changes: what comes later is a further step.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, markers::TABLE];
+const STEPS: &[&str] =
+    &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, markers::TABLE, VERSION_8];
 
 /// `deliveries.number` counts openings, so that neighbours in time are neighbours on disk. `outcome` is what the
 /// attempts come to; with `settled_ms` NULL an attempt is open, and the outcome therefore unknown. The index over
@@ -71,10 +72,9 @@ CREATE INDEX claims_by_delivery ON claims (delivery);
 /// The ledger's own id, by which a client tells whether it speaks to the ledger that knows its keys.
 const VERSION_2: &str = "INSERT INTO meta VALUES ('id', lower(hex(randomblob(16))));";
 
-/// What a delivery goes by is found in `names`, by a hash; `meta` tells up to which delivery that is complete, and
-/// `names.rs` why it lags. The first attempt, which is mostly the only one, stands with its delivery, whose
-/// `created_ms` is when it began: one row written at its opening, and one at its end. What a delivery has claimed
-/// follows from its verdicts.
+/// The first attempt, which is mostly the only one, stands with its delivery, whose `created_ms` is when it began: one
+/// row written at its opening, and one at its end. What a delivery has claimed follows from its verdicts. What filled
+/// `names` is left out, since version 8 drops it.
 const VERSION_3: &str = "
 DROP INDEX deliveries_by_outcome;
 DROP INDEX deliveries_by_caller;
@@ -120,19 +120,12 @@ CREATE TABLE names (
     delivery INTEGER NOT NULL,
     PRIMARY KEY (hash, delivery)
 ) STRICT, WITHOUT ROWID;
-INSERT OR IGNORE INTO names
-    SELECT name_of_id(id), number FROM deliveries
-    UNION ALL SELECT name_of_key(caller, key, item), number FROM deliveries
-    UNION ALL SELECT name_of_batch(caller, key, 0), number FROM deliveries WHERE item > 0
-    ORDER BY 1, 2;
 INSERT INTO meta SELECT 'named', CAST(coalesce(max(number), 0) AS TEXT) FROM deliveries;
 ";
 
 /// What a delivery's first attempt came to is a row of its own, with the outcome, so that nothing that stands is
 /// written anew: a delivery adds to the end of `deliveries` when it opens, and to the end of `ends` when it settles.
-/// A delivery without an end is open. Up to the one that `meta` names, each has an end, with `settled_ms` NULL if it
-/// is open; beyond it, `unended.rs` knows which have none. Since a settling leaves the row of `deliveries` alone, the
-/// comment stands there.
+/// Since a settling leaves the row of `deliveries` alone, the comment stands there.
 const VERSION_4: &str = "
 DROP INDEX deliveries_by_outcome;
 DROP INDEX deliveries_by_caller;
@@ -179,10 +172,7 @@ DROP TABLE old_deliveries;
 DROP TABLE comments;
 ";
 
-/// Names stand in runs, which are only ever added at the end, and removed at the beginning; `names` keeps what it has,
-/// and takes what outlives its run. A page has names of 16 bytes in order: a hash, the number of a delivery. A run has
-/// those of the deliveries beyond `after`, up to `last`, in the pages from `first_page` on, one for each of the
-/// `fences`, which are its first hash; `names/filter.rs` tells what the filter is.
+/// An index of its own for what a delivery is found by, which version 8 drops.
 const VERSION_5: &str = "
 CREATE TABLE name_pages (number INTEGER PRIMARY KEY, names BLOB NOT NULL) STRICT;
 CREATE TABLE name_runs (
@@ -208,6 +198,27 @@ CREATE INDEX ends_by_age ON ends (settled_age) WHERE settled_ms IS NOT NULL AND 
 CREATE TABLE addressings (shared INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
 ALTER TABLE deliveries ADD COLUMN addressing INTEGER;
 CREATE INDEX deliveries_by_addressing ON deliveries (addressing) WHERE addressing IS NOT NULL;
+";
+
+/// `keys` has one row for each delivery, and its primary key is what refuses a second delivery under a key. `hash` is of
+/// the caller and the key (`keys.rs`); the items of a batch share it, and so stand side by side. It takes the place of
+/// the names, in all forms that they had; `ids.rs` tells how a delivery is found by its id, in blocks of 2048. Every
+/// delivery has its row in `ends`, an open one, too.
+const VERSION_8: &str = "
+CREATE TABLE keys (
+    hash BLOB NOT NULL,
+    item INTEGER NOT NULL,
+    delivery INTEGER NOT NULL,
+    PRIMARY KEY (hash, item)
+) STRICT, WITHOUT ROWID;
+INSERT OR IGNORE INTO keys SELECT key_hash(caller, key), item, number FROM deliveries ORDER BY 1, 2;
+CREATE UNIQUE INDEX deliveries_by_id ON deliveries (number >> 11, id);
+INSERT INTO ends (delivery, outcome)
+    SELECT number, 'unknown' FROM deliveries LEFT JOIN ends ON delivery = number WHERE delivery IS NULL;
+DROP TABLE names;
+DROP TABLE name_pages;
+DROP TABLE name_runs;
+DELETE FROM meta WHERE name = 'named';
 ";
 
 /// How long another program's lock on the database (a backup, say) is waited for.
@@ -296,6 +307,12 @@ pub(super) fn open_version(path: &Path, stamp: Stamp, version: usize) -> Result<
     open_with(path, stamp, &STEPS[..version])
 }
 
+/// The steps that a file of this version lacks.
+#[cfg(test)]
+pub(super) fn steps_after(version: usize) -> impl Iterator<Item = &'static str> {
+    STEPS[version..].iter().copied()
+}
+
 /// The id that the ledger was given at birth, or when it was brought up to version 2.
 pub(super) fn id(connection: &Connection, path: &Path) -> Result<String, OpenError> {
     connection
@@ -357,7 +374,7 @@ fn upgrade(connection: &Connection, version: u32, stamp: Stamp, steps: &[&str]) 
     if missing.is_empty() {
         return Ok(());
     }
-    names::teach(connection)?;
+    keys::define_hash(connection)?;
     // Dropped without a commit, as on any error below, it rolls back.
     let transaction = connection.unchecked_transaction()?;
     for step in missing {

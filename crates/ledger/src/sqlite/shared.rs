@@ -2,7 +2,7 @@
 //! a request of 1 MiB would make a ledger of 1 GiB. What is small stands with each of them all the same: a reference
 //! has to be indexed, which costs more.
 
-use super::operations::Fault;
+use super::operation_error::OperationError;
 use super::rows::json;
 use commentd_contract::Addressing;
 use rusqlite::{Connection, params};
@@ -13,16 +13,16 @@ const SHARED_FROM: usize = 512;
 
 /// The addressing of the last batch, and the number under which it stands apart, if it does.
 #[derive(Default)]
-pub(super) struct Shared(Option<(Arc<Addressing>, Option<i64>)>);
+pub(super) struct SharedAddressings(Option<(Arc<Addressing>, Option<i64>)>);
 
-impl Shared {
+impl SharedAddressings {
     /// The number under which this addressing stands apart, written now if need be; `None` for one that only one
     /// comment has, or that is small, which stands with its delivery.
     pub(super) fn number_of(
         &mut self,
         connection: &Connection,
         addressing: &Arc<Addressing>,
-    ) -> Result<Option<i64>, Fault> {
+    ) -> Result<Option<i64>, OperationError> {
         if let Some((last, number)) = &self.0
             && Arc::ptr_eq(last, addressing)
         {

@@ -1,19 +1,20 @@
 //! What is written for every comment.
 
-use super::operations::Fault;
+use super::keys;
+use super::operation_error::OperationError;
 use super::rows::{column_ms, comment_json, json};
 use crate::rules::Claim;
 use crate::{End, Opening};
 use commentd_contract::Outcome;
-use commentd_delivery::record::AttemptRecord;
+use commentd_delivery::record::{AttemptRecord, KeyRef};
 use rusqlite::{Connection, Statement, params};
 
-/// A statement that is compiled when it is first needed, and kept: finding it by its text each time costs as much
-/// as carrying out some of them.
+/// A statement that is compiled when it is first needed, and kept: to find it by its text costs as much as to carry out
+/// some of them.
 #[derive(Default)]
-pub(super) struct Kept<'c>(Option<Statement<'c>>);
+pub(super) struct LazyStatement<'c>(Option<Statement<'c>>);
 
-impl<'c> Kept<'c> {
+impl<'c> LazyStatement<'c> {
     pub(super) fn get(
         &mut self,
         connection: &'c Connection,
@@ -29,31 +30,44 @@ impl<'c> Kept<'c> {
 /// The statements that write what every comment needs.
 #[derive(Default)]
 pub(super) struct Statements<'c> {
-    insert_delivery: Kept<'c>,
-    insert_claim: Kept<'c>,
-    end_first: Kept<'c>,
+    claim_key: LazyStatement<'c>,
+    insert_delivery: LazyStatement<'c>,
+    insert_open: LazyStatement<'c>,
+    insert_claim: LazyStatement<'c>,
+    end_first: LazyStatement<'c>,
 }
 
 impl<'c> Statements<'c> {
-    /// Adds a delivery with its first attempt, which hasn't ended. `shared` is the number of an addressing that stands
-    /// apart.
+    /// Gives the key to the delivery with this number; false if another has it, and then nothing was written.
+    pub(super) fn claim_key(
+        &mut self,
+        connection: &'c Connection,
+        key: &KeyRef,
+        number: i64,
+    ) -> rusqlite::Result<bool> {
+        keys::claim(self.claim_key.get(connection, keys::CLAIM)?, key, number)
+    }
+
+    /// Adds a delivery with its first attempt, which hasn't ended; false if its id is taken. `shared` is the number of
+    /// an addressing that stands apart.
     pub(super) fn insert_delivery(
         &mut self,
         connection: &'c Connection,
         number: i64,
         opening: &Opening,
         shared: Option<i64>,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, OperationError> {
         let comment = comment_json(&opening.comment, shared.is_some())?;
         let statement = self.insert_delivery.get(
             connection,
             "INSERT INTO deliveries \
              (number, id, caller, key, item, fingerprint, trace_id, created_ms, provider, channel, base_url, \
              account, manifest_version, marker, comment, addressing) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
+             ON CONFLICT DO NOTHING",
         )?;
         let to = &opening.intent.destination;
-        statement.execute(params![
+        let inserted = statement.execute(params![
             number,
             opening.id.as_bytes().as_slice(),
             opening.key.caller,
@@ -71,7 +85,14 @@ impl<'c> Statements<'c> {
             comment,
             shared,
         ])?;
-        Ok(())
+        if inserted == 0 {
+            return Ok(false);
+        }
+        let statement = self
+            .insert_open
+            .get(connection, "INSERT INTO ends (delivery, outcome) VALUES (?1, 'unknown')")?;
+        statement.execute([number])?;
+        Ok(true)
     }
 
     /// Records how an attempt ended, and what its delivery comes to now; `settled` is the wall time and the ledger's
@@ -84,7 +105,7 @@ impl<'c> Statements<'c> {
         end: &End,
         settled: Option<(u64, u64)>,
         outcome: Outcome,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), OperationError> {
         let (sql, text) = match (end, attempt) {
             (End::Verdict(verdict), 1) => {
                 let statement = self.end_first.get(
@@ -118,7 +139,7 @@ impl<'c> Statements<'c> {
         connection: &'c Connection,
         number: i64,
         claim: Claim<'_>,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, OperationError> {
         let statement = self.insert_claim.get(
             connection,
             "INSERT INTO claims (channel, base_url, comment_id, delivery) VALUES (?1, ?2, ?3, ?4) \
@@ -133,7 +154,7 @@ pub(super) fn insert_attempt(
     connection: &Connection,
     number: i64,
     attempt: &AttemptRecord,
-) -> Result<(), Fault> {
+) -> Result<(), OperationError> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO attempts (delivery, number, provider, channel, base_url, account, manifest_version, marker, \
          started_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -160,7 +181,7 @@ fn write_end(
     number: i64,
     settled: Option<(u64, u64)>,
     outcome: Outcome,
-) -> Result<(), Fault> {
+) -> Result<(), OperationError> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO ends (delivery, settled_ms, outcome, settled_age) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT DO UPDATE SET settled_ms = ?2, outcome = ?3, settled_age = ?4",

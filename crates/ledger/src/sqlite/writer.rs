@@ -1,13 +1,16 @@
 //! The one thread that writes: it commits everything that waits in one transaction, then answers all of it.
 
 use super::answers::{self, Answer, Reply};
+use super::context::{Counters, TxContext};
 use super::error::OpenError;
 use super::log;
 use super::markers;
-use super::operations::{self, Book, Fault, Recent};
+use super::operation_error::OperationError;
+use super::operations;
 use super::planned;
 use super::queue::{Operation, Queue};
 use super::schema::{self, BUSY_TIMEOUT};
+use super::sweep;
 use crate::LedgerError;
 use crate::lock::{Extent, Lock};
 use crate::own_files::{self, Identity};
@@ -31,7 +34,7 @@ const PAGES_A_MIB: i32 = 256;
 /// The writer before it works.
 pub(super) struct Writer {
     connection: Connection,
-    recent: Recent,
+    counters: Counters,
     desk: Desk,
 }
 
@@ -59,7 +62,7 @@ struct Desk {
 
 /// The writer at work.
 struct Working<'c> {
-    book: Book<'c>,
+    context: TxContext<'c>,
     begin: Statement<'c>,
     commit: Statement<'c>,
     desk: Desk,
@@ -118,7 +121,7 @@ impl Log {
 impl Writer {
     pub(super) fn new(
         mut connection: Connection,
-        recent: Recent,
+        counters: Counters,
         queue: Arc<Queue>,
         (lock, log): (Arc<Mutex<Option<Lock>>>, Log),
         group_limit: usize,
@@ -145,7 +148,7 @@ impl Writer {
             erasing: false,
             broken: None,
         };
-        Ok(Self { connection, recent, desk })
+        Ok(Self { connection, counters, desk })
     }
 
     /// Works until the queue is closed and empty, then closes the database, releases the lock, and says so.
@@ -163,10 +166,10 @@ impl Writer {
     }
 
     fn work(self) -> Result<(), LedgerError> {
-        let Self { connection, recent, desk } = self;
+        let Self { connection, counters, desk } = self;
         let failed = |error: rusqlite::Error| LedgerError::Failed(error.to_string());
         let mut working = Working {
-            book: Book::new(&connection, recent),
+            context: TxContext::new(&connection, counters),
             begin: connection.prepare("BEGIN IMMEDIATE").map_err(failed)?,
             commit: connection.prepare("COMMIT").map_err(failed)?,
             desk,
@@ -174,7 +177,6 @@ impl Writer {
         while let Some(group) = working.desk.queue.take(working.desk.group_limit) {
             working.commit_group(group);
         }
-        working.catch_up();
         working.mark_closed();
         let broken = working.desk.broken.take();
         // The statements are the connection's.
@@ -193,7 +195,7 @@ impl Working<'_> {
         let (group, reading): (Vec<_>, Vec<_>) = group.into_iter().partition(Operation::records);
         let erases = group.iter().any(|operation| matches!(operation, Operation::Forget(..)));
         let records = self.desk.broken.is_none() && !group.is_empty();
-        let connection = self.book.connection;
+        let connection = self.context.connection;
         let before = connection.total_changes();
         let mut failure = if records { self.check_place().or_else(|| self.begin()) } else { None };
         let mut answers = Vec::with_capacity(group.len());
@@ -201,8 +203,7 @@ impl Working<'_> {
             answers.push(self.carry_out(operation, records, &mut failure));
         }
         if records {
-            let due = self.book.recent.names.due();
-            failure = self.end(failure, due).or_else(|| self.check_written());
+            failure = self.end(failure).or_else(|| self.check_written());
         }
         let recorded = connection.total_changes() != before;
         if records && recorded && failure.is_none() {
@@ -213,18 +214,6 @@ impl Working<'_> {
         let read = reading.into_iter().map(|operation| self.carry_out(operation, false, &mut None));
         answers::give(read.collect(), None);
         self.tend_log(erases && failure.is_none());
-    }
-
-    /// Moves what names were to be moved at the start already, before the process ends. If that fails, the next one
-    /// has them to move.
-    fn catch_up(&mut self) {
-        if self.desk.broken.is_some() || !self.book.recent.names.are_behind() {
-            return;
-        }
-        let failure = self.begin();
-        if let Some(error) = self.end(failure, usize::MAX) {
-            tracing::debug!(%error, "the ledger's names stay where they are");
-        }
     }
 
     /// Nothing is recorded where the next process would not find it. Once the file is back, it goes on.
@@ -281,8 +270,8 @@ impl Working<'_> {
         if self.desk.broken.is_some() || self.checked(is_in_place).is_some() {
             return;
         }
-        let connection = self.book.connection;
-        let closed = operations::keep_age(&mut self.book).and_then(|()| schema::mark_closed(connection));
+        let connection = self.context.connection;
+        let closed = self.context.record_age().and_then(|()| schema::mark_closed(connection));
         if let Err(error) = closed {
             tracing::debug!(%error, "the ledger can't note that it is closed");
             return;
@@ -295,26 +284,19 @@ impl Working<'_> {
     }
 
     fn begin(&mut self) -> Option<LedgerError> {
-        planned::before_begin(self.book.connection, self.desk.commits.load(Ordering::Relaxed));
+        planned::before_begin(self.context.connection, self.desk.commits.load(Ordering::Relaxed));
         let error = self.begin.execute([]).err()?;
         Some(self.store_failed(&error))
     }
 
-    /// Ends the transaction, with so many names moved in it: commits it, or undoes it if this or anything before
-    /// has failed.
-    fn end(&mut self, failure: Option<LedgerError>, names: usize) -> Option<LedgerError> {
-        let failure = failure.or_else(|| self.move_names(names)).or_else(|| self.commit());
+    /// Ends the transaction: commits it, or undoes it if this or anything before has failed.
+    fn end(&mut self, failure: Option<LedgerError>) -> Option<LedgerError> {
+        let failure = failure.or_else(|| self.commit());
         self.leave_transaction();
-        match failure {
-            Some(_) => self.book.undone(),
-            None => self.book.committed(),
+        if failure.is_some() {
+            self.context.undone();
         }
         failure
-    }
-
-    fn move_names(&mut self, most: usize) -> Option<LedgerError> {
-        let error = self.book.move_names(most).err()?;
-        Some(self.store_failed(&error))
     }
 
     fn commit(&mut self) -> Option<LedgerError> {
@@ -324,8 +306,8 @@ impl Working<'_> {
 
     /// After a commit there is nothing to leave; after some errors SQLite has left it already.
     fn leave_transaction(&mut self) {
-        if !self.book.connection.is_autocommit()
-            && let Err(error) = self.book.connection.execute_batch("ROLLBACK")
+        if !self.context.connection.is_autocommit()
+            && let Err(error) = self.context.connection.execute_batch("ROLLBACK")
         {
             self.break_off(&error.to_string());
         }
@@ -339,28 +321,26 @@ impl Working<'_> {
     ) -> Answer {
         let mut turn = Turn { records: operation.records(), grouped, failure, writer: self };
         match operation {
-            Operation::Open(opening, reply) => turn.take(reply, |book| operations::open(book, *opening)),
+            Operation::Open(opening, reply) => turn.take(reply, |tx| operations::open(tx, *opening)),
             Operation::Intend(id, intent, reply) => {
-                turn.take(reply, |book| operations::intend(book, id, *intent))
+                turn.take(reply, |tx| operations::intend(tx, id, *intent))
             }
-            Operation::Settle(settling, reply) => {
-                turn.take(reply, |book| operations::settle(book, &settling))
-            }
-            Operation::Find(find, reply) => turn.take(reply, |book| operations::find(book, &find)),
-            Operation::List(filter, reply) => turn.take(reply, |book| operations::list(book, &filter)),
-            Operation::Recover(at_ms, reply) => turn.take(reply, |book| operations::recover(book, at_ms)),
-            Operation::Forget(id, reply) => turn.take(reply, |book| operations::forget(book, &id)),
+            Operation::Settle(settling, reply) => turn.take(reply, |tx| operations::settle(tx, &settling)),
+            Operation::Find(find, reply) => turn.take(reply, |tx| operations::find(tx, &find)),
+            Operation::List(filter, reply) => turn.take(reply, |tx| operations::list(tx, &filter)),
+            Operation::Recover(at_ms, reply) => turn.take(reply, |tx| operations::recover(tx, at_ms)),
+            Operation::Forget(id, reply) => turn.take(reply, |tx| operations::forget(tx, &id)),
             Operation::Age { passed_ms, at_ms, reply } => {
-                turn.take(reply, |book| operations::age(book, passed_ms, at_ms))
+                turn.take(reply, |tx| Ok(tx.grow_older(passed_ms, at_ms)?))
             }
             Operation::Sweep { kept_ms, most, reply } => {
-                turn.take(reply, |book| operations::sweep(book, kept_ms, most))
+                turn.take(reply, |tx| sweep::sweep(tx, kept_ms, most))
             }
             Operation::NoteMarker(place, at_ms, reply) => {
-                turn.take(reply, |book| markers::note(book.connection, &place, at_ms))
+                turn.take(reply, |tx| markers::note(tx.connection, &place, at_ms))
             }
-            Operation::MarkedPlaces(reply) => turn.take(reply, |book| markers::places(book.connection)),
-            Operation::Check(reply) => turn.take(reply, |book| operations::check(book.connection)),
+            Operation::MarkedPlaces(reply) => turn.take(reply, |tx| markers::places(tx.connection)),
+            Operation::Check(reply) => turn.take(reply, |tx| operations::check(tx.connection)),
             #[cfg(test)]
             Operation::Hold(began, word, reply) => turn.take(reply, |_| {
                 let _ = began.send(());
@@ -424,9 +404,9 @@ impl Working<'_> {
             return false;
         }
         // Whoever reads the file must not hold up those who write to it.
-        let _ = self.book.connection.busy_timeout(Duration::ZERO);
-        let result = self.book.connection.wal_checkpoint_v2(Some("main"), mode);
-        let _ = self.book.connection.busy_timeout(BUSY_TIMEOUT);
+        let _ = self.context.connection.busy_timeout(Duration::ZERO);
+        let result = self.context.connection.wal_checkpoint_v2(Some("main"), mode);
+        let _ = self.context.connection.busy_timeout(BUSY_TIMEOUT);
         match result {
             Ok((pages, copied)) => {
                 self.desk.erasing &= !empties;
@@ -486,7 +466,7 @@ impl Turn<'_, '_> {
     fn take<T: Send + 'static>(
         &mut self,
         reply: Reply<T>,
-        operation: impl FnOnce(&mut Book<'_>) -> Result<T, Fault>,
+        operation: impl FnOnce(&mut TxContext<'_>) -> Result<T, OperationError>,
     ) -> Answer {
         let result = self.result(operation);
         reply.with(result)
@@ -494,7 +474,7 @@ impl Turn<'_, '_> {
 
     fn result<T>(
         &mut self,
-        operation: impl FnOnce(&mut Book<'_>) -> Result<T, Fault>,
+        operation: impl FnOnce(&mut TxContext<'_>) -> Result<T, OperationError>,
     ) -> Result<T, LedgerError> {
         if let Some(failure) = self.failure {
             return Err(failure.clone());
@@ -502,12 +482,12 @@ impl Turn<'_, '_> {
         if let Some(reason) = self.writer.desk.broken.as_ref().filter(|_| self.records) {
             return Err(LedgerError::Failed(reason.clone()));
         }
-        let book = &mut self.writer.book;
-        let failed = match catch_unwind(AssertUnwindSafe(|| operation(book))) {
+        let context = &mut self.writer.context;
+        let failed = match catch_unwind(AssertUnwindSafe(|| operation(context))) {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(Fault::Refused(error))) => return Err(error),
-            Ok(Err(Fault::Unreadable(reason))) => return Err(LedgerError::Failed(reason)),
-            Ok(Err(Fault::Store(error))) => self.writer.store_failed(&error),
+            Ok(Err(OperationError::Refused(error))) => return Err(error),
+            Ok(Err(OperationError::Unreadable(reason))) => return Err(LedgerError::Failed(reason)),
+            Ok(Err(OperationError::Store(error))) => self.writer.store_failed(&error),
             Err(_) => LedgerError::Failed("an operation panicked; please report this".into()),
         };
         if self.grouped {

@@ -3,6 +3,7 @@
 use super::super::schema;
 use super::{count, folder, open, reader};
 use crate::conformance::{attempt, id, opening, settling, verdict};
+use crate::own_files::with_suffix;
 use crate::{
     End, Filter, Find, Ledger, LedgerError, MemoryLedger, Opened, Opening, Settled, Settling, Stamp,
 };
@@ -11,6 +12,10 @@ use commentd_delivery::Verdict;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, Resolution, ResolvedBy};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap()
@@ -80,13 +85,24 @@ fn write_3(file: &Connection, number: i64, record: &DeliveryRecord) {
 
 /// As version 4 wrote it: the comment, too, with its delivery, and what the first attempt came to apart.
 fn write_4(file: &Connection, number: i64, record: &DeliveryRecord) {
+    write_apart(file, number, record, None);
+}
+
+/// As version 6 wrote it: with the number of a shared addressing, and with the ledger's age at the settling.
+fn write_6(file: &Connection, number: i64, record: &DeliveryRecord) {
+    write_apart(file, number, record, Some([Value::Null, 0.into()]));
+}
+
+fn write_apart(file: &Connection, number: i64, record: &DeliveryRecord, since_6: Option<[Value; 2]>) {
+    let (addressing, age) = since_6.map(<(Value, Value)>::from).unzip();
     let (first, further) = record.attempts.split_first().unwrap();
     let comment: Value = record.comment.as_ref().map(|comment| json(&**comment)).into();
-    insert(file, "deliveries", head(number, record).into_iter().chain(sent(first)).chain([comment]));
+    let delivery = head(number, record).into_iter().chain(sent(first)).chain([comment]);
+    insert(file, "deliveries", delivery.chain(addressing));
     // Of an open one, only if another had opened long since.
-    if first.verdict.is_some() || !further.is_empty() || number <= MOVED {
+    if first.verdict.is_some() || !further.is_empty() || number <= NAMED {
         let end = [number.into()].into_iter().chain(outcome(record)).chain(ended(first));
-        insert(file, "ends", end);
+        insert(file, "ends", end.chain(age));
     }
     write_attempts(file, number, record, further);
 }
@@ -117,16 +133,24 @@ fn write_attempts(file: &Connection, number: i64, record: &DeliveryRecord, attem
     }
 }
 
-/// The last delivery whose names stand in their table.
-const MOVED: i64 = 20;
+/// The last delivery that has a row in `ends` even if it is open.
+const NAMED: i64 = 20;
 
-/// Versions 3 and 4 had moved the names of the older half to their table.
-fn move_names(file: &Connection) {
+/// What versions 3 and 4 had for finding a delivery.
+fn write_names(file: &Connection) {
     file.execute_batch(&format!(
-        "INSERT INTO names
-             SELECT name_of_id(id), number FROM deliveries WHERE number <= {MOVED}
-             UNION ALL SELECT name_of_key(caller, key, item), number FROM deliveries WHERE number <= {MOVED};
-         UPDATE meta SET value = '{MOVED}' WHERE name = 'named';",
+        "INSERT INTO names SELECT 100 * number, number FROM deliveries WHERE number <= {NAMED};
+         UPDATE meta SET value = '{NAMED}' WHERE name = 'named';",
+    ))
+    .unwrap();
+}
+
+/// What came to it with version 5.
+fn write_runs(file: &Connection) {
+    write_names(file);
+    file.execute_batch(&format!(
+        "INSERT INTO name_pages VALUES (1, zeroblob(4000));
+         INSERT INTO name_runs VALUES ({NAMED}, 0, 1, zeroblob(8), zeroblob(32));"
     ))
     .unwrap();
 }
@@ -174,12 +198,23 @@ async fn version_2_holds_what_it_held() {
 
 #[tokio::test]
 async fn version_3_holds_what_it_held() {
-    it_holds_what_it_held(3, write_3, move_names).await;
+    it_holds_what_it_held(3, write_3, write_names).await;
 }
 
 #[tokio::test]
 async fn version_4_holds_what_it_held() {
-    it_holds_what_it_held(4, write_4, move_names).await;
+    it_holds_what_it_held(4, write_4, write_names).await;
+}
+
+#[tokio::test]
+async fn version_5_holds_what_it_held() {
+    it_holds_what_it_held(5, write_4, write_runs).await;
+}
+
+#[tokio::test]
+async fn versions_6_and_7_hold_what_they_held() {
+    it_holds_what_it_held(6, write_6, write_runs).await;
+    it_holds_what_it_held(7, write_6, write_runs).await;
 }
 
 async fn it_holds_what_it_held(
@@ -198,6 +233,7 @@ async fn it_holds_what_it_held(
     }
     end(&file);
     drop(file);
+    after_each_statement(&path, version, |stopped| assert_is_brought_up_to_date(stopped, listed.len()));
 
     let after = open(&path);
     assert_eq!(after.list(all.clone()).await.unwrap(), listed);
@@ -212,9 +248,10 @@ async fn it_holds_what_it_held(
     let batch = Filter { key: Some(("bot".into(), "batch".into())), limit: 100, ..Filter::default() };
     assert_eq!(after.list(batch.clone()).await, before.list(batch).await);
     assert_eq!(count(&reader(&path), "SELECT count(*) FROM attempts"), 11, "further ones only");
-    let without_end = "SELECT count(*) FROM deliveries WHERE number NOT IN (SELECT delivery FROM ends) AND \
-         number <= (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'named')";
+    let without_end = "SELECT count(*) FROM deliveries WHERE number NOT IN (SELECT delivery FROM ends)";
     assert_eq!(count(&reader(&path), without_end), 0, "open ones have one, too");
+    let names = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'name%'";
+    assert_eq!(count(&reader(&path), names), 0, "what took the place of the keys is gone");
 
     for n in [12, 21, 30] {
         let taken = settling(35, 1, ours(&format!("{n}")));
@@ -231,4 +268,87 @@ async fn it_holds_what_it_held(
         "a swept claim is free"
     );
     assert_eq!(count(&reader(&path), "SELECT count(*) FROM claims"), 1);
+}
+
+/// What a kill would leave after each statement of the steps that a file of this version lacks. They are one
+/// transaction, so that each copy is as the file was.
+fn after_each_statement(path: &Path, version: usize, check: impl Fn(&Path)) {
+    let file = schema::open_version(path, Stamp::Live, version).unwrap();
+    super::super::keys::define_hash(&file).unwrap();
+    // So small that much of it is written before the commit.
+    file.execute_batch("PRAGMA cache_size = 2; BEGIN IMMEDIATE").unwrap();
+    for statement in schema::steps_after(version).flat_map(|step| step.split_inclusive(';')) {
+        file.execute_batch(statement).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let copy = dir.path().join("ledger.db");
+        for suffix in ["", "-wal"] {
+            std::fs::copy(with_suffix(path, suffix), with_suffix(&copy, suffix)).unwrap();
+        }
+        check(&copy);
+    }
+    file.execute_batch("ROLLBACK").unwrap();
+}
+
+fn assert_is_brought_up_to_date(path: &Path, deliveries: usize) {
+    drop(open(path));
+    let file = reader(path);
+    for held in
+        ["deliveries", "ends", "keys JOIN deliveries ON number = delivery AND keys.item = deliveries.item"]
+    {
+        assert_eq!(count(&file, &format!("SELECT count(*) FROM {held}")), deliveries as i64, "{held}");
+    }
+    assert_eq!(count(&file, "SELECT integrity_check = 'ok' FROM pragma_integrity_check"), 1);
+}
+
+const FILE: &str = "COMMENTD_TEST_OLDER_LEDGER";
+const MANY: usize = 20_000;
+
+/// `kill -9` of a process that brings a file up to date, at any moment.
+#[test]
+fn an_upgrade_that_is_killed_changes_nothing() {
+    let (_dir, older) = folder();
+    super::super::file::create(&older).unwrap();
+    let file = schema::open_version(&older, Stamp::Live, 7).unwrap();
+    file.execute_batch(&format!(
+        "INSERT INTO deliveries
+             WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < {MANY})
+             SELECT n, randomblob(16), 'bot', 'key-' || n, 0, zeroblob(32), 't', 0, 'native_http', 'c', 'u', '', 1, '',
+                 NULL, NULL FROM n;
+         INSERT INTO ends (delivery, outcome) SELECT number, 'unknown' FROM deliveries WHERE number % 9 > 0"
+    ))
+    .unwrap();
+    drop(file);
+    let mut left_behind = 0;
+    for delay_ms in [0, 1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256] {
+        let (_dir, path) = folder();
+        for suffix in ["", "-wal"] {
+            let _ = std::fs::copy(with_suffix(&older, suffix), with_suffix(&path, suffix));
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sqlite::tests::older::child", "--ignored", "--nocapture"])
+            .env(FILE, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.ends_with("opening")));
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let version = "SELECT user_version FROM pragma_user_version";
+        left_behind += i64::from(count(&reader(&path), version) == 7);
+        assert_is_brought_up_to_date(&path, MANY);
+    }
+    assert!(left_behind > 0, "some were killed before they had done it");
+}
+
+#[test]
+#[ignore = "run, and killed, by the test above"]
+fn child() {
+    let Some(path) = std::env::var_os(FILE) else { return };
+    println!("opening");
+    let ledger = open(path.as_ref());
+    println!("opened");
+    std::thread::park();
+    drop(ledger);
 }
