@@ -1,18 +1,9 @@
-"""What scripts/bench-hop measures.
+"""What scripts/bench-hop measures. Each part is a module whose `measure(bench)` gives
 
-A part is a module of this package with
+    {"settings": {…}, "runs": {way: {subject: [a round's figures, …]}}, …}
 
-    TITLE                    the heading of its section
-    measure(context) -> dict the figures, as JSON can hold them; raises Refused where a figure would not be honest
-    section(result) -> list  its section of docs/performance.md, without the heading: lines of Markdown
-    goals(result) -> list    optional: figures.Goal, for the table of goals
-
-measure() starts what it needs through servers and load, on free loopback ports, and leaves nothing running.
-section() and goals() are given what measure() returned, perhaps in an earlier run: they read no clock and no machine.
+or raises Refused where a figure would not be honest. It starts what it needs on free loopback ports and leaves nothing
+running. page.py says how the figures are shown and what they should be; it reads no clock and no machine.
 """
 
-PARTS = ("hop", "growth", "overload", "parts")
-
-
-class Refused(Exception):
-    """Something could not be measured, or a figure would have been one over errors."""
+PARTS = ("hop", "growth", "overload")

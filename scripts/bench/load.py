@@ -1,68 +1,66 @@
 """Calls by oha, and the proof that they were what they are counted as."""
 
-import http.client
 import json
+import os
 import subprocess
 
-from . import Refused
+from shared import Refused
 
 COMMENT = {
-    "v": 1,
-    "cmd": "comment",
-    "task_id": "bench",
-    "sns_id": "14500000000000000001",
-    "author": "wx_author",
-    "content_hash": "abc",
-    "content": "a plain comment of a usual length, posted for a user",
-    "deadline_ms": 5000,
+    "v": 1, "cmd": "comment", "task_id": "bench", "sns_id": "14500000000000000001", "author": "wx_author",
+    "content_hash": "abc", "content": "a plain comment of a usual length, posted for a user", "deadline_ms": 5000,
 }
-#: Sent by every client that posts JSON.
-JSON = {"Content-Type": "application/json"}
 
 
 def body(**more):
     return json.dumps({**COMMENT, **more}, separators=(",", ":"))
 
 
-def ask(port, path, text=None):
-    """One call: GET, or POST with a body. Gives status and what the JSON says."""
-    caller = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    caller.request("POST" if text else "GET", path, text, JSON if text else {})
-    reply = caller.getresponse()
-    content = reply.read()
-    caller.close()
-    return reply.status, content
+def batch(comments):
+    said = {**COMMENT, "cmd": "batch_comment", "concurrency": 20, "deadline_ms": 60_000}
+    text = said.pop("content")
+    return json.dumps({**said, "comments": [f"{text} {number}" for number in range(comments)]})
 
 
-def oha(context, url, *, text=None, lines=None, calls=None, seconds=None, connections=64, rate=None, keep=True,
-        reply_bytes=None, statuses=("200",), timeout_s=300):
-    """Runs oha once. Refuses whatever isn't a reply with a status of `statuses`, and replies of another mean size.
+def keyed_file(file, lines):
+    """A body a line, each with a key of its own that no other run has. Random, for keys that count up lie beside each
+    other in an index, and those of most callers don't."""
+    before, after = body(idempotency_key="KEY").split("KEY")
+    digits = os.urandom(16 * lines).hex()
+    with open(file, "w") as out:
+        out.writelines(f"{before}{digits[at:at + 32]}{after}\n" for at in range(0, len(digits), 32))
+    return file
 
-    `text` is the body of each call; `lines` a file of which each call takes one line at random. `calls` in all, or
-    for `seconds`, waiting for what is under way in the end. With `rate`, latencies count from the moment at which
-    oha's timer let a call go, whether or not a connection was free.
-    """
-    args = [context.oha, "--no-tui", "--no-color", "--output-format", "json", "-m", "POST", "-T", "application/json"]
-    args += ["-c", connections, "-d" if lines is None else "-Z", text if lines is None else lines]
+
+def oha(bench, url, *, text=None, lines=None, calls=None, seconds=None, connections=64, rate=None, keep=True,
+        from_schedule=True, **judging):
+    """Runs oha once. `text` is the body of each call; `lines` a file of which each call takes one line at random.
+    `calls` in all, or for `seconds`, waiting for what is under way in the end. With `rate`, latencies count from the
+    moment at which a call was to leave, whether or not a connection was free, unless that is not `from_schedule`."""
+    args = [bench.oha, "--no-tui", "--no-color", "--output-format", "json", "-m", "POST", "-T", "application/json"]
+    args += ["--stats-success-breakdown", "-c", connections, *(["-Z", lines] if lines else ["-d", text])]
     args += ["-n", calls] if calls else ["-z", f"{seconds}s", "-w"]
-    args += ["-q", rate, "--latency-correction"] if rate else []
+    args += ["-q", rate] if rate else []
+    args += ["--latency-correction"] if rate and from_schedule else []
     args += [] if keep else ["--disable-keepalive"]
-    args = [str(arg) for arg in [*args, url]]
     try:
-        ran = subprocess.run(args, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        raise Refused(f"oha against {url} didn't end within {timeout_s} s") from None
+        ran = subprocess.run(
+            [str(arg) for arg in [*args, url]], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Refused(f"oha against {url} didn't end within {error.timeout} s") from None
     if ran.returncode != 0:
         raise Refused(f"oha against {url} failed: {(ran.stderr or ran.stdout)[-500:]}")
-    return judged(json.loads(ran.stdout), url, calls=calls, rate=rate, reply_bytes=reply_bytes, statuses=statuses)
+    return judged(json.loads(ran.stdout), url, calls=calls, rate=rate if from_schedule else None, **judging)
 
 
 def judged(said, url, *, calls=None, rate=None, reply_bytes=None, statuses=("200",)):
-    """What oha said, in our words, if it may count."""
+    """What oha said, in our words, if it may count: only replies with a status of `statuses`, of the expected mean
+    size, and at the rate that was asked for."""
     replies = said["statusCodeDistribution"]
     if said["errorDistribution"] or not set(replies) <= set(statuses) or not replies:
         raise Refused(f"{url}: not only replies of {', '.join(statuses)}: {replies} {said['errorDistribution']}")
-    count, summary, latency = sum(replies.values()), said["summary"], said["latencyPercentiles"]
+    count, summary = sum(replies.values()), said["summary"]
     if calls is not None and count != calls:
         raise Refused(f"{url}: {count} replies to {calls} calls")
     size = summary["totalData"] / count
@@ -70,14 +68,12 @@ def judged(said, url, *, calls=None, rate=None, reply_bytes=None, statuses=("200
         raise Refused(f"{url}: replies of {size:.0f} bytes in the mean, expected {reply_bytes}: other answers?")
     if rate is not None and abs(count / summary["total"] / rate - 1) > 0.03:
         raise Refused(f"{url}: {count / summary['total']:.0f} calls a second instead of {rate}; was it overloaded?")
-    return {
-        "calls": count,
-        "statuses": replies,
-        "seconds": summary["total"],
-        "per_second": count / summary["total"],
-        "p50_ms": 1000 * latency["p50"],
-        "p99_ms": 1000 * latency["p99"],
-        "p99.9_ms": 1000 * latency["p99.9"],
-        "slowest_ms": 1000 * summary["slowest"],
-        "reply_bytes": size,
+    figures = {"calls": count, "seconds": summary["total"], "slowest_ms": 1000 * summary["slowest"]}
+    for group, name in (("", ""), ("Successful", "accepted_"), ("NotSuccessful", "shed_")):
+        latency = said.get(f"latencyPercentiles{group}") or {}
+        figures |= {f"{name}{p}_ms": 1000 * latency[p] for p in ("p50", "p99", "p99.9") if latency.get(p) is not None}
+    accepted = replies.get("200", 0)
+    return figures | {
+        "per_second": count / summary["total"], "accepted": accepted, "goodput": accepted / summary["total"],
+        "shed_per_second": (count - accepted) / summary["total"],
     }

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-from . import PARTS, Refused, context, figures, hop, hop_page, load, machine, page
+from shared import Refused
+
+from . import hop, load, page, tools
 
 
 def said(**more):
@@ -41,12 +43,13 @@ class Judging(unittest.TestCase):
 
     def test_a_status_that_was_expected_counts(self):
         mixed = said(statusCodeDistribution={"200": 60, "503": 40})
-        self.assertEqual(load.judged(mixed, "url", statuses=("200", "503"))["statuses"]["503"], 40)
+        figures = load.judged(mixed, "url", statuses=("200", "503"))
+        self.assertEqual((figures["goodput"], figures["shed_per_second"]), (60, 40))
 
     def test_goal_floor_or_neither(self):
-        high = [figures.Goal("rate", reached, 1.0, 0.6, at_least=True).verdict() for reached in (1.1, 0.7, 0.5, None)]
+        high = [page.Goal("rate", reached, 1.0, 0.6, at_least=True).verdict() for reached in (1.1, 0.7, 0.5, None)]
         self.assertEqual(high, ["goal", "floor", "neither", "can't be told"])
-        low = [figures.Goal("time", reached, 2, None).verdict() for reached in (2, 3)]
+        low = [page.Goal("time", reached, 2).verdict() for reached in (2, 3)]
         self.assertEqual(low, ["goal", "neither"])
 
 
@@ -56,66 +59,55 @@ class Running(unittest.TestCase):
         loader = importlib.machinery.SourceFileLoader("bench_hop", str(Path(__file__).parents[1] / "bench-hop"))
         script = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench_hop", loader))
         loader.exec_module(script)
-        found, kept = [], {}
+        found, kept = [], []
 
-        def measured(at):
-            found.append(list(at.scratch.iterdir()))
-            (at.scratch / "upstream").mkdir()
+        def measured(bench):
+            found.append(list(bench.scratch.iterdir()))
+            (bench.scratch / "upstream").mkdir()
             return {}
 
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(machine, "refuse_memory_filesystem"):
-            results = SimpleNamespace(
-                folder=Path(folder), get=kept.get, keep=lambda part, *_: kept.update({part: True})
-            )
-            options = SimpleNamespace(
-                only=["one", "two"], quick=True, repeats=1, rows=1, oha=None, commentd=None
-            )
-            script.measure(options, results, {part: SimpleNamespace(measure=measured) for part in options.only}, [])
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(tools, "prepare_machine"):
+            results = SimpleNamespace(folder=Path(folder), keep=lambda part, _: kept.append(part), failures=[])
+            options = SimpleNamespace(quick=True, repeats=1, rows=1, oha=None, commentd=[])
+            script.measure(options, results, {part: SimpleNamespace(measure=measured) for part in ("one", "two")})
             self.assertEqual(list(Path(folder).iterdir()), [], "nothing is left")
-        self.assertEqual((found, list(kept)), ([[], []], ["one", "two"]))
+        self.assertEqual((found, kept), ([[], []], ["one", "two"]))
 
 
 class Writing(unittest.TestCase):
-    def result(self, *builds):
+    def result(self, *names):
         """What hop keeps of three rounds with made-up figures."""
-        builds = [context.Build(name, Path("there"), True) for name in builds]
-        everyone = hop.subjects(builds)
+        builds = [tools.Build(name, Path("there"), True) for name in names]
+        kinds = ("memory", "durable, keys", "durable", "mock")
+        everyone = [hop.Subject("direct"), hop.Subject("nginx")]
+        everyone += [hop.Subject(kind, build) for build in builds for kind in kinds]
         run = {
             "per_second": 1000.0, "comments_per_second": 1000.0, "p50_ms": 1.0, "p99_ms": 2.0, "p99.9_ms": 3.0,
-            "cpu_s_per_100k": 4.0, "upstream_cpu_s_per_100k": 1.0, "peak_bytes": 30_000_000, "calls": 3000,
-            "sent_on": 1.0, "load_average": 0.5, "others": 0.01,
+            "cpu_s_per_100k": 4.0, "peak_mb": 30.0, "others": 0.01,
         }
+        runs = {way.name: {one.name: [run] * 3 for one in way.subjects(everyone)} for way in hop.WAYS}
+        runs["start"] = {build.subject("commentd"): [{"start_ms": 20.0}] for build in builds}
+        runs["in flight"] = {build.subject("commentd"): [{"idle_mb": 10.0, "in_flight_mb": 50.0}] for build in builds}
         return {
-            "settings": {
-                "connections": 64, "rate": 2000, "in_flight": 1000, "seconds": 3, "rate_seconds": 10,
-                "keyed_calls": 20_000,
-            },
-            "tools": {"oha": "oha", "nginx": "nginx"},
-            "subjects": [
-                {"name": one.name, "kind": one.kind, "build": one.build.name if one.build else None} for one in everyone
-            ],
-            "builds": [
-                {"name": one.name, "path": str(one.path), "dist": one.dist, "bytes": 18_000_000, "how": "guided"}
-                for one in builds
-            ],
-            "runs": {
-                figure.name: {one.name: [run] * 3 for one in figure.subjects(everyone)} for figure in hop.FIGURES
-            },
-            "fsync_ms": [{"p50": 0.1, "p99": 0.2}] * 3,
-            "start_ms": {one.name: [20.0] for one in builds},
-            "in_flight": {one.name: [{"idle_bytes": 10_000_000, "bytes": 50_000_000}] for one in builds},
+            "tools": ["oha", "nginx"], "runs": runs, "fsync_ms": [0.1] * 3,
+            "builds": [{"name": one.name, "path": "there", "is_dist": True, "mb": 18.0} for one in builds],
         }
+
+    def page(self, **kept):
+        kept = {part: {"at": "now", "machine": "here", "result": result} for part, result in kept.items()}
+        results = SimpleNamespace(commit="c", is_changed=False, failures=["hop: why"], get=kept.get)
+        return page.document(results)
 
     def test_nothing_added_is_no_ratio(self):
-        reached = {goal.what: goal.verdict() for goal in hop_page.goals(self.result(""))}
-        self.assertEqual(reached["added latency ÷ nginx's: memory, p50"], "can't be told")
-        self.assertEqual(reached["resident, 1,000 in flight"], "floor")
-        self.assertEqual(reached["`dist` binary"], "goal")
+        reached = {goal.what: goal.verdict() for goal in page.goals({"hop": self.result("")})}
+        self.assertEqual(reached["added p50 ÷ nginx's: memory"], "can't be told")
+        self.assertEqual(reached["MB resident, 1,000 in flight"], "floor")
+        self.assertEqual(reached["requests/s ÷ nginx's: memory"], "goal")
 
     def test_tables_have_a_cell_for_each_column(self):
-        for builds in ([""], ["A", "B"]):
-            lines = hop_page.section(self.result(*builds))
-            self.assertEqual(any("B ÷ A" in line for line in lines), len(builds) > 1)
+        for names in ([""], ["A", "B"]):
+            lines = self.page(hop=self.result(*names)).splitlines()
+            self.assertEqual(any("B ÷ A" in line for line in lines), len(names) > 1)
             columns = None
             for line in lines:
                 count = line.count("|") if line.startswith("|") else None
@@ -123,10 +115,8 @@ class Writing(unittest.TestCase):
                 columns = count
 
     def test_a_part_without_result_was_not_run(self):
-        with tempfile.TemporaryDirectory() as folder:
-            kept = SimpleNamespace(commit="c", dirty=False, folder=Path(folder), get=lambda part: None)
-            text = page.document(kept, {part: None for part in PARTS}, ["hop: why"])
-        self.assertEqual(text.count("Not run."), len(PARTS))
+        text = self.page()
+        self.assertEqual(text.count("Not run."), len(page.PARTS))
         self.assertIn("- hop: why", text)
 
 
