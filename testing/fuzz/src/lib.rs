@@ -1,13 +1,12 @@
 //! Hostile input for everything that reads what comes from outside.
 //!
-//! A target takes bytes and says what is wrong with what our code made of them. Its corpus, in `corpus/<target>/`, is
-//! mutated by seed: an input is a function of target and number. Inputs are texts whose parts are separated by a line
-//! `%%`, so that a corpus can be read and written by hand.
+//! A target takes bytes and says what is wrong with what our code made of them. `scripts/fuzz` runs each under
+//! libFuzzer, which changes the inputs of `corpus/<target>/`, with the words of `dictionaries/`, towards code that no
+//! input has reached yet. `cargo test` replays the corpora, and inputs near them, without libFuzzer. Inputs are texts
+//! whose parts are separated by a line `%%`, so that a corpus can be read and written by hand.
 
-mod mutate;
 pub mod targets;
 
-use mutate::Mutator;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -22,17 +21,6 @@ pub struct Target {
     /// # Errors
     /// Says what is wrong.
     pub feed: fn(&[u8]) -> Result<(), String>,
-    /// What makes good mutations.
-    words: &'static [&'static str],
-}
-
-/// An input that something is wrong with.
-#[derive(Debug)]
-pub struct Finding {
-    /// The input.
-    pub input: Vec<u8>,
-    /// What is wrong.
-    pub what: String,
 }
 
 impl Target {
@@ -48,19 +36,13 @@ impl Target {
         paths.into_iter().map(|path| fs::read(&path).map(|bytes| (path, bytes))).collect()
     }
 
-    /// Feeds it this input; a panic is a finding, too.
-    pub fn try_one(&self, input: &[u8]) -> Option<Finding> {
-        let what = match catch_unwind(AssertUnwindSafe(|| (self.feed)(input))) {
-            Ok(Ok(())) => return None,
-            Ok(Err(what)) => what,
-            Err(_) => "it panicked; its message is above".to_owned(),
-        };
-        Some(Finding { input: input.to_vec(), what })
-    }
-
-    /// The input of this number, made from the corpus.
-    pub fn input(&self, corpus: &[Vec<u8>], number: u64) -> Vec<u8> {
-        Mutator::new(number, self.words).mutate(corpus)
+    /// Feeds it this input.
+    ///
+    /// # Errors
+    /// Says what is wrong; a panic is wrong, too.
+    pub fn try_one(&self, input: &[u8]) -> Result<(), String> {
+        catch_unwind(AssertUnwindSafe(|| (self.feed)(input)))
+            .unwrap_or_else(|_| Err("it panicked; its message is above".into()))
     }
 }
 

@@ -71,7 +71,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const IMPURE: [&str; 9] =
     ["tokio", "hyper", "axum", "rusqlite", "socket2", "futures-util", "tracing", "getrandom", "clap"];
 
-const LICENCES: [&str; 12] = [
+const LICENCES: [&str; 13] = [
     "MIT",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -83,6 +83,7 @@ const LICENCES: [&str; 12] = [
     "CC0-1.0",
     "CDLA-Permissive-2.0",
     "MIT-0",
+    "NCSA",
     "Unlicense",
 ];
 

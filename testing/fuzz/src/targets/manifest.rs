@@ -3,28 +3,6 @@
 use commentd_channels::{Manifest, check};
 use std::collections::BTreeMap;
 
-pub(super) const WORDS: &[&str] = &[
-    "[send]\n",
-    "[[verdict]]\n",
-    "is = \"delivered\"\n",
-    "when = \"status == 200\"\n",
-    "at('id')",
-    "[lookup]\n",
-    "[settings.x]\ntype = \"integer\"\n",
-    "marker = \"delivery_id\"\n",
-    "(",
-    ")",
-    "not ",
-    " or ",
-    "range(99999999)",
-    "settles_within_s = 1e30\n",
-    "path = \"/{+settings.x}\"\n",
-    "first_of(",
-    "|int",
-    "\"\"\"",
-    "'''",
-];
-
 pub(super) fn feed(input: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(input);
     match Manifest::parse(&text, "fuzzed.toml") {

@@ -16,26 +16,6 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 
-pub(super) const WORDS: &[&str] = &[
-    "\n%%\n\n",
-    "\n%%\nraw\n",
-    "\n%%\n1048577\n",
-    "\n%%\n4294967295\n",
-    "\n%%\n3\n",
-    "\"task_id\":\"07070707070707070707070707070707-1\"",
-    "\"task_id\":\"07070707070707070707070707070707-1-status\"",
-    "\"task_id\":\"07070707070707070707070707070707-1-query\"",
-    "\"task_id\":\"07070707070707070707070707070707-2\"",
-    "\"ok\":true",
-    "\"ok\":false",
-    "\"error_code\":0",
-    "\"error_code\":10",
-    "\"error_code\":30",
-    "\"error_message\":\"template not ready\"",
-    "\"data\":{\"hook_installed\":true,\"state_captured\":true}",
-    "\"sns_id\":18446744073709551615",
-];
-
 /// The longest frame that is a reply, in bytes; docs/channels.md says so, too.
 const LONGEST_FRAME: usize = 1 << 20;
 /// Longer than any input takes; whoever waits this long waits for what never comes.

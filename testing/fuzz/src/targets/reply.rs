@@ -7,37 +7,6 @@ use commentd_channels::{Channel, ChannelReply, ReplyHeaders, Scope};
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Comment, DeliveryId, Verdict};
 
-pub(super) const WORDS: &[&str] = &[
-    "\"id\":\"12\"",
-    "\"id\":12",
-    "\"text\":\"hi\"",
-    "\"state\":\"shown\"",
-    "\"marker\":\"07070707070707070707070707070707\"",
-    "\"ok\":true",
-    "\"ok\":false",
-    "\"v\":1",
-    "\"error_code\":61",
-    "\"error_code\":52",
-    "\"data\":{\"outcome\":\"refused\"}",
-    "\"data\":{\"outcome\":\"delivered\"}",
-    "retry-after: 99999999999999999999",
-    "\"task_id\":\"somebody-elses\"",
-    "<html><h1>Forbidden</h1></html>",
-    "<p>text is missing</p>",
-    "\"message\":\"403 Forbidden: CSRF\"",
-    "403",
-    "429",
-    "503",
-    "400",
-    "201",
-    "302",
-    "\"comments\":[]",
-    "\"complete\":true",
-    "\"error\":\"x\"",
-    "\"code\":-2147483649",
-    "\"replies\":[{\"id\":1}]",
-];
-
 pub(super) fn feed(input: &[u8]) -> Result<(), String> {
     let parts = parts(input);
     let Some(channel) = channel(parts.first()) else { return Ok(()) };

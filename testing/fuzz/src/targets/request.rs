@@ -4,19 +4,6 @@ use crate::parts;
 use commentd_contract::limits::{MAX_BATCH_COMMENTS, MAX_CONTENT_BYTES, MAX_DEADLINE_MS, MIN_DEADLINE_MS};
 use commentd_contract::{BatchRequest, CommentRequest, Intake, StandIns};
 
-pub(super) const WORDS: &[&str] = &[
-    "\"v\":1",
-    "\"cmd\":\"comment\"",
-    "\"cmd\":\"batch_comment\"",
-    "\"content\":\"x\"",
-    "\"comments\":[\"a\",\"\"]",
-    "\"idempotency_key\":\"k\"",
-    "\"deadline_ms\":600000",
-    "\"vars\":{\"n\":14287710653886042616}",
-    "\"concurrency\":-1",
-    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-];
-
 pub(super) fn feed(input: &[u8]) -> Result<(), String> {
     let parts = parts(input);
     let header = |index: usize| parts.get(index).map(String::as_bytes).filter(|bytes| !bytes.is_empty());

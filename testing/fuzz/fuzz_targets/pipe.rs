@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| assert_eq!(commentd_fuzz::targets::feed("pipe", input), Ok(())));
