@@ -4,7 +4,7 @@ import contextlib
 import random
 import shutil
 import sqlite3
-from dataclasses import dataclass
+from types import SimpleNamespace as Size
 
 from shared import Refused, say
 from shared.servers import commentd
@@ -16,18 +16,7 @@ CONNECTIONS, RATE, SWEEP_RATE, LINES_A_CALL = 64, 2000, 500, 40
 FILLED = ("--hours-ago", 2, "--over-hours", 20)
 #: A retention under which all of it stays, and one under which all of it goes, in hours.
 KEEPS, SWEEPS = 87_600, 1
-
-
-@dataclass(frozen=True)
-class Size:
-    """How long everything takes."""
-
-    calls: int = 20_000
-    rate_seconds: int = 5
-    sweep_seconds: int = 20
-    most_sweeps: int = 5
-
-
+FULL = Size(calls=20_000, rate_seconds=5, sweep_seconds=20, most_sweeps=5)
 QUICK = Size(calls=4_000, rate_seconds=2, sweep_seconds=5, most_sweeps=2)
 
 
@@ -83,7 +72,7 @@ def sweep_of(bench, size, build, ledger, upstream, retention_hours):
 
 
 def measure(bench):
-    size = QUICK if bench.quick else Size()
+    size = QUICK if bench.quick else FULL
     fulls = {build: bench.scratch / f"full{number}.db" for number, build in enumerate(bench.builds)}
     first = next(iter(fulls.values()))
     bytes_each = fill(bench, first)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from types import SimpleNamespace as Size
 
 from shared import Refused, say
 from shared.servers import call, commentd
@@ -23,16 +23,7 @@ CONNECTIONS, WARM_UP_CALLS = 256, 300
 SLOW_UPSTREAM_MS, DEADLINE_MS, SLOW_IN_FLIGHT = 600, 300, 256
 LEDGERS = ("memory", "durable")
 
-
-@dataclass(frozen=True)
-class Size:
-    """How long everything takes."""
-
-    seconds: int = 8
-    most_rounds: int = 3
-
-
-QUICK = Size(seconds=3, most_rounds=1)
+FULL, QUICK = Size(seconds=8, most_rounds=3), Size(seconds=3, most_rounds=1)
 
 
 def run(bench, size, build, ledger, to, rate, in_flight, deadline_ms):
@@ -58,7 +49,7 @@ def run(bench, size, build, ledger, to, rate, in_flight, deadline_ms):
 
 
 def measure(bench):
-    size, build = QUICK if bench.quick else Size(), bench.builds[0]
+    size, build = QUICK if bench.quick else FULL, bench.builds[0]
     runs = {ledger: {} for ledger in LEDGERS} | {"deadline": {}}
     with contextlib.ExitStack() as stack:
         start = lambda name, ms: stack.enter_context(upstreams.waiting(build, bench.scratch / name, ms))

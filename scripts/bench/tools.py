@@ -46,16 +46,11 @@ class Bench:
     @cached_property
     def nginx(self):
         # Also where only root's PATH looks.
-        look = lambda: shutil.which("nginx", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"]))
-        if look() is None:
-            install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "nginx-light"]
-            if os.geteuid() != 0:
-                raise Refused(f"nginx isn't installed; run as root: {' '.join(install)}")
+        found = shutil.which("nginx", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"]))
+        if found is None:
             # In runlevel 1 the package doesn't start a server of its own on port 80.
-            env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-            self.results.must_run("install", ["apt-get", "update", "--quiet"], env=env)
-            self.results.must_run("install", install, env=env)
-        return look()
+            raise Refused("nginx isn't installed; as root: RUNLEVEL=1 apt-get install --yes nginx-light")
+        return found
 
     @cached_property
     def oha(self):
@@ -63,10 +58,7 @@ class Bench:
         for found in filter(None, (self.given_oha, ours if ours.exists() else None, shutil.which("oha"))):
             if found == self.given_oha or version([found, "--version"]).split() == ["oha", OHA]:
                 return found
-        say(f"oha {OHA}, by cargo: takes about five minutes, once")
-        where = ["--root", ".work", "--target-dir", ".work/target"]
-        self.results.must_run("install", ["cargo", "install", "--locked", "--quiet", *where, f"oha@{OHA}"])
-        return ours
+        raise Refused(f"oha {OHA} isn't installed; in about five minutes: cargo install --locked --root .work oha@{OHA}")
 
     @cached_property
     def builds(self):

@@ -1,3 +1,6 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| assert_eq!(commentd_fuzz::targets::feed("planted", input), Ok(())));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| assert_eq!(
+    commentd_fuzz::targets::feed("planted", input),
+    Ok(())
+));
