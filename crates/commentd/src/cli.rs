@@ -1,9 +1,16 @@
-//! The command line, as written.
+//! The command line, and what runs for it.
 
-use crate::commands::{accept, board, channels, completions, deliveries, demo, post};
-use clap::{ArgMatches, FromArgMatches, Parser};
-use commentd_sidecar::config::{self, ConfigError, Environment, Written};
-use std::path::PathBuf;
+use crate::commands::{accept, board, channels, completions, config, deliveries, demo, post, serve};
+use crate::console;
+use crate::failure::{COULD_NOT_RUN, Failure};
+use crate::runtime::in_runtime;
+use clap::{CommandFactory, Parser};
+use commentd_sidecar::config::clap::take_old_ui_flags;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the end of a process waits for the last lines of its log.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// What scripts may rely on.
 const EXIT_CODES: &str =
@@ -24,7 +31,7 @@ pub struct Cli {
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Run the sidecar
-    Serve(ServeArgs),
+    Serve(serve::ServeArgs),
     /// Show the whole thing on this machine: a board, a sidecar, five rounds of ten comments, each there once
     #[command(after_help = EXIT_CODES)]
     Demo(demo::DemoArgs),
@@ -45,130 +52,47 @@ pub enum Command {
     Deliveries(Box<deliveries::DeliveriesCommand>),
     /// Show the configuration that `serve` would run with
     #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(config::ConfigCommand),
     /// Print a shell's completions
     Completions(completions::CompletionsArgs),
-}
-
-/// Look at the configuration.
-#[derive(Debug, clap::Subcommand)]
-pub enum ConfigCommand {
-    /// Every setting, its value and where it comes from
-    Show {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-        /// The flags of `serve`.
-        #[command(flatten)]
-        flags: ServeFlags,
-    },
-}
-
-/// The arguments of `serve`.
-#[derive(Debug, clap::Args)]
-pub struct ServeArgs {
-    /// The flags that the settings' registry knows.
-    #[command(flatten)]
-    pub flags: ServeFlags,
 }
 
 impl Cli {
     /// Parses the process's arguments; on an error, prints it and ends the process with 2.
     pub fn from_command_line() -> Self {
-        let (args, old_flags) = config::clap::take_old_ui_flags(std::env::args_os());
+        let (args, old_flags) = take_old_ui_flags(std::env::args_os());
         let mut cli = Self::parse_from(args);
         if let Command::Serve(serve) = &mut cli.command {
-            serve.flags.0.flags.splice(0..0, old_flags);
+            serve.flags.put_before(old_flags);
         }
         cli
     }
-}
 
-/// Flags as they were given, for the configuration's layers.
-#[derive(Clone, Debug, Default)]
-struct Given {
-    flags: Vec<(String, String)>,
-    sets: Vec<String>,
-    config: Option<PathBuf>,
-}
-
-impl Given {
-    fn read(matches: &ArgMatches) -> Self {
-        let flags = config::clap::given(matches);
-        Self { flags, sets: config::clap::sets(matches), config: config::clap::config_file(matches) }
-    }
-
-    fn load(self) -> Result<Written, Vec<ConfigError>> {
-        config::load(self.flags, self.sets, self.config, &Environment::of_process())
-    }
-}
-
-/// Every setting of `serve`, as flags.
-#[derive(Clone, Debug, Default)]
-pub struct ServeFlags(Given);
-
-/// The settings that choose a channel, as flags.
-#[derive(Clone, Debug, Default)]
-pub struct ChannelFlags(Given);
-
-impl ServeFlags {
-    /// The configuration with these flags on top.
-    ///
-    /// # Errors
-    /// What is wrong with the layers themselves.
-    pub fn load(self) -> Result<Written, Vec<ConfigError>> {
-        self.0.load()
+    /// Runs the command and gives the process's exit code.
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Channels(command) => channels::run(&command),
+            Command::Config(command) => config::run(&command),
+            Command::Completions(args) => Ok(completions::run(&args, &mut Self::command())),
+            Command::Serve(args) => in_runtime(serve::run(args)),
+            Command::Board(args) => in_runtime(board::run(args)),
+            Command::Accept(args) => in_runtime(accept::run(*args)),
+            Command::Post(args) => in_runtime(post::run(*args)),
+            Command::Deliveries(command) => in_runtime(deliveries::run(*command)),
+            Command::Demo(args) => in_runtime(demo::run(args)),
+        };
+        let code = result.unwrap_or_else(|Failure(message)| {
+            console::complain(&message);
+            COULD_NOT_RUN
+        });
+        console::flush(LAST_LINES);
+        ExitCode::from(code)
     }
 }
-
-impl ChannelFlags {
-    /// The same with this channel.
-    #[must_use]
-    pub fn with_channel(mut self, name: &str) -> Self {
-        self.0.flags.retain(|(flag, _)| flag != "channel");
-        self.0.flags.push(("channel".into(), name.into()));
-        self
-    }
-
-    /// The configuration with these flags on top.
-    ///
-    /// # Errors
-    /// What is wrong with the layers themselves.
-    pub fn load(self) -> Result<Written, Vec<ConfigError>> {
-        self.0.load()
-    }
-}
-
-macro_rules! flags_from_registry {
-    ($name:ident, $args:path) => {
-        impl clap::Args for $name {
-            fn augment_args(command: clap::Command) -> clap::Command {
-                command.args($args())
-            }
-            fn augment_args_for_update(command: clap::Command) -> clap::Command {
-                Self::augment_args(command)
-            }
-        }
-
-        impl FromArgMatches for $name {
-            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-                Ok(Self(Given::read(matches)))
-            }
-            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-                *self = Self::from_arg_matches(matches)?;
-                Ok(())
-            }
-        }
-    };
-}
-
-flags_from_registry!(ServeFlags, config::clap::clap_args);
-flags_from_registry!(ChannelFlags, config::clap::clap_args_of_channel);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

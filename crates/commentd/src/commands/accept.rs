@@ -1,8 +1,9 @@
 //! `commentd accept`: judges a running sidecar.
 
-use super::serve::{config_failure, native};
-use crate::cli::ChannelFlags;
-use crate::{Ended, Failure, console, logging};
+use super::parts::native;
+use crate::commands::flags::ChannelFlags;
+use crate::failure::{CommandResult, Failure, config_failure};
+use crate::{console, logging};
 use commentd_acceptance::{AcceptArgs, AcceptOptions, Progress, ReadComment, Reader};
 use commentd_contract::SystemClock;
 use commentd_contract::report::Round;
@@ -81,7 +82,7 @@ impl Progress for Bar {
     }
 }
 
-pub(crate) async fn run(command: AcceptCommand) -> Ended {
+pub(crate) async fn run(command: AcceptCommand) -> CommandResult {
     logging::start("warn", false);
     let options = command.args.check(&|name| std::env::var(name).ok())?;
     for warning in &options.warnings {

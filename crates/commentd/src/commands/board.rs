@@ -1,6 +1,7 @@
 //! `commentd board`: the small comment service, for trying things out.
 
-use crate::{Ended, console, logging, no_threads, signals};
+use crate::failure::{CommandResult, no_threads};
+use crate::{console, logging, signals};
 use commentd_board::{BoardOptions, FaultPlan};
 use std::path::PathBuf;
 use tokio::net::TcpListener;
@@ -41,7 +42,7 @@ pub struct BoardArgs {
     journal: Option<PathBuf>,
 }
 
-pub(crate) async fn run(args: BoardArgs) -> Ended {
+pub(crate) async fn run(args: BoardArgs) -> CommandResult {
     console::never_wait().map_err(|error| no_threads(&error))?;
     logging::start("warn", false);
     let mut faults = match &args.faults {
@@ -60,7 +61,10 @@ pub(crate) async fn run(args: BoardArgs) -> Ended {
     };
     let board = commentd_board::Board::open(options)?;
     let listener = TcpListener::bind((args.host.as_str(), args.port)).await.map_err(|error| {
-        crate::Failure(format!("--host/--port: can't listen on {}:{}: {error}", args.host, args.port))
+        crate::failure::Failure(format!(
+            "--host/--port: can't listen on {}:{}: {error}",
+            args.host, args.port
+        ))
     })?;
     let stop = signals::stop_requested();
     console::say(&format!("commentd board listening on http://{}", listener.local_addr()?));

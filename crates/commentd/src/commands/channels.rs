@@ -2,7 +2,8 @@
 
 mod tryout;
 
-use crate::{Ended, Failure, console};
+use crate::console;
+use crate::failure::{CommandResult, Failure};
 use comfy_table::{ContentArrangement, Table, presets};
 use commentd_channels::{Manifest, built_in, check};
 use std::io::Write;
@@ -54,17 +55,17 @@ const START: &str = include_str!("channels/start.toml");
 /// Where nothing says how wide the paper is, in characters.
 const PLAIN_WIDTH: u16 = 110;
 
-pub(crate) fn run(command: &ChannelsCommand) -> Ended {
+pub(crate) fn run(command: &ChannelsCommand) -> CommandResult {
     match command {
         ChannelsCommand::List { channels_dir, json } => list(channels_dir.as_deref(), *json),
         ChannelsCommand::Show { name, channels_dir, toml } => show(name, channels_dir.as_deref(), *toml),
         ChannelsCommand::New { name, channels_dir } => new(name, channels_dir),
-        ChannelsCommand::Try(args) => crate::in_runtime(tryout::run(args)),
+        ChannelsCommand::Try(args) => crate::runtime::in_runtime(tryout::run(args)),
         ChannelsCommand::Check { files } => check_all(files),
     }
 }
 
-fn list(directory: Option<&Path>, json: bool) -> Ended {
+fn list(directory: Option<&Path>, json: bool) -> CommandResult {
     let manifests =
         commentd_sidecar::config::manifests(directory).map_err(|problems| Failure(problems.join("\n")))?;
     if json {
@@ -95,7 +96,7 @@ fn list(directory: Option<&Path>, json: bool) -> Ended {
     Ok(0)
 }
 
-fn show(name: &str, directory: Option<&Path>, toml: bool) -> Ended {
+fn show(name: &str, directory: Option<&Path>, toml: bool) -> CommandResult {
     let manifests =
         commentd_sidecar::config::manifests(directory).map_err(|problems| Failure(problems.join("\n")))?;
     let Some(manifest) = manifests.iter().find(|manifest| manifest.is_called(name)) else {
@@ -131,7 +132,7 @@ fn show(name: &str, directory: Option<&Path>, toml: bool) -> Ended {
 }
 
 /// Never writes over what is there.
-fn new(name: &str, directory: &Path) -> Ended {
+fn new(name: &str, directory: &Path) -> CommandResult {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     if name.is_empty() || name.len() > 64 || !name.bytes().all(fits) {
         return Err(Failure(format!(
@@ -159,7 +160,7 @@ fn new(name: &str, directory: &Path) -> Ended {
     Ok(0)
 }
 
-fn check_all(files: &[String]) -> Ended {
+fn check_all(files: &[String]) -> CommandResult {
     let mut manifests = Vec::new();
     for file in files {
         manifests.push(read(file)?);

@@ -1,7 +1,7 @@
 //! `commentd completions`: what a shell needs to complete our commands and flags.
 
-use crate::cli::Cli;
-use clap::CommandFactory;
+use crate::console;
+use clap::Command;
 use clap_complete::Shell;
 
 /// Print a shell's completions, to be sourced or put where the shell looks for them.
@@ -11,9 +11,9 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs) -> u8 {
+pub(crate) fn run(args: &CompletionsArgs, commentd: &mut Command) -> u8 {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "commentd", &mut script);
-    crate::console::say_as_it_is(String::from_utf8_lossy(&script).trim_end());
+    clap_complete::generate(args.shell, commentd, "commentd", &mut script);
+    console::say_as_it_is(String::from_utf8_lossy(&script).trim_end());
     0
 }

@@ -1,12 +1,27 @@
 //! `commentd config show`.
 
-use crate::cli::ConfigCommand;
-use crate::{Ended, console};
+use super::flags::ServeFlags;
+use crate::console;
+use crate::failure::{CommandResult, config_failure};
 use commentd_sidecar::config::show;
 
-pub(crate) fn run(command: &ConfigCommand) -> Ended {
+/// Look at the configuration.
+#[derive(Debug, clap::Subcommand)]
+pub enum ConfigCommand {
+    /// Every setting, its value and where it comes from
+    Show {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// The flags of `serve`.
+        #[command(flatten)]
+        flags: ServeFlags,
+    },
+}
+
+pub(crate) fn run(command: &ConfigCommand) -> CommandResult {
     let ConfigCommand::Show { json, flags } = command;
-    let written = flags.clone().load().map_err(super::serve::config_failure)?;
+    let written = flags.clone().load().map_err(config_failure)?;
     for warning in written.secrets_on_command_line() {
         console::warn(&warning);
     }

@@ -1,7 +1,8 @@
 //! `commentd demo`: a board, a sidecar in front of it, five rounds of ten comments, read back and counted.
 
 use super::accept::BackReader;
-use crate::{Ended, Failure, console, logging, no_threads, signals};
+use crate::failure::{CommandResult, Failure, no_threads};
+use crate::{console, logging, signals};
 use comfy_table::{CellAlignment, Table, presets};
 use commentd_acceptance::{AcceptArgs, AcceptOptions, Progress, Report, percentile_ms};
 use commentd_board::{Board, BoardOptions, FaultPlan};
@@ -132,7 +133,7 @@ impl Progress for Slowest {
     }
 }
 
-pub(crate) async fn run(args: DemoArgs) -> Ended {
+pub(crate) async fn run(args: DemoArgs) -> CommandResult {
     console::never_wait().map_err(|error| no_threads(&error))?;
     logging::start("warn", false);
     let board_listener = TcpListener::bind(("127.0.0.1", 0)).await?;

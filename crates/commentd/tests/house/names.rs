@@ -46,14 +46,14 @@ const NOT_A_NAME: &[(&str, &str)] = &[
 /// Such names that are still there. The list only shrinks.
 const STILL_A_NAME: &[&str] = &[
     "Aloft", "Answer", "Back", "Book", "Desk", "Entry", "Fence", "Flight", "Flights", "Gauge", "Kept",
-    "Landing", "Links", "Looks", "Room", "Row", "Scan", "Seat", "Shared", "Sighting", "Stored", "Told",
-    "Turn", "Turns", "UnderWay",
+    "Landing", "Links", "Looks", "Room", "Row", "Seat", "Shared", "Stored", "Told", "Turn", "Turns",
+    "UnderWay",
 ];
 
 /// Names that still have more types. The list only shrinks: a name that needs it no longer fails the test.
 const NOT_YET: &[&str] = &[
-    "Answer", "Args", "Channel", "End", "Entry", "Failure", "Fate", "Fault", "Item", "Kept", "Kind", "Known",
-    "Line", "Log", "Place", "Reply", "Request", "Run", "State", "Stored", "Stream", "Told", "Turn", "World",
+    "Answer", "Args", "Channel", "End", "Entry", "Failure", "Fate", "Fault", "Kept", "Kind", "Known", "Line",
+    "Log", "Reply", "Request", "Run", "State", "Stored", "Stream", "Turn", "World",
 ];
 
 #[test]

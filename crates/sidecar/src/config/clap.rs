@@ -1,7 +1,8 @@
 //! The settings as arguments of a command.
 
+use super::error::ConfigError;
 use super::kind::Kind;
-use super::layers::Written;
+use super::layers::{Environment, Written, load};
 use super::setting::{Heading, Setting};
 use super::settings::{self, SETTINGS};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser, ValueParser};
@@ -48,37 +49,52 @@ fn args_where(wanted: impl Fn(&Setting) -> bool) -> Vec<Arg> {
     args
 }
 
-/// The settings that the command line gives, by name.
-pub fn given(matches: &ArgMatches) -> Vec<(String, String)> {
-    let on_command_line = |name: &str| {
-        matches!(matches.try_contains_id(name), Ok(true))
-            && matches.value_source(name) == Some(ValueSource::CommandLine)
-    };
-    let mut given = Vec::new();
-    for setting in SETTINGS.iter().filter(|setting| on_command_line(setting.name)) {
-        if let Some(text) = matches.get_one::<String>(setting.name) {
-            given.push((setting.name.to_owned(), text.clone()));
+/// What a command line gives.
+#[derive(Clone, Debug, Default)]
+pub struct GivenFlags {
+    /// The settings, by name; the last of a setting wins.
+    pub flags: Vec<(String, String)>,
+    /// The values of `--set`, in order.
+    pub sets: Vec<String>,
+    /// The value of `--config`.
+    pub config_file: Option<PathBuf>,
+}
+
+impl GivenFlags {
+    /// What these matches of [`clap_args`] or [`clap_args_of_channel`] have.
+    pub fn of(matches: &ArgMatches) -> Self {
+        let on_command_line = |name: &str| {
+            matches!(matches.try_contains_id(name), Ok(true))
+                && matches.value_source(name) == Some(ValueSource::CommandLine)
+        };
+        let mut flags = Vec::new();
+        for setting in SETTINGS.iter().filter(|setting| on_command_line(setting.name)) {
+            if let Some(text) = matches.get_one::<String>(setting.name) {
+                flags.push((setting.name.to_owned(), text.clone()));
+            }
+        }
+        if on_command_line(NEGATED.1) {
+            flags.push((NEGATED.0.to_owned(), "false".to_owned()));
+        }
+        let sets = matches.try_get_many::<String>(SET).ok().flatten();
+        Self {
+            flags,
+            sets: sets.map(|values| values.cloned().collect()).unwrap_or_default(),
+            config_file: matches.try_get_one::<PathBuf>(CONFIG).ok().flatten().cloned(),
         }
     }
-    if on_command_line(NEGATED.1) {
-        given.push((NEGATED.0.to_owned(), "false".to_owned()));
+
+    /// The configuration with these flags on top, see [`load`].
+    ///
+    /// # Errors
+    /// What is wrong with the layers themselves.
+    pub fn load(self, env: &Environment) -> Result<Written, Vec<ConfigError>> {
+        load(self.flags, self.sets, self.config_file, env)
     }
-    given
-}
-
-/// The values of `--set`, in order.
-pub fn sets(matches: &ArgMatches) -> Vec<String> {
-    let values = matches.try_get_many::<String>(SET).ok().flatten();
-    values.map(|values| values.cloned().collect()).unwrap_or_default()
-}
-
-/// The value of `--config`.
-pub fn config_file(matches: &ArgMatches) -> Option<PathBuf> {
-    matches.try_get_one::<PathBuf>(CONFIG).ok().flatten().cloned()
 }
 
 /// Takes out of a command line of `serve` what clap can't know: the many `--real-ui-…` flags of the older
-/// sidecar. Returns the rest, and those flags with their values, which go before those of [`given`].
+/// sidecar. Returns the rest, and those flags with their values, which go before those of [`GivenFlags`].
 ///
 /// Other command lines come back as they are. `args` begins with the program's name.
 pub fn take_old_ui_flags(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<(String, String)>) {

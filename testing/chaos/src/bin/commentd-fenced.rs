@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    commentd::run(Cli::from_command_line())
+    Cli::from_command_line().run()
 }
 
 /// A run that was killed itself leaves nobody behind who holds its ledger.

@@ -1,8 +1,9 @@
 //! `commentd channels try`: one comment through a manifest, everything shown.
 
-use crate::cli::ChannelFlags;
-use crate::commands::serve::{config_failure, native};
-use crate::{Ended, Failure, console, logging};
+use crate::commands::flags::ChannelFlags;
+use crate::commands::parts::native;
+use crate::failure::{CommandResult, Failure, config_failure};
+use crate::{console, logging};
 use commentd_channels::ChannelReply;
 use commentd_contract::SystemClock;
 use commentd_contract::{Addressing, VerdictKind, terminal};
@@ -47,7 +48,7 @@ impl std::fmt::Debug for TryArgs {
     }
 }
 
-pub(super) async fn run(args: &TryArgs) -> Ended {
+pub(super) async fn run(args: &TryArgs) -> CommandResult {
     logging::start("warn", false);
     let written = args.channel.clone().with_channel(&args.name).load().map_err(config_failure)?;
     let (choice, warnings) = written.check_channel().map_err(config_failure)?;
@@ -81,7 +82,7 @@ pub(super) async fn run(args: &TryArgs) -> Ended {
     send(&provider, &job).await
 }
 
-async fn send(provider: &NativeHttp, job: &Job) -> Ended {
+async fn send(provider: &NativeHttp, job: &Job) -> CommandResult {
     let (mut verdict, mut reply) = provider.try_out(job, &Gate::new()).await;
     if verdict.renewed {
         console::say("\nthe token was refused; trying once more with a new one");

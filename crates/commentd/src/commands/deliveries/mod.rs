@@ -1,21 +1,21 @@
 //! `commentd deliveries`: what became of comments, and a person's word about those that are unknown.
 //!
-//! - `reach`: through the sidecar that holds the ledger, or in the ledger itself
+//! - `source`: where they are: at the sidecar that holds the ledger, or in the ledger itself
 //! - `show`: what is printed
 
-mod reach;
 mod show;
+mod source;
 
-use super::holder::warn_of_secrets;
-use super::serve::config_failure;
-use crate::cli::ServeFlags;
-use crate::{Ended, Failure, console, logging};
+use super::client::warn_of_secrets;
+use crate::commands::flags::ServeFlags;
+use crate::failure::{CommandResult, Failure, config_failure};
+use crate::{console, logging};
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use commentd_contract::Outcome;
 use commentd_contract::deliveries::{DeliveryView, ResolveRequest};
-use reach::{Reach, Refusal, Wanted};
 use secrecy::SecretString;
+use source::{DeliverySource, ListFilter, SourceError};
 
 /// See deliveries, and settle those that are unknown. Goes through the sidecar that holds the ledger, if one does.
 /// Exit 0 if done, 1 if there is no such delivery or its record forbids it, 2 if it could not run.
@@ -35,7 +35,7 @@ pub enum DeliveriesCommand {
         limit: u32,
         /// What all of these commands take.
         #[command(flatten)]
-        common: Common,
+        common: SharedArgs,
     },
     /// Show one, with what the channel has that reads like it if it is unknown
     Show {
@@ -44,7 +44,7 @@ pub enum DeliveriesCommand {
         id: String,
         /// What all of these commands take.
         #[command(flatten)]
-        common: Common,
+        common: SharedArgs,
     },
     /// Say what an unknown delivery came to; look at the channel first. Recorded with who said it and when
     Resolve {
@@ -53,7 +53,7 @@ pub enum DeliveriesCommand {
         id: String,
         /// What it came to
         #[arg(long, value_name = "OUTCOME")]
-        outcome: Said,
+        outcome: SettledOutcome,
         /// The channel's id of the comment, if it is there
         #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
         comment_id: String,
@@ -62,7 +62,7 @@ pub enum DeliveriesCommand {
         by: Option<String>,
         /// What all of these commands take.
         #[command(flatten)]
-        common: Common,
+        common: SharedArgs,
     },
     /// Erase the content of one; its key, fingerprint and outcome stay
     Forget {
@@ -71,14 +71,14 @@ pub enum DeliveriesCommand {
         id: String,
         /// What all of these commands take.
         #[command(flatten)]
-        common: Common,
+        common: SharedArgs,
     },
 }
 
 /// What a person may say.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub enum Said {
+pub enum SettledOutcome {
     /// The comment is there
     Delivered,
     /// It is there and awaits moderation
@@ -91,7 +91,7 @@ pub enum Said {
 
 /// What all of these commands take.
 #[derive(clap::Args)]
-pub struct Common {
+pub struct SharedArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -118,7 +118,7 @@ fn outcome(word: &str) -> Result<Outcome, String> {
         .ok_or_else(|| "must be delivered, held, misplaced, refused, not_sent or unknown".to_owned())
 }
 
-pub(crate) async fn run(command: DeliveriesCommand) -> Ended {
+pub(crate) async fn run(command: DeliveriesCommand) -> CommandResult {
     logging::start("warn", false);
     let (DeliveriesCommand::List { common, .. }
     | DeliveriesCommand::Show { common, .. }
@@ -127,61 +127,63 @@ pub(crate) async fn run(command: DeliveriesCommand) -> Ended {
     let json = common.json;
     let written = common.serve.clone().load().map_err(config_failure)?;
     warn_of_secrets(common.http_base_url.as_deref(), common.http_authorization.is_some(), Some(&written));
-    let reach = Reach::open(written, common.http_base_url.clone(), common.http_authorization.clone()).await?;
-    let ended = answer(command, &reach).await;
-    reach.close().await?;
+    let source =
+        DeliverySource::open(written, common.http_base_url.clone(), common.http_authorization.clone())
+            .await?;
+    let ended = output_of(command, &source).await;
+    source.close().await?;
     match ended {
-        Ok(Told::List(deliveries)) => {
+        Ok(Output::List(deliveries)) => {
             say(json, &deliveries, |deliveries| show::list(deliveries))?;
             Ok(0)
         }
-        Ok(Told::One(delivery)) => {
+        Ok(Output::One(delivery)) => {
             say(json, delivery.as_ref(), show::one)?;
             Ok(0)
         }
-        Err(Refusal::Forbidden(reason)) => {
+        Err(SourceError::NotAllowed(reason)) => {
             console::complain(&reason);
             Ok(1)
         }
-        Err(Refusal::Failed(failure)) => Err(failure),
+        Err(SourceError::Failed(failure)) => Err(failure),
     }
 }
 
-fn say<T: serde::Serialize>(json: bool, told: &T, for_people: impl Fn(&T) -> String) -> Result<(), Failure> {
+fn say<T: serde::Serialize>(json: bool, data: &T, for_people: impl Fn(&T) -> String) -> Result<(), Failure> {
     if json {
-        console::say_json(&show::json(told)?)
+        console::say_json(&show::json(data)?)
     } else {
-        console::say(&for_people(told))
+        console::say(&for_people(data))
     }
     Ok(())
 }
 
 /// What there is to print.
-enum Told {
+enum Output {
     List(Vec<DeliveryView>),
     One(Box<DeliveryView>),
 }
 
-async fn answer(command: DeliveriesCommand, reach: &Reach) -> Result<Told, Refusal> {
-    let one = |view: DeliveryView| Told::One(Box::new(view));
+async fn output_of(command: DeliveriesCommand, source: &DeliverySource) -> Result<Output, SourceError> {
+    let one = |view: DeliveryView| Output::One(Box::new(view));
     match command {
         DeliveriesCommand::List { outcome, key, limit, .. } => {
-            Ok(Told::List(reach.list(&Wanted { outcome, key, limit }).await?))
+            Ok(Output::List(source.list(&ListFilter { outcome, key, limit }).await?))
         }
-        DeliveriesCommand::Show { id, .. } => Ok(one(reach.show(&whole(reach, &id).await?).await?)),
+        DeliveriesCommand::Show { id, .. } => Ok(one(source.show(&whole(source, &id).await?).await?)),
         DeliveriesCommand::Resolve { id, outcome, comment_id, by, .. } => {
             let by = by.or_else(user).ok_or_else(|| Failure("--by: say who settles it".into()))?;
             let outcome = match outcome {
-                Said::Delivered => Outcome::Delivered,
-                Said::Held => Outcome::Held,
-                Said::Misplaced => Outcome::Misplaced,
-                Said::NotSent => Outcome::NotSent,
+                SettledOutcome::Delivered => Outcome::Delivered,
+                SettledOutcome::Held => Outcome::Held,
+                SettledOutcome::Misplaced => Outcome::Misplaced,
+                SettledOutcome::NotSent => Outcome::NotSent,
             };
             let said = ResolveRequest { outcome, comment_id, by };
             said.check().map_err(|reason| Failure(format!("--{}", reason.replacen('_', "-", 1))))?;
-            Ok(one(reach.resolve(&whole(reach, &id).await?, &said).await?))
+            Ok(one(source.resolve(&whole(source, &id).await?, &said).await?))
         }
-        DeliveriesCommand::Forget { id, .. } => Ok(one(reach.forget(&whole(reach, &id).await?).await?)),
+        DeliveriesCommand::Forget { id, .. } => Ok(one(source.forget(&whole(source, &id).await?).await?)),
     }
 }
 
@@ -193,7 +195,7 @@ fn user() -> Option<String> {
 
 /// The whole id of which these are the first digits, among the thousand newest deliveries and the thousand newest
 /// unknown ones.
-async fn whole(reach: &Reach, digits: &str) -> Result<String, Refusal> {
+async fn whole(source: &DeliverySource, digits: &str) -> Result<String, SourceError> {
     const WHOLE: usize = 32;
     let digits = digits.to_ascii_lowercase();
     if digits.is_empty() || digits.len() > WHOLE || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -204,14 +206,14 @@ async fn whole(reach: &Reach, digits: &str) -> Result<String, Refusal> {
     }
     let mut ids = std::collections::BTreeSet::new();
     for outcome in [None, Some(Outcome::Unknown)] {
-        let listed = reach.list(&Wanted { outcome, key: None, limit: 1000 }).await?;
+        let listed = source.list(&ListFilter { outcome, key: None, limit: 1000 }).await?;
         ids.extend(listed.into_iter().map(|view| view.id).filter(|id| id.starts_with(&digits)));
     }
     match (ids.pop_first(), ids.is_empty()) {
         (Some(id), true) => Ok(id),
-        (Some(_), false) => {
-            Err(Refusal::Forbidden(format!("more than one delivery starts with {digits}; give more digits")))
-        }
-        (None, _) => Err(Refusal::Forbidden(format!("no delivery starts with {digits}"))),
+        (Some(_), false) => Err(SourceError::NotAllowed(format!(
+            "more than one delivery starts with {digits}; give more digits"
+        ))),
+        (None, _) => Err(SourceError::NotAllowed(format!("no delivery starts with {digits}"))),
     }
 }

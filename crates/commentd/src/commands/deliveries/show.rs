@@ -1,6 +1,6 @@
 //! Deliveries for people, and as JSON. Whatever others wrote is shown without its control characters.
 
-use crate::Failure;
+use crate::failure::Failure;
 use comfy_table::{ContentArrangement, Table, presets};
 use commentd_contract::deliveries::{AttemptDetail, Candidates, DeliveryView, LastLook};
 use commentd_contract::terminal::one_line as plain;

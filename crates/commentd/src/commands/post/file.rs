@@ -1,6 +1,6 @@
 //! The comments of a file: JSON Lines, all of them good or none is sent.
 
-use crate::Failure;
+use crate::failure::Failure;
 use commentd_contract::limits::MAX_CONTENT_BYTES;
 use commentd_contract::{Addressing, IdempotencyKey, TextOrNumber, Var};
 use commentd_delivery::Comment;
@@ -18,7 +18,7 @@ const MAX_TOLD: usize = 20;
 
 /// A comment to be posted, and the key that it always has.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Item {
+pub(super) struct KeyedComment {
     /// Its line in the file, from 1; 0 for the comment of the command line.
     pub(super) line: usize,
     /// The comment.
@@ -30,7 +30,7 @@ pub(super) struct Item {
 /// A line as it is written. Unknown names are refused: a misspelt one would send the comment somewhere else.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct FileLine {
     content: String,
     #[serde(alias = "target")]
     sns_id: Option<TextOrNumber>,
@@ -44,7 +44,7 @@ struct Line {
 
 /// A comment of a file, as it is before the file's name is known.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct FileComment {
     line: usize,
     comment: Comment,
     key: KeyPart,
@@ -54,17 +54,17 @@ pub(super) struct Entry {
 #[derive(Clone, Debug, PartialEq)]
 enum KeyPart {
     /// The line brought it.
-    Own(String),
+    Given(String),
     /// The comment, and which one of its like in the file it is: the same comment at its second place is another.
     Comment { fingerprint: [u8; 32], occurrence: u32 },
 }
 
-impl Entry {
+impl FileComment {
     /// With its key. `file` is the file's own name for its keys, so that the same comment in another file is
     /// another comment; it is empty for files that were begun before there were such names.
-    pub(super) fn item(self, file: &str) -> Item {
+    pub(super) fn item(self, file: &str) -> KeyedComment {
         let key = match self.key {
-            KeyPart::Own(key) => key,
+            KeyPart::Given(key) => key,
             KeyPart::Comment { fingerprint, occurrence } => {
                 let hex = |bytes: usize| -> String {
                     fingerprint.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
@@ -77,17 +77,17 @@ impl Entry {
                 }
             }
         };
-        Item { line: self.line, comment: self.comment, key }
+        KeyedComment { line: self.line, comment: self.comment, key }
     }
 }
 
 /// A file that is being posted. As long as this lives, no other run of `post` takes the file.
-pub(super) struct Source {
-    pub(super) entries: Vec<Entry>,
+pub(super) struct CommentFile {
+    pub(super) entries: Vec<FileComment>,
     _locked: Option<File>,
 }
 
-impl Line {
+impl FileLine {
     fn comment(self, defaults: &Addressing) -> Comment {
         let digits = |written: TextOrNumber| written.0;
         let or = |own: Option<String>, default: &String| own.unwrap_or_else(|| default.clone());
@@ -110,7 +110,7 @@ impl Line {
 /// # Errors
 /// When it can't be read, is being posted by another run, has no comment, or has a bad line; each bad line is named
 /// by its number.
-pub(super) fn read(path: &Path, defaults: &Addressing) -> Result<Source, Failure> {
+pub(super) fn read(path: &Path, defaults: &Addressing) -> Result<CommentFile, Failure> {
     let wrong = |what: String| Failure(format!("--file {}: {what}; nothing was sent", path.display()));
     let (text, locked) = if path == Path::new("-") {
         (read_text(std::io::stdin()).map_err(wrong)?, None)
@@ -123,7 +123,7 @@ pub(super) fn read(path: &Path, defaults: &Addressing) -> Result<Source, Failure
         }
         (read_text(&file).map_err(wrong)?, Some(file))
     };
-    Ok(Source { entries: parse(&text, defaults).map_err(wrong)?, _locked: locked })
+    Ok(CommentFile { entries: parse(&text, defaults).map_err(wrong)?, _locked: locked })
 }
 
 fn read_text(from: impl Read) -> Result<String, String> {
@@ -137,7 +137,7 @@ fn read_text(from: impl Read) -> Result<String, String> {
     Ok(text)
 }
 
-fn parse(text: &str, defaults: &Addressing) -> Result<Vec<Entry>, String> {
+fn parse(text: &str, defaults: &Addressing) -> Result<Vec<FileComment>, String> {
     let (mut entries, mut bad) = (Vec::new(), Vec::new());
     let mut seen: HashMap<[u8; 32], u32> = HashMap::new();
     let mut own: HashMap<String, (usize, [u8; 32])> = HashMap::new();
@@ -154,13 +154,13 @@ fn parse(text: &str, defaults: &Addressing) -> Result<Vec<Entry>, String> {
                 let count = seen.entry(fingerprint).or_default();
                 *count += 1;
                 let key = KeyPart::Comment { fingerprint, occurrence: *count };
-                entries.push(Entry { line: number, comment, key });
+                entries.push(FileComment { line: number, comment, key });
             }
             Ok((comment, Some(key))) => {
                 let fingerprint = comment.fingerprint(1).0;
                 let (first, same) = *own.entry(key.clone()).or_insert((number, fingerprint));
                 if same == fingerprint {
-                    entries.push(Entry { line: number, comment, key: KeyPart::Own(key) });
+                    entries.push(FileComment { line: number, comment, key: KeyPart::Given(key) });
                 } else {
                     bad.push(format!(
                         "line {number}: its idempotency_key is that of another comment, line {first}"
@@ -185,7 +185,7 @@ fn parse(text: &str, defaults: &Addressing) -> Result<Vec<Entry>, String> {
 
 /// The comment of a line, and the key that it brings.
 fn comment_of(line: &str, defaults: &Addressing) -> Result<(Comment, Option<String>), String> {
-    let mut line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let mut line: FileLine = serde_json::from_str(line).map_err(|error| error.to_string())?;
     if line.content.is_empty() {
         return Err("content is empty".into());
     }

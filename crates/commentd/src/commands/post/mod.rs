@@ -2,20 +2,20 @@
 //!
 //! - `file`: the comments of a file, with their keys
 //! - `state`: what is kept beside the file, and when it forbids to send
-//! - `reach`: the sidecar that posts
-//! - `send`: one comment's request and answer
+//! - `sidecar`: the sidecar that posts
+//! - `request`: one comment's request, and what its reply means
 //! - `show`: what is printed
 
 mod file;
-mod reach;
-mod send;
+mod request;
 mod show;
+mod sidecar;
 mod state;
 
-use super::holder::warn_of_secrets;
-use super::serve::config_failure;
-use crate::cli::ServeFlags;
-use crate::{COULD_NOT_RUN, Ended, Failure, console, logging, signals};
+use super::client::warn_of_secrets;
+use crate::commands::flags::ServeFlags;
+use crate::failure::{COULD_NOT_RUN, CommandResult, Failure, config_failure};
+use crate::{console, logging, signals};
 use clap::builder::RangedU64ValueParser;
 use commentd_acceptance::{Address, given_base_url};
 use commentd_contract::SystemClock;
@@ -24,14 +24,14 @@ use commentd_contract::{Addressing, IdempotencyKey, Outcome, Var};
 use commentd_delivery::id::Ids;
 use commentd_delivery::{Clock, Comment};
 use commentd_sidecar::ids::SystemIds;
-use file::{Item, Source};
+use file::{CommentFile, KeyedComment};
 use futures_util::{FutureExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
-use reach::{Health, Reached};
+use request::{GiveUp, Posted};
 use secrecy::SecretString;
-use send::{Hopeless, Posted};
-use show::Tally;
-use state::State;
+use show::OutcomeCounts;
+use sidecar::{SidecarHealth, TargetSidecar};
+use state::FileState;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -114,31 +114,31 @@ fn var(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-pub(crate) async fn run(args: PostArgs) -> Ended {
+pub(crate) async fn run(args: PostArgs) -> CommandResult {
     logging::start("warn", false);
     let stop = signals::stop_requested();
-    let wanted = wanted(&args)?;
+    let comments = comments_of(&args)?;
     // Those of the settings are told with the others, where they are used.
     warn_of_secrets(args.http_base_url.as_deref(), args.http_authorization.is_some(), None);
-    let reached = reach(&args).await?;
-    let ended = post(&args, wanted, &reached, stop).await;
-    if let Some(own) = reached.own {
+    let sidecar = find_sidecar(&args).await?;
+    let ended = post(&args, comments, &sidecar, stop).await;
+    if let Some(own) = sidecar.own {
         own.end().await?;
     }
     ended
 }
 
 /// What there is to post.
-enum Wanted {
+enum Comments {
     /// The comment of the command line.
-    One(Box<Item>),
+    One(Box<KeyedComment>),
     /// The comments of a file, and the state beside it.
-    File(Source, Option<State>),
+    File(CommentFile, Option<FileState>),
     /// Those of standard input.
-    Input(Source),
+    Input(CommentFile),
 }
 
-fn wanted(args: &PostArgs) -> Result<Wanted, Failure> {
+fn comments_of(args: &PostArgs) -> Result<Comments, Failure> {
     let texts = |(name, text): &(String, String)| (name.clone(), Var::Text(text.clone()));
     let addressing = Addressing {
         sns_id: args.sns_id.clone(),
@@ -152,10 +152,10 @@ fn wanted(args: &PostArgs) -> Result<Wanted, Failure> {
         let path = args.file.as_deref().unwrap_or("".as_ref());
         let source = file::read(path, &addressing)?;
         return Ok(if path == Path::new("-") {
-            Wanted::Input(source)
+            Comments::Input(source)
         } else {
             // After the file is locked: the run before has written it by then.
-            Wanted::File(source, State::read(&state::path_of(path))?)
+            Comments::File(source, FileState::read(&state::path_of(path))?)
         });
     };
     let content = &if content == "-" { standard_input()? } else { content.clone() };
@@ -174,7 +174,7 @@ fn wanted(args: &PostArgs) -> Result<Wanted, Failure> {
     };
     addressing.check()?;
     let comment = Comment { content: content.clone(), addressing: addressing.into() };
-    Ok(Wanted::One(Box::new(Item { line: 0, comment, key })))
+    Ok(Comments::One(Box::new(KeyedComment { line: 0, comment, key })))
 }
 
 /// A comment's text from standard input, without the line break that ends it.
@@ -190,43 +190,48 @@ fn standard_input() -> Result<String, Failure> {
     Ok(text)
 }
 
-async fn reach(args: &PostArgs) -> Result<Reached, Failure> {
+async fn find_sidecar(args: &PostArgs) -> Result<TargetSidecar, Failure> {
     let env = |name: &str| std::env::var(name).ok();
     let authorization = args.http_authorization.clone();
     match given_base_url(args.http_base_url.clone(), &env) {
-        Some(url) => reach::named(url, authorization, &env),
+        Some(url) => sidecar::named(url, authorization, &env),
         None => {
             let written = args.serve.clone().load().map_err(config_failure)?;
-            reach::by_ledger(written, authorization, &env).await
+            sidecar::by_ledger(written, authorization, &env).await
         }
     }
 }
 
 /// Posts the comments. What `stop` ends is only the start of further ones.
-async fn post(args: &PostArgs, wanted: Wanted, reached: &Reached, stop: impl Future<Output = ()>) -> Ended {
-    let health = reach::health(&reached.address).await?;
+async fn post(
+    args: &PostArgs,
+    comments: Comments,
+    sidecar: &TargetSidecar,
+    stop: impl Future<Output = ()>,
+) -> CommandResult {
+    let health = sidecar::health(&sidecar.address).await?;
     let clock = SystemClock::start();
-    let Kept { items, state, _source } = keep(args, wanted, &health, &clock)?;
-    let mut tally = Tally::of_total(items.len());
+    let Prepared { items, state, _source } = prepare(args, comments, &health, &clock)?;
+    let mut tally = OutcomeCounts::of_total(items.len());
     let bar = bar(items.len());
-    let address = &reached.address;
-    let posting = |item: Item| {
+    let address = &sidecar.address;
+    let posting = |item: KeyedComment| {
         let forgotten = state.as_ref().is_some_and(|state| !state.may_send(&item.key, clock.unix_ms()));
         async move {
             if forgotten {
                 let message =
                     "its retention passed while this command ran; what became of it earlier is forgotten";
-                return Err(Hopeless(format!("line {}: {message}", item.line)));
+                return Err(GiveUp(format!("line {}: {message}", item.line)));
             }
-            send::send(address, item, args.deadline_ms).await
+            request::send(address, item, args.deadline_ms).await
         }
     };
-    let lanes = usize::try_from(args.concurrency).unwrap_or(1);
+    let concurrency = usize::try_from(args.concurrency).unwrap_or(1);
     let stop = stop.shared();
     let mut answers = std::pin::pin!(
-        futures_util::stream::iter(items).take_until(stop.clone()).map(posting).buffer_unordered(lanes)
+        futures_util::stream::iter(items).take_until(stop.clone()).map(posting).buffer_unordered(concurrency)
     );
-    let mut hopeless = None;
+    let mut give_up = None;
     let mut unknown = Vec::new();
     let mut refused = 0;
     while let Some(answer) = answers.next().await {
@@ -238,18 +243,18 @@ async fn post(args: &PostArgs, wanted: Wanted, reached: &Reached, stop: impl Fut
                 bar.inc(1);
                 refused = if posted.connected { 0 } else { refused + 1 };
                 if refused == MOST_REFUSED {
-                    hopeless = Some(Hopeless(unreachable(args, address, &posted)));
+                    give_up = Some(GiveUp(unreachable(args, address, &posted)));
                     break;
                 }
             }
             // Those that are under way are seen through by the sidecar; what they came to, the next run tells.
             Err(reason) => {
-                hopeless = Some(reason);
+                give_up = Some(reason);
                 break;
             }
         }
     }
-    if reached.own.is_some() && hopeless.is_none() {
+    if sidecar.own.is_some() && give_up.is_none() {
         tokio::select! {
             // Whatever was asked for is seen through and recorded; only the answer is lost.
             () = stop => {}
@@ -262,14 +267,14 @@ async fn post(args: &PostArgs, wanted: Wanted, reached: &Reached, stop: impl Fut
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let code = if hopeless.is_some() { COULD_NOT_RUN } else { tally.exit_code() };
+    let code = if give_up.is_some() { COULD_NOT_RUN } else { tally.exit_code() };
     if args.json {
         console::say_json(&tally.json(code));
     } else if args.file.is_some() {
         console::say(&tally.summary());
     }
-    match hopeless {
-        Some(Hopeless(reason)) => Err(Failure(reason)),
+    match give_up {
+        Some(GiveUp(reason)) => Err(Failure(reason)),
         None => Ok(code),
     }
 }
@@ -295,50 +300,55 @@ async fn settle(args: &PostArgs, address: &Address, clock: &SystemClock, unknown
         tokio::time::sleep(SETTLE_EVERY).await;
         for posted in unknown.iter_mut().filter(|posted| posted.outcome == Outcome::Unknown) {
             // A sidecar that doesn't answer (any more) leaves it as it is.
-            if let Ok(again) = send::send(address, posted.item.clone(), args.deadline_ms).await {
+            if let Ok(again) = request::send(address, posted.item.clone(), args.deadline_ms).await {
                 *posted = again;
             }
         }
     }
 }
 
-/// The comments with their keys, and what is kept beside their file.
-struct Kept {
-    items: Vec<Item>,
-    state: Option<State>,
-    _source: Option<Source>,
+/// The comments with their keys, and the state beside their file.
+struct Prepared {
+    items: Vec<KeyedComment>,
+    state: Option<FileState>,
+    _source: Option<CommentFile>,
 }
 
-impl Kept {
+impl Prepared {
     /// With this name for the file, and nothing beside it.
-    fn without_state(mut source: Source, name: &str) -> Self {
+    fn without_state(mut source: CommentFile, name: &str) -> Self {
         let items = std::mem::take(&mut source.entries).into_iter().map(|entry| entry.item(name)).collect();
         Self { items, state: None, _source: Some(source) }
     }
 }
 
 /// Gives the comments their keys, and writes the state beside the file, before anything is sent.
-fn keep(args: &PostArgs, wanted: Wanted, health: &Health, clock: &SystemClock) -> Result<Kept, Failure> {
+fn prepare(
+    args: &PostArgs,
+    comments: Comments,
+    health: &SidecarHealth,
+    clock: &SystemClock,
+) -> Result<Prepared, Failure> {
     let fresh = || -> Result<String, Failure> {
         let id = SystemIds.fresh().map_err(Failure)?.to_string();
         Ok(id.chars().take(NAME_DIGITS).collect())
     };
-    let (source, earlier) = match wanted {
-        Wanted::One(item) => return Ok(Kept { items: vec![*item], state: None, _source: None }),
-        Wanted::Input(source) => {
+    let (source, earlier) = match comments {
+        Comments::One(item) => return Ok(Prepared { items: vec![*item], state: None, _source: None }),
+        Comments::Input(source) => {
             if !health.dry_run {
                 console::warn(
                     "standard input has no state: a second run sends all again, but for lines that bring an \
                      idempotency_key",
                 );
             }
-            return Ok(Kept::without_state(source, &fresh()?));
+            return Ok(Prepared::without_state(source, &fresh()?));
         }
-        Wanted::File(source, earlier) => (source, earlier),
+        Comments::File(source, earlier) => (source, earlier),
     };
     let file = args.file.as_deref().unwrap_or("".as_ref());
     if health.dry_run {
-        return Ok(Kept::without_state(source, &fresh()?));
+        return Ok(Prepared::without_state(source, &fresh()?));
     }
     let path = state::path_of(file);
     let wrong = |reason: String| Failure(format!("{} {reason}; nothing was sent", path.display()));
@@ -347,18 +357,18 @@ fn keep(args: &PostArgs, wanted: Wanted, health: &Health, clock: &SystemClock) -
             return Err(wrong("belongs to a ledger on disk, and this one is in memory".into()));
         }
         console::warn("the ledger is in memory: after a restart, a second run sends the whole file again");
-        return Ok(Kept::without_state(source, &name_of_place(file)));
+        return Ok(Prepared::without_state(source, &name_of_place(file)));
     };
     let first = earlier.is_none();
     let state = match earlier {
         Some(state) => state,
-        None => State::new(fresh()?, keeper),
+        None => FileState::new(fresh()?, keeper),
     };
-    let kept = Kept::without_state(source, &state.file);
+    let kept = Prepared::without_state(source, &state.file);
     let keys = kept.items.iter().map(|item| item.key.as_str());
     let state = state.next(keeper, keys, clock.unix_ms()).map_err(wrong)?;
     state.write(&path, first)?;
-    Ok(Kept { state: Some(state), ..kept })
+    Ok(Prepared { state: Some(state), ..kept })
 }
 
 /// A name for a file beside which nothing is kept: where it is.

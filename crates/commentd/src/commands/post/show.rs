@@ -1,6 +1,6 @@
 //! What is printed: a line for each comment with the way it took, and a summary.
 
-use super::send::Posted;
+use super::request::Posted;
 use commentd_contract::{AttemptView, Code, Outcome, terminal};
 use serde_json::json;
 
@@ -19,14 +19,14 @@ const OUTCOMES: [Outcome; 7] = [
 
 /// What became of all comments.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct OutcomeCounts {
     counts: [usize; OUTCOMES.len()],
     replayed: usize,
     /// How many there are, those that weren't tried included.
     total: usize,
 }
 
-impl Tally {
+impl OutcomeCounts {
     /// Nothing yet, of so many comments.
     pub(super) fn of_total(total: usize) -> Self {
         Self { total, ..Self::default() }
@@ -154,13 +154,13 @@ fn excerpt(content: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::Item;
+    use super::super::file::KeyedComment;
     use super::*;
     use commentd_delivery::Comment;
 
     fn posted(outcome: Outcome) -> Posted {
         let comment = Comment { content: "he\u{1b}[31mllo ".repeat(9), ..Comment::default() };
-        let item = Item { line: 3, comment, key: "k".into() };
+        let item = KeyedComment { line: 3, comment, key: "k".into() };
         Posted {
             item,
             outcome,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn code(outcomes: &[Outcome], total: usize) -> u8 {
-        let mut tally = Tally::of_total(total);
+        let mut tally = OutcomeCounts::of_total(total);
         outcomes.iter().for_each(|outcome| tally.count(&posted(*outcome)));
         tally.exit_code()
     }

@@ -1,7 +1,7 @@
 //! What is kept beside a file, so that a second run sends only what is missing: which ledger knows its keys, as
 //! whose, and since when each may have been sent.
 
-use crate::Failure;
+use crate::failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -32,7 +32,7 @@ pub(super) struct Keeper {
 
 /// The state of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct State {
+pub(super) struct FileState {
     version: u32,
     /// The file's own name, which is part of its keys: made by the first run, random.
     #[serde(default)]
@@ -46,10 +46,10 @@ pub(super) struct State {
     keys: BTreeMap<String, u64>,
 }
 
-impl State {
+impl FileState {
     /// The state of a file that nothing of has been sent, with this name for its keys.
-    pub(super) fn new(file: String, keeper: &Keeper) -> State {
-        State {
+    pub(super) fn new(file: String, keeper: &Keeper) -> FileState {
+        FileState {
             version: VERSION,
             file,
             ledger: keeper.ledger.clone(),
@@ -69,7 +69,7 @@ impl State {
         keeper: &Keeper,
         keys: impl Iterator<Item = &'a str>,
         now_ms: u64,
-    ) -> Result<State, String> {
+    ) -> Result<FileState, String> {
         let state = &mut self;
         if !(1..=VERSION).contains(&state.version) {
             return Err(format!("is of version {}, this commentd knows 1 to {VERSION}", state.version));
@@ -121,7 +121,7 @@ impl State {
     }
 
     /// Reads the state beside a file; `None` if there is none.
-    pub(super) fn read(path: &Path) -> Result<Option<State>, Failure> {
+    pub(super) fn read(path: &Path) -> Result<Option<FileState>, Failure> {
         let wrong = |what: String| Failure(format!("{}: {what}; nothing was sent", path.display()));
         let mut bytes = Vec::new();
         match File::open(path).and_then(|file| file.take(MAX_STATE_BYTES).read_to_end(&mut bytes)) {
@@ -198,8 +198,8 @@ mod tests {
         }
     }
 
-    fn next(earlier: Option<State>, keeper: &Keeper, now_ms: u64) -> Result<State, String> {
-        let state = earlier.unwrap_or_else(|| State::new("f1".into(), keeper));
+    fn next(earlier: Option<FileState>, keeper: &Keeper, now_ms: u64) -> Result<FileState, String> {
+        let state = earlier.unwrap_or_else(|| FileState::new("f1".into(), keeper));
         state.next(keeper, ["a", "b"].into_iter(), now_ms)
     }
 
@@ -208,10 +208,12 @@ mod tests {
         let mut old = serde_json::to_value(next(None, &keeper(), 1000).unwrap()).unwrap();
         old["version"] = 1.into();
         old.as_object_mut().unwrap().remove("file");
-        let old: State = serde_json::from_value(old).unwrap();
+        let old: FileState = serde_json::from_value(old).unwrap();
         let state = next(Some(old.clone()), &keeper(), 1000).unwrap();
         assert_eq!((state.file.as_str(), state.version), ("", VERSION));
-        assert!(next(Some(State { version: 3, ..old }), &keeper(), 1000).unwrap_err().contains("version 3"));
+        assert!(
+            next(Some(FileState { version: 3, ..old }), &keeper(), 1000).unwrap_err().contains("version 3")
+        );
     }
 
     #[test]
@@ -261,13 +263,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = path_of(&dir.path().join("c.jsonl"));
         assert_eq!(path.file_name().unwrap(), "c.jsonl.state");
-        assert_eq!(State::read(&path).unwrap(), None);
+        assert_eq!(FileState::read(&path).unwrap(), None);
         let state = next(None, &keeper(), 7).unwrap();
         state.write(&path, true).unwrap();
         assert!(state.write(&path, true).unwrap_err().0.contains("another run"));
         state.write(&path, false).unwrap();
-        assert_eq!(State::read(&path).unwrap(), Some(state));
+        assert_eq!(FileState::read(&path).unwrap(), Some(state));
         std::fs::write(&path, "{").unwrap();
-        assert!(State::read(&path).is_err());
+        assert!(FileState::read(&path).is_err());
     }
 }

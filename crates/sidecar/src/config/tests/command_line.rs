@@ -1,4 +1,4 @@
-use super::super::clap::{clap_args, clap_args_of_channel, config_file, given, sets, take_old_ui_flags};
+use super::super::clap::{GivenFlags, clap_args, clap_args_of_channel, take_old_ui_flags};
 use clap::{ArgMatches, Command};
 use std::ffi::OsString;
 
@@ -18,7 +18,7 @@ fn the_command_is_sound() {
 
 #[test]
 fn only_what_is_given_is_given() {
-    assert!(given(&parse(&[])).is_empty());
+    assert!(GivenFlags::of(&parse(&[])).flags.is_empty());
     let matches = parse(&[
         "--native-upstream-kind=isso",
         "--port",
@@ -46,16 +46,16 @@ fn only_what_is_given_is_given() {
         ("allow-anonymous", "false"),
         ("native-wxbot-success-code", "-1"),
     ];
-    assert_eq!(pairs(&given(&matches)), expected);
-    assert_eq!(sets(&matches), ["a=1", "b=2"]);
-    assert_eq!(config_file(&matches).unwrap().to_str(), Some("x.toml"));
+    assert_eq!(pairs(&GivenFlags::of(&matches).flags), expected);
+    assert_eq!(GivenFlags::of(&matches).sets, ["a=1", "b=2"]);
+    assert_eq!(GivenFlags::of(&matches).config_file.unwrap().to_str(), Some("x.toml"));
 }
 
 #[test]
 fn a_switch_takes_no_word_that_follows_it() {
     let matches = parse(&["--require-key", "--mode", "mock", "--mode", "", "--unknown-as", "nonsense"]);
     let expected = [("mode", ""), ("unknown-as", "nonsense"), ("require-key", "true")];
-    assert_eq!(pairs(&given(&matches)), expected);
+    assert_eq!(pairs(&GivenFlags::of(&matches).flags), expected);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn the_last_of_a_switch_and_its_opposite_wins() {
         (&["--no-real-tls-copy", "--real-tls-copy"][..], "true"),
         (&["--no-real-tls-copy", "--no-real-tls-copy"][..], "false"),
     ] {
-        assert_eq!(pairs(&given(&parse(args))), [("real-tls-copy", value)], "{args:?}");
+        assert_eq!(pairs(&GivenFlags::of(&parse(args)).flags), [("real-tls-copy", value)], "{args:?}");
     }
 }
 
@@ -89,7 +89,11 @@ fn help_shows_headings_old_names_and_defaults() {
 #[test]
 fn a_command_without_these_arguments_gives_nothing() {
     let matches = Command::new("other").try_get_matches_from(["other"]).unwrap();
-    assert!(given(&matches).is_empty() && sets(&matches).is_empty() && config_file(&matches).is_none());
+    assert!(
+        GivenFlags::of(&matches).flags.is_empty()
+            && GivenFlags::of(&matches).sets.is_empty()
+            && GivenFlags::of(&matches).config_file.is_none()
+    );
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! The way to the deliveries: through the sidecar that holds the ledger, or in the ledger itself where none does.
+//! Where deliveries are: at the sidecar that holds the ledger, or in the ledger itself where none does.
 
-use crate::commands::holder::{address_of, authorization_of};
-use crate::commands::serve::{chain, config_failure, ledger_options};
-use crate::{Failure, console};
+use crate::commands::client::{address_of, authorization_of, client};
+use crate::commands::parts::{chain, ledger_options};
+use crate::console;
+use crate::failure::{Failure, config_failure};
 use commentd_acceptance::{Address, given_base_url};
 use commentd_contract::SystemClock;
-use commentd_contract::client::{CallError, ContractClient, HttpResponse};
+use commentd_contract::client::{CallError, HttpResponse};
 use commentd_contract::deliveries::{DeliveryList, DeliveryView, ResolveRequest};
 use commentd_contract::{Outcome, Reply};
 use commentd_delivery::{Clock, DeliveryId};
@@ -22,44 +23,44 @@ use std::sync::Arc;
 const TIMEOUT_MS: u64 = 60_000;
 
 /// Which deliveries to list.
-pub(super) struct Wanted {
+pub(super) struct ListFilter {
     pub(super) outcome: Option<Outcome>,
     pub(super) key: Option<String>,
     pub(super) limit: u32,
 }
 
 /// Why there is nothing to show.
-pub(super) enum Refusal {
+pub(super) enum SourceError {
     /// There is no such delivery, or its record forbids it.
-    Forbidden(String),
+    NotAllowed(String),
     /// It could not be asked for.
     Failed(Failure),
 }
 
-impl From<Failure> for Refusal {
+impl From<Failure> for SourceError {
     fn from(failure: Failure) -> Self {
-        Refusal::Failed(failure)
+        SourceError::Failed(failure)
     }
 }
 
-impl From<Refused> for Refusal {
+impl From<Refused> for SourceError {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::NotFound | Refused::Conflict(_) => Refusal::Forbidden(refused.to_string()),
-            Refused::Malformed(_) | Refused::Ledger(_) => Refusal::Failed(Failure(refused.to_string())),
+            Refused::NotFound | Refused::Conflict(_) => SourceError::NotAllowed(refused.to_string()),
+            Refused::Malformed(_) | Refused::Ledger(_) => SourceError::Failed(Failure(refused.to_string())),
         }
     }
 }
 
-/// The way.
-pub(super) enum Reach {
+/// Where deliveries are.
+pub(super) enum DeliverySource {
     /// A sidecar, once for each caller whose deliveries are to be seen.
     Sidecar(Vec<Address>),
     /// The ledger itself, with what else the settings say.
-    Own(Dispatcher, Vec<Caller>),
+    Ledger(Dispatcher, Vec<Caller>),
 }
 
-impl Reach {
+impl DeliverySource {
     /// Finds it.
     ///
     /// # Errors
@@ -91,7 +92,7 @@ impl Reach {
             )));
         }
         match open_ledger(&path, accept_lost_wal) {
-            Ok(ledger) => Ok(Reach::Own(own(&written, ledger).await?, callers)),
+            Ok(ledger) => Ok(DeliverySource::Ledger(dispatcher_over(&written, ledger).await?, callers)),
             Err(OpenError::Held(holder)) => Ok(sidecar(address_of(&holder, authorization, &env)?, &callers)),
             Err(error) => Err(error.into()),
         }
@@ -103,57 +104,57 @@ impl Reach {
     /// When it can't be flushed.
     pub(super) async fn close(self) -> Result<(), Failure> {
         match self {
-            Reach::Sidecar(_) => Ok(()),
-            Reach::Own(dispatcher, _) => Ok(dispatcher.ledger().close().await?),
+            DeliverySource::Sidecar(_) => Ok(()),
+            DeliverySource::Ledger(dispatcher, _) => Ok(dispatcher.ledger().close().await?),
         }
     }
 
-    pub(super) async fn list(&self, wanted: &Wanted) -> Result<Vec<DeliveryView>, Refusal> {
+    pub(super) async fn list(&self, filter: &ListFilter) -> Result<Vec<DeliveryView>, SourceError> {
         let mut deliveries = Vec::new();
         match self {
-            Reach::Sidecar(callers) => {
-                let path = path_of(wanted);
+            DeliverySource::Sidecar(callers) => {
+                let path = path_of(filter);
                 for caller in callers {
-                    let list: DeliveryList = read(caller, client(caller).get(&path).await)?;
+                    let list: DeliveryList = read(caller, client(caller, TIMEOUT_MS).get(&path).await)?;
                     deliveries.extend(list.deliveries);
                 }
             }
-            Reach::Own(dispatcher, callers) => {
+            DeliverySource::Ledger(dispatcher, callers) => {
                 let names = callers.iter().map(|caller| caller.name.clone()).chain([String::new()]);
-                let keys: Vec<_> = match &wanted.key {
+                let keys: Vec<_> = match &filter.key {
                     None => vec![None],
                     Some(key) => names.map(|name| Some((name, key.clone()))).collect(),
                 };
                 for key in keys {
-                    let filter = Filter { outcome: wanted.outcome, key, limit: wanted.limit, caller: None };
+                    let filter = Filter { outcome: filter.outcome, key, limit: filter.limit, caller: None };
                     deliveries.extend(dispatcher.deliveries(filter).await?.iter().map(shown));
                 }
             }
         }
-        if wanted.key.is_some() {
+        if filter.key.is_some() {
             deliveries.sort_by_key(|view| (view.caller.clone(), view.item));
         } else {
             deliveries.sort_by_key(|view| std::cmp::Reverse(view.created_ms));
         }
-        deliveries.truncate(wanted.limit as usize);
+        deliveries.truncate(filter.limit as usize);
         Ok(deliveries)
     }
 
-    pub(super) async fn show(&self, id: &str) -> Result<DeliveryView, Refusal> {
+    pub(super) async fn show(&self, id: &str) -> Result<DeliveryView, SourceError> {
         let view = match self {
-            Reach::Sidecar(callers) => {
+            DeliverySource::Sidecar(callers) => {
                 first(callers, |caller| get(caller, format!("/api/deliveries/{id}"))).await?
             }
-            Reach::Own(dispatcher, _) => shown(&dispatcher.delivery(parsed(id)?).await?),
+            DeliverySource::Ledger(dispatcher, _) => shown(&dispatcher.delivery(parsed(id)?).await?),
         };
         if view.outcome != Outcome::Unknown {
             return Ok(view);
         }
         match self {
-            Reach::Sidecar(callers) => {
+            DeliverySource::Sidecar(callers) => {
                 first(callers, |caller| get(caller, format!("/api/deliveries/{id}?candidates=true"))).await
             }
-            Reach::Own(dispatcher, _) => {
+            DeliverySource::Ledger(dispatcher, _) => {
                 let record = dispatcher.delivery(parsed(id)?).await?;
                 let candidates = Some(dispatcher.candidates(&record).await);
                 Ok(DeliveryView { candidates, ..shown(&record) })
@@ -161,25 +162,25 @@ impl Reach {
         }
     }
 
-    pub(super) async fn resolve(&self, id: &str, said: &ResolveRequest) -> Result<DeliveryView, Refusal> {
+    pub(super) async fn resolve(&self, id: &str, said: &ResolveRequest) -> Result<DeliveryView, SourceError> {
         match self {
-            Reach::Sidecar(callers) => {
+            DeliverySource::Sidecar(callers) => {
                 let body = serde_json::to_vec(said).map_err(Failure::from)?;
                 first(callers, |caller| post(caller, format!("/api/deliveries/{id}/resolve"), body.clone()))
                     .await
             }
-            Reach::Own(dispatcher, _) => Ok(shown(&dispatcher.resolve(parsed(id)?, said).await?)),
+            DeliverySource::Ledger(dispatcher, _) => Ok(shown(&dispatcher.resolve(parsed(id)?, said).await?)),
         }
     }
 
-    pub(super) async fn forget(&self, id: &str) -> Result<DeliveryView, Refusal> {
+    pub(super) async fn forget(&self, id: &str) -> Result<DeliveryView, SourceError> {
         match self {
-            Reach::Sidecar(callers) => {
+            DeliverySource::Sidecar(callers) => {
                 let body = b"{}".to_vec();
                 first(callers, |caller| post(caller, format!("/api/deliveries/{id}/forget"), body.clone()))
                     .await
             }
-            Reach::Own(dispatcher, _) => Ok(shown(&dispatcher.forget(parsed(id)?).await?)),
+            DeliverySource::Ledger(dispatcher, _) => Ok(shown(&dispatcher.forget(parsed(id)?).await?)),
         }
     }
 }
@@ -198,7 +199,7 @@ fn open_ledger(path: &Path, accept_lost_wal: bool) -> Result<SqliteLedger, OpenE
 }
 
 /// What a sidecar would know of these deliveries, without one. Nothing is sent and nothing looked up by itself.
-async fn own(written: &Written, ledger: SqliteLedger) -> Result<Dispatcher, Failure> {
+async fn dispatcher_over(written: &Written, ledger: SqliteLedger) -> Result<Dispatcher, Failure> {
     let clock = SystemClock::start();
     // Whoever holds the ledger ends what a crash has left open.
     ledger.recover(clock.unix_ms()).await.map_err(|error: LedgerError| Failure(error.to_string()))?;
@@ -218,51 +219,43 @@ async fn own(written: &Written, ledger: SqliteLedger) -> Result<Dispatcher, Fail
 }
 
 /// Where no credentials were given, those of every caller that the settings know.
-fn sidecar(address: Address, callers: &[Caller]) -> Reach {
+fn sidecar(address: Address, callers: &[Caller]) -> DeliverySource {
     if address.authorization.is_some() || callers.is_empty() {
-        return Reach::Sidecar(vec![address]);
+        return DeliverySource::Sidecar(vec![address]);
     }
     let with = |caller| Address { authorization: Some(authorization_of(caller)), ..address.clone() };
-    Reach::Sidecar(callers.iter().map(with).collect())
+    DeliverySource::Sidecar(callers.iter().map(with).collect())
 }
 
-fn client(caller: &Address) -> ContractClient<'_> {
-    ContractClient {
-        base_url: &caller.url,
-        timeout_ms: TIMEOUT_MS,
-        authorization: caller.authorization.as_ref(),
-    }
+async fn get(caller: &Address, path: String) -> Result<DeliveryView, SourceError> {
+    read(caller, client(caller, TIMEOUT_MS).get(&path).await)
 }
 
-async fn get(caller: &Address, path: String) -> Result<DeliveryView, Refusal> {
-    read(caller, client(caller).get(&path).await)
+async fn post(caller: &Address, path: String, body: Vec<u8>) -> Result<DeliveryView, SourceError> {
+    read(caller, client(caller, TIMEOUT_MS).post(&path, body).await)
 }
 
-async fn post(caller: &Address, path: String, body: Vec<u8>) -> Result<DeliveryView, Refusal> {
-    read(caller, client(caller).post(&path, body).await)
-}
-
-/// The answer to the first caller whose delivery it is; the last one's refusal if it is nobody's.
-async fn first<'a, F: Future<Output = Result<DeliveryView, Refusal>>>(
+/// The answer to the first caller whose delivery it is; the last one's error if it is nobody's.
+async fn first<'a, F: Future<Output = Result<DeliveryView, SourceError>>>(
     callers: &'a [Address],
     ask: impl Fn(&'a Address) -> F,
-) -> Result<DeliveryView, Refusal> {
-    let mut refusal = Refusal::Forbidden("there is no such delivery".into());
+) -> Result<DeliveryView, SourceError> {
+    let mut error = SourceError::NotAllowed("there is no such delivery".into());
     for caller in callers {
         match ask(caller).await {
-            Err(Refusal::Forbidden(reason)) => refusal = Refusal::Forbidden(reason),
+            Err(SourceError::NotAllowed(reason)) => error = SourceError::NotAllowed(reason),
             answer => return answer,
         }
     }
-    Err(refusal)
+    Err(error)
 }
 
 /// `data` of a reply that says yes.
 fn read<T: serde::de::DeserializeOwned>(
     caller: &Address,
     response: Result<HttpResponse, CallError>,
-) -> Result<T, Refusal> {
-    let failed = |what: &str| Refusal::Failed(Failure(format!("{}: {what}", caller.shown)));
+) -> Result<T, SourceError> {
+    let failed = |what: &str| SourceError::Failed(Failure(format!("{}: {what}", caller.shown)));
     let response = response.map_err(|error| failed(&error.to_string()))?;
     if response.status.is_success() {
         let reply: Reply<T> = serde_json::from_slice(&response.body)
@@ -272,7 +265,7 @@ fn read<T: serde::de::DeserializeOwned>(
     let reply: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let reason = reply.get("error_message").and_then(serde_json::Value::as_str).unwrap_or("gave no reason");
     match response.status.as_u16() {
-        404 | 409 if reply.get("v").is_some() => Err(Refusal::Forbidden(reason.to_owned())),
+        404 | 409 if reply.get("v").is_some() => Err(SourceError::NotAllowed(reason.to_owned())),
         401 => Err(failed(
             "doesn't know these credentials; give the settings that it runs with, or --http-authorization",
         )),
@@ -280,12 +273,12 @@ fn read<T: serde::de::DeserializeOwned>(
     }
 }
 
-fn path_of(wanted: &Wanted) -> String {
-    let mut path = format!("/api/deliveries?limit={}", wanted.limit);
-    if let Some(outcome) = wanted.outcome {
+fn path_of(filter: &ListFilter) -> String {
+    let mut path = format!("/api/deliveries?limit={}", filter.limit);
+    if let Some(outcome) = filter.outcome {
         path.push_str(&format!("&outcome={outcome}"));
     }
-    if let Some(key) = &wanted.key {
+    if let Some(key) = &filter.key {
         path.push_str("&key=");
         path.extend(url::form_urlencoded::byte_serialize(key.as_bytes()));
     }

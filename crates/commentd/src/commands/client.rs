@@ -1,9 +1,11 @@
-//! Calling the sidecar that holds a ledger, with the credentials that its settings know.
+//! Calling a sidecar that runs, with the credentials that its settings know.
 
-use crate::{Failure, console};
+use crate::console;
+use crate::failure::Failure;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use commentd_acceptance::{Address, secrets_on_command_line};
+use commentd_contract::client::ContractClient;
 use commentd_ledger::Holder;
 use commentd_sidecar::config::{Caller, Credential, Written};
 use secrecy::{ExposeSecret, SecretString};
@@ -23,6 +25,11 @@ pub(crate) fn address_of(
     // A sidecar that listens everywhere is called here.
     let url = announced.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
     Ok(Address::check(Some(url), authorization, env)?)
+}
+
+/// A client for this address. A request takes `timeout_ms` at most, from connecting to the reply's last byte.
+pub(crate) fn client(address: &Address, timeout_ms: u64) -> ContractClient<'_> {
+    ContractClient { base_url: &address.url, timeout_ms, authorization: address.authorization.as_ref() }
 }
 
 /// Warns of what a client's command line shows to others.

@@ -1,8 +1,9 @@
 //! One comment's request, and what its answer means.
 
-use super::file::Item;
+use super::file::KeyedComment;
+use crate::commands::client::client;
 use commentd_acceptance::Address;
-use commentd_contract::client::{CallError, ContractClient};
+use commentd_contract::client::CallError;
 use commentd_contract::{Code, Outcome, Reply, SingleData};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ const GRACE_MS: u64 = 5000;
 /// What became of a comment, as far as this run knows.
 #[derive(Clone, Debug)]
 pub(super) struct Posted {
-    pub(super) item: Item,
+    pub(super) item: KeyedComment,
     pub(super) outcome: Outcome,
     pub(super) code: Code,
     pub(super) message: String,
@@ -24,17 +25,12 @@ pub(super) struct Posted {
 
 /// Why no further comment is worth a try; the text is for people.
 #[derive(Debug)]
-pub(super) struct Hopeless(pub(super) String);
+pub(super) struct GiveUp(pub(super) String);
 
 /// Posts the comment once. Asking again with its key is always safe.
-pub(super) async fn send(address: &Address, item: Item, deadline_ms: u64) -> Result<Posted, Hopeless> {
-    let client = ContractClient {
-        base_url: &address.url,
-        timeout_ms: deadline_ms + GRACE_MS,
-        authorization: address.authorization.as_ref(),
-    };
+pub(super) async fn send(address: &Address, item: KeyedComment, deadline_ms: u64) -> Result<Posted, GiveUp> {
     let answer = match body(&item, deadline_ms) {
-        Ok(body) => client.post("/api/comment", body).await,
+        Ok(body) => client(address, deadline_ms + GRACE_MS).post("/api/comment", body).await,
         Err(error) => Err(CallError::NotSent(format!("the request can't be made: {error}"))),
     };
     match answer {
@@ -49,7 +45,7 @@ pub(super) async fn send(address: &Address, item: Item, deadline_ms: u64) -> Res
     }
 }
 
-fn body(item: &Item, deadline_ms: u64) -> serde_json::Result<Vec<u8>> {
+fn body(item: &KeyedComment, deadline_ms: u64) -> serde_json::Result<Vec<u8>> {
     let mut json = serde_json::to_value(&item.comment)?;
     if let Value::Object(fields) = &mut json {
         for (name, value) in [
@@ -64,11 +60,11 @@ fn body(item: &Item, deadline_ms: u64) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&json)
 }
 
-fn without_data(item: Item, outcome: Outcome, code: Code, message: String) -> Posted {
+fn without_data(item: KeyedComment, outcome: Outcome, code: Code, message: String) -> Posted {
     Posted { item, outcome, code, message, data: None, connected: true }
 }
 
-fn read(item: Item, status: u16, body: &[u8]) -> Result<Posted, Hopeless> {
+fn read(item: KeyedComment, status: u16, body: &[u8]) -> Result<Posted, GiveUp> {
     if status == 200 {
         return Ok(match serde_json::from_slice::<Reply<SingleData>>(body) {
             Ok(reply) => Posted {
@@ -95,7 +91,7 @@ fn read(item: Item, status: u16, body: &[u8]) -> Result<Posted, Hopeless> {
         // Too large, or its key belongs to another comment: nothing of this one was sent.
         413 | 422 => Outcome::Refused,
         503 => Outcome::NotSent,
-        400..=408 | 410..=499 => return Err(Hopeless(message)),
+        400..=408 | 410..=499 => return Err(GiveUp(message)),
         _ => Outcome::Unknown,
     };
     Ok(without_data(item, outcome, code, message))
@@ -106,8 +102,12 @@ mod tests {
     use super::*;
     use commentd_delivery::Comment;
 
-    fn item() -> Item {
-        Item { line: 1, comment: Comment { content: "hi".into(), ..Comment::default() }, key: "k".into() }
+    fn item() -> KeyedComment {
+        KeyedComment {
+            line: 1,
+            comment: Comment { content: "hi".into(), ..Comment::default() },
+            key: "k".into(),
+        }
     }
 
     #[test]

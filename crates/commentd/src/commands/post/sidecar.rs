@@ -2,12 +2,12 @@
 //! this command runs.
 
 use super::state::Keeper;
-use crate::commands::holder::{address_of, authorization_of};
-use crate::commands::serve::{config_failure, ledger_options, parts};
-use crate::{Failure, console};
+use crate::commands::client::{address_of, authorization_of, client};
+use crate::commands::parts::{ledger_options, open_ledger, parts};
+use crate::console;
+use crate::failure::{Failure, config_failure};
 use commentd_acceptance::Address;
 use commentd_contract::SystemClock;
-use commentd_contract::client::ContractClient;
 use commentd_ledger::{MemoryLedger, OpenError, SqliteLedger, Stamp};
 use commentd_sidecar::config::{ConfigError, LedgerChoice, ServeConfig, Written};
 use commentd_sidecar::server::Drained;
@@ -22,12 +22,12 @@ use tokio::task::JoinHandle;
 const HEALTH_TIMEOUT_MS: u64 = 5000;
 
 /// A sidecar of our own, which ends with this command.
-pub(super) struct Own {
+pub(super) struct OwnSidecar {
     stop: oneshot::Sender<()>,
     running: JoinHandle<Drained>,
 }
 
-impl Own {
+impl OwnSidecar {
     /// Settles and records what is in flight, and ends it.
     pub(super) async fn end(self) -> Result<(), Failure> {
         drop(self.stop);
@@ -41,9 +41,9 @@ impl Own {
 }
 
 /// How a sidecar is reached.
-pub(super) struct Reached {
+pub(super) struct TargetSidecar {
     pub(super) address: Address,
-    pub(super) own: Option<Own>,
+    pub(super) own: Option<OwnSidecar>,
 }
 
 /// Credentials as the command line and the environment give them.
@@ -54,8 +54,8 @@ pub(super) fn named(
     base_url: String,
     authorization: Option<SecretString>,
     env: Env<'_>,
-) -> Result<Reached, Failure> {
-    Ok(Reached { address: Address::check(Some(base_url), authorization, env)?, own: None })
+) -> Result<TargetSidecar, Failure> {
+    Ok(TargetSidecar { address: Address::check(Some(base_url), authorization, env)?, own: None })
 }
 
 /// The sidecar that holds the ledger of these settings, or one of our own with them.
@@ -66,7 +66,7 @@ pub(super) async fn by_ledger(
     written: Written,
     authorization: Option<SecretString>,
     env: Env<'_>,
-) -> Result<Reached, Failure> {
+) -> Result<TargetSidecar, Failure> {
     let choice = written.check_ledger().map_err(config_failure)?;
     let stamp = if written.is_rehearsal() { Stamp::Rehearsal } else { Stamp::Live };
     let visible = written.secrets_on_command_line();
@@ -86,7 +86,7 @@ pub(super) async fn by_ledger(
                         console::warn(&warning);
                     }
                     let address = address_of(&holder, authorization, env)?;
-                    return Ok(Reached { address: with_callers(address, &checked), own: None });
+                    return Ok(TargetSidecar { address: with_callers(address, &checked), own: None });
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -100,13 +100,13 @@ async fn own(
     ledger: Option<OpenLedger>,
     authorization: Option<SecretString>,
     env: Env<'_>,
-) -> Result<Reached, Failure> {
+) -> Result<TargetSidecar, Failure> {
     for warning in &config.warnings {
         console::warn(warning);
     }
     let ledger = match ledger {
         Some(ledger) => ledger,
-        None => crate::commands::serve::open_ledger(&config)?,
+        None => open_ledger(&config)?,
     };
     let mut parts = parts(&config, ledger, SystemClock::start())?;
     // Ours alone, wherever `serve` would listen.
@@ -116,7 +116,7 @@ async fn own(
     let address = with_callers(Address::check(Some(url), authorization, env)?, &Ok(config));
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(sidecar.run(async { drop(stopped.await) }));
-    Ok(Reached { address, own: Some(Own { stop, running }) })
+    Ok(TargetSidecar { address, own: Some(OwnSidecar { stop, running }) })
 }
 
 /// Where no credentials were given, those of the first caller that the settings know.
@@ -126,7 +126,7 @@ fn with_callers(address: Address, checked: &Result<ServeConfig, Vec<ConfigError>
 }
 
 /// What the sidecar says of itself.
-pub(super) struct Health {
+pub(super) struct SidecarHealth {
     /// Who knows our keys; `None` where nothing is recorded that lasts.
     pub(super) keeper: Option<Keeper>,
     /// Whether it sends nothing.
@@ -137,14 +137,10 @@ pub(super) struct Health {
 ///
 /// # Errors
 /// When it doesn't answer, isn't commentd, or doesn't know our credentials.
-pub(super) async fn health(address: &Address) -> Result<Health, Failure> {
+pub(super) async fn health(address: &Address) -> Result<SidecarHealth, Failure> {
     let wrong = |what: &str| Failure(format!("{}: {what}; nothing was sent", address.shown));
-    let client = ContractClient {
-        base_url: &address.url,
-        timeout_ms: HEALTH_TIMEOUT_MS,
-        authorization: address.authorization.as_ref(),
-    };
-    let answer = client.get("/health").await.map_err(|error| wrong(&error.to_string()))?;
+    let answer =
+        client(address, HEALTH_TIMEOUT_MS).get("/health").await.map_err(|error| wrong(&error.to_string()))?;
     let reply: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let Some(data) = reply.get("data").filter(|data| data.get("ledger").is_some()) else {
         return Err(wrong("is no commentd sidecar of this release: its /health says nothing of a ledger"));
@@ -161,5 +157,5 @@ pub(super) async fn health(address: &Address) -> Result<Health, Failure> {
         caller: caller.to_owned(),
         retention_ms: data.get("retention_ms").and_then(Value::as_u64).unwrap_or_default(),
     });
-    Ok(Health { keeper, dry_run: text("/exchange").as_deref() == Some("dry-run") })
+    Ok(SidecarHealth { keeper, dry_run: text("/exchange").as_deref() == Some("dry-run") })
 }
