@@ -1,7 +1,10 @@
 //! The baseline: takes a while and says yes, so that everything around a channel can be measured alone.
 
-use crate::condition::Condition;
-use crate::{Job, Pending, Provider, Rendered};
+use crate::provider::BoxFuture;
+use crate::provider::Provider;
+use crate::provider::ProviderJob;
+use crate::provider::Rendered;
+use crate::status::ProviderStatus;
 use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::lookup::LookupAbility;
 use commentd_delivery::record::Destination;
@@ -75,23 +78,23 @@ impl Provider for Mock {
         }
     }
 
-    fn lanes(&self) -> Option<usize> {
+    fn concurrency(&self) -> Option<usize> {
         None
     }
 
-    fn condition(&self) -> Condition {
-        Condition::GOOD
+    fn status(&self) -> ProviderStatus {
+        ProviderStatus::GOOD
     }
 
     fn has_probe(&self) -> bool {
         false
     }
 
-    fn probe(&self) -> Pending<'_, Condition> {
-        Box::pin(async { Condition::GOOD })
+    fn probe(&self) -> BoxFuture<'_, ProviderStatus> {
+        Box::pin(async { ProviderStatus::GOOD })
     }
 
-    fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
+    fn attempt<'a>(&'a self, job: &'a ProviderJob, gate: &'a Gate) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
             if !gate.pass() {
                 return Verdict::new(VerdictKind::NotSent, "cancelled before it was sent")
@@ -112,7 +115,7 @@ impl Provider for Mock {
         })
     }
 
-    fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
+    fn dry_run(&self, job: &ProviderJob) -> Result<Rendered, Box<Verdict>> {
         Ok(Rendered {
             method: "MOCK".into(),
             url: String::new(),

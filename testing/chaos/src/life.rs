@@ -7,7 +7,7 @@ use crate::sidecar::{Sidecar, Started};
 use crate::work::{Pending, new_asks};
 use commentd_contract::SystemClock;
 use commentd_delivery::Clock;
-use commentd_providers::fence::Fence;
+use commentd_providers::failpoint::Failpoint;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ pub struct World {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// At this passage of this fence.
-    AtFence(Fence, u64),
+    AtFence(Failpoint, u64),
     /// After so many calls of clients, and then so many microseconds.
     After(u64, u64),
     /// When everything is certain, or nothing becomes certain any more.
@@ -64,8 +64,8 @@ impl End {
         if life % SETTLES_EVERY == SETTLES_EVERY - 1 {
             return End::Settled;
         }
-        let turn = usize::try_from(life / 2).unwrap_or(0) % Fence::ALL.len();
-        match Fence::ALL.get(turn) {
+        let turn = usize::try_from(life / 2).unwrap_or(0) % Failpoint::ALL.len();
+        match Failpoint::ALL.get(turn) {
             Some(fence) if life % 2 == 1 => End::AtFence(*fence, random.u64(1..=keys)),
             _ => End::After(random.u64(..=keys), random.u64(..3000)),
         }

@@ -30,7 +30,7 @@ pub enum Started {
 }
 
 impl Sidecar {
-    /// Starts one in front of the channel at `url`. `fence` is what `COMMENTD_FENCE` takes, `ledger_fault` what
+    /// Starts one in front of the channel at `url`. `fence` is what `COMMENTD_FAILPOINT` takes, `ledger_fault` what
     /// `COMMENTD_LEDGER_FAULT` takes.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl Sidecar {
             }
         };
         if let Some(fence) = fence {
-            command.env("COMMENTD_FENCE", fence);
+            command.env("COMMENTD_FAILPOINT", fence);
         }
         if let Some(fault) = ledger_fault {
             command.env("COMMENTD_LEDGER_FAULT", fault);

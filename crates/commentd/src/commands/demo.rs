@@ -16,9 +16,9 @@ use commentd_delivery::record::Destination;
 use commentd_delivery::step::ProviderRules;
 use commentd_delivery::{DeliveryId, Gate, Verdict};
 use commentd_ledger::{Ledger, SqliteLedger, SqliteOptions, Stamp};
-use commentd_providers::condition::Condition;
 use commentd_providers::native::{BaseUrl, NativeHttp};
-use commentd_providers::{Job, Pending, Provider, Rendered, Turn};
+use commentd_providers::status::ProviderStatus;
+use commentd_providers::{BoxFuture, Provider, ProviderJob, Rendered, Slot};
 use commentd_sidecar::http::{ApiSettings, HealthFacts};
 use commentd_sidecar::start::{OpenLedger, Parts, Sidecar};
 use std::collections::BTreeMap;
@@ -66,16 +66,16 @@ impl Provider for Measured {
     fn rules(&self) -> ProviderRules {
         self.provider.rules()
     }
-    fn lanes(&self) -> Option<usize> {
-        self.provider.lanes()
+    fn concurrency(&self) -> Option<usize> {
+        self.provider.concurrency()
     }
-    fn condition(&self) -> Condition {
-        self.provider.condition()
+    fn status(&self) -> ProviderStatus {
+        self.provider.status()
     }
     fn has_probe(&self) -> bool {
         self.provider.has_probe()
     }
-    fn probe(&self) -> Pending<'_, Condition> {
+    fn probe(&self) -> BoxFuture<'_, ProviderStatus> {
         self.provider.probe()
     }
     fn marker(&self, id: DeliveryId) -> String {
@@ -87,20 +87,20 @@ impl Provider for Measured {
     fn marker_was_seen(&self) {
         self.provider.marker_was_seen();
     }
-    fn turn<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<Option<Turn>, Box<Verdict>>> {
-        self.provider.turn(job)
+    fn reserve_slot<'a>(&'a self, job: &'a ProviderJob) -> BoxFuture<'a, Result<Option<Slot>, Box<Verdict>>> {
+        self.provider.reserve_slot(job)
     }
-    fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
+    fn attempt<'a>(&'a self, job: &'a ProviderJob, gate: &'a Gate) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
             let verdict = self.provider.attempt(job, gate).await;
             self.calls_ms.lock().unwrap_or_else(PoisonError::into_inner).push(verdict.latency_ms);
             verdict
         })
     }
-    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, LookupResult> {
-        self.provider.look(job, receipt)
+    fn lookup<'a>(&'a self, job: &'a ProviderJob, receipt: &'a str) -> BoxFuture<'a, LookupResult> {
+        self.provider.lookup(job, receipt)
     }
-    fn read_target<'a>(&'a self, job: &'a Job) -> Pending<'a, Result<ReadBack, String>> {
+    fn read_target<'a>(&'a self, job: &'a ProviderJob) -> BoxFuture<'a, Result<ReadBack, String>> {
         self.provider.read_target(job)
     }
 
@@ -108,8 +108,8 @@ impl Provider for Measured {
         self.provider.settles_within()
     }
 
-    fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
-        self.provider.rehearse(job)
+    fn dry_run(&self, job: &ProviderJob) -> Result<Rendered, Box<Verdict>> {
+        self.provider.dry_run(job)
     }
 }
 

@@ -9,7 +9,7 @@ use commentd_ledger::{Ledger, MemoryLedger, SqliteLedger, SqliteOptions, Stamp};
 use commentd_providers::Provider;
 use commentd_providers::hook_pipe::HookPipe;
 use commentd_providers::mock::Mock;
-use commentd_providers::native::{NativeHttp, Tape};
+use commentd_providers::native::{CassetteMode, NativeHttp};
 use commentd_providers::ui_worker::UiWorker;
 use commentd_sidecar::config::{ChannelChoice, Exchange, LedgerChoice, ServeConfig, UnknownAs};
 use commentd_sidecar::http::{ApiSettings, HealthFacts};
@@ -66,7 +66,7 @@ pub(crate) fn chain(config: &ServeConfig, clock: SystemClock) -> Result<Vec<Arc<
         let provider: Option<Arc<dyn Provider>> = match name {
             ProviderName::Mock => Some(Arc::new(Mock::new(config.mock))),
             ProviderName::NativeHttp => match &config.channel {
-                Some(choice) => Some(Arc::new(native(choice.clone(), clock)?.taped(tape.clone()))),
+                Some(choice) => Some(Arc::new(native(choice.clone(), clock)?.with_cassette(tape.clone()))),
                 None => None,
             },
             ProviderName::RealHook => {
@@ -82,11 +82,11 @@ pub(crate) fn chain(config: &ServeConfig, clock: SystemClock) -> Result<Vec<Arc<
 }
 
 /// Reads or makes the cassette, if there is one.
-fn tape(exchange: &Exchange) -> Result<Tape, Failure> {
+fn tape(exchange: &Exchange) -> Result<CassetteMode, Failure> {
     let tape = match exchange {
-        Exchange::Live | Exchange::DryRun => Ok(Tape::Live),
-        Exchange::Record { cassette } => Tape::record(cassette),
-        Exchange::Replay { cassette } => Tape::replay(cassette),
+        Exchange::Live | Exchange::DryRun => Ok(CassetteMode::Live),
+        Exchange::Record { cassette } => CassetteMode::record(cassette),
+        Exchange::Replay { cassette } => CassetteMode::replay(cassette),
     };
     tape.map_err(|reason| Failure(format!("--cassette: {reason}")))
 }

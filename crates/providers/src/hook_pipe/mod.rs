@@ -5,11 +5,15 @@
 //! `status` before it carries a comment: that is the probe of the hook's capability, and after an unknown attempt,
 //! whose connection is dropped, the proof that the hook has come back.
 
+mod options;
 mod pipe;
 mod wire;
 
-use crate::condition::{Condition, Kept, Known};
-use crate::{Job, Pending, Provider, Rendered};
+use crate::provider::BoxFuture;
+use crate::provider::Provider;
+use crate::provider::ProviderJob;
+use crate::provider::Rendered;
+use crate::status::{ProbeState, ProviderStatus, SharedStatus};
 use bytes::Bytes;
 use commentd_channels::ReadBack;
 use commentd_contract::time::whole_ms;
@@ -17,12 +21,14 @@ use commentd_contract::{Code, ProviderName, VerdictKind};
 use commentd_delivery::record::Destination;
 use commentd_delivery::step::ProviderRules;
 use commentd_delivery::{Clock, Gate, Moment, Verdict};
-use pipe::{Lost, NoPipe, Pipe};
+pub use options::{ExecutionMode, HookOptions};
+
+use pipe::{ConnectError, Pipe, PipeError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
-use wire::{MAX_REQUEST_BYTES, Question, Reply};
+use wire::{HookQuery, HookReply, MAX_REQUEST_BYTES};
 
 /// The pipe's usual name on Windows.
 pub const WINDOWS_PIPE: &str = r"\\.\pipe\pywechat_hook";
@@ -39,63 +45,22 @@ const MAX_CAPTURE_AGE: Duration = Duration::from_secs(10);
 /// A hook whose capture was that old is asked again after this, because the client may have commented since.
 const ASK_AGE_AFTER: Duration = Duration::from_secs(1);
 
-/// The thread of the client on which the hook makes its call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExecutionMode {
-    /// The one that was captured; the pipe's own where that was longer than ten seconds ago.
-    Auto,
-    /// The one that was captured.
-    CaptureThread,
-    /// The pipe's own.
-    PipeThread,
-}
-
-impl ExecutionMode {
-    /// The mode of this name; [`ExecutionMode::Auto`] if there is none.
-    pub fn named(name: &str) -> Self {
-        match name {
-            "capture_thread" => Self::CaptureThread,
-            "pipe_thread" => Self::PipeThread,
-            _ => Self::Auto,
-        }
-    }
-}
-
-/// How the hook is spoken to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookOptions {
-    /// The pipe's name on Windows, the socket's path elsewhere.
-    pub pipe_name: String,
-    /// What one exchange with the pipe may take, in ms: to connect, to answer a question, to comment.
-    pub timeout_ms: u64,
-    /// On which thread it makes its call.
-    pub execution_mode: ExecutionMode,
-    /// How long the hook itself waits for its call, in ms.
-    pub wait_timeout_ms: u64,
-    /// How the hook makes its call: `template`.
-    pub arg1_mode: String,
-    /// Whether the hook copies thread-local storage for its call.
-    pub tls_copy: bool,
-    /// Whether a comment that names neither target nor author goes to the post that was captured last.
-    pub latest_sns_id: bool,
-}
-
 /// The provider.
 pub struct HookPipe {
     options: HookOptions,
     destination: Arc<Destination>,
     clock: Arc<dyn Clock>,
-    slot: Arc<Mutex<Slot>>,
+    slot: Arc<Mutex<PipeSlot>>,
     /// How old the hook's capture was, and when the hook said so.
     capture: SyncMutex<Option<(Duration, Moment)>>,
-    condition: Kept,
+    status: SharedStatus,
     probes: AtomicU64,
 }
 
 /// The place for the one connection. Whoever uses the pipe holds the slot and takes the connection out, so that it is
 /// closed if its user is dropped halfway.
 #[derive(Default)]
-struct Slot {
+struct PipeSlot {
     pipe: Option<Pipe>,
     /// How often a connection was put back.
     rests: u64,
@@ -117,7 +82,7 @@ impl HookPipe {
             clock,
             slot: Arc::default(),
             capture: SyncMutex::default(),
-            condition: Kept::default(),
+            status: SharedStatus::default(),
             probes: AtomicU64::new(0),
         }
     }
@@ -127,7 +92,7 @@ impl HookPipe {
     }
 
     /// A connection whose hook is able to comment. Nothing that has an effect was sent over it.
-    async fn pipe(&self, slot: &mut MutexGuard<'_, Slot>, task_id: &str) -> Result<Pipe, Box<Verdict>> {
+    async fn pipe(&self, slot: &mut MutexGuard<'_, PipeSlot>, task_id: &str) -> Result<Pipe, Box<Verdict>> {
         if let Some(mut pipe) = slot.pipe.take()
             && pipe.is_alive()
         {
@@ -139,47 +104,50 @@ impl HookPipe {
     }
 
     /// What the hook says of itself; else why it can't comment.
-    fn take_in(&self, status: &Reply) -> Result<(), Box<Verdict>> {
+    fn take_in(&self, status: &HookReply) -> Result<(), Box<Verdict>> {
         let age = status.capture_age_ms().map(|ms| (Duration::from_millis(ms), self.clock.now()));
         *self.capture.lock().unwrap_or_else(PoisonError::into_inner) = age;
         match status.why_not_able() {
             None => {
-                self.condition.set(Condition::GOOD);
+                self.status.set(ProviderStatus::GOOD);
                 Ok(())
             }
             Some((code, reason)) => {
-                self.condition.set(Condition { capability: Known::No(reason.clone()), ..Condition::GOOD });
+                self.status.set(ProviderStatus {
+                    capability: ProbeState::No(reason.clone()),
+                    ..ProviderStatus::GOOD
+                });
                 let verdict = Verdict::new(VerdictKind::Denied, format!("the hook isn't able: {reason}"));
                 Err(Box::new(verdict.with_code(code)))
             }
         }
     }
 
-    async fn connect(&self, task_id: &str) -> Result<(Pipe, Reply), Box<Verdict>> {
+    async fn connect(&self, task_id: &str) -> Result<(Pipe, HookReply), Box<Verdict>> {
         let mut pipe = Pipe::open(&self.options.pipe_name, self.timeout()).await.map_err(|no_pipe| {
             Box::new(match no_pipe {
-                NoPipe::Absent(reason) => {
+                ConnectError::Absent(reason) => {
                     let reason = format!("there is no pipe: {reason}");
-                    let down = Known::No(reason.clone());
-                    self.condition.set(Condition {
+                    let down = ProbeState::No(reason.clone());
+                    self.status.set(ProviderStatus {
                         health: down.clone(),
                         capability: down,
-                        ..Condition::GOOD
+                        ..ProviderStatus::GOOD
                     });
                     Verdict::new(VerdictKind::Denied, reason).with_code(Code::HookNotInstalled)
                 }
-                NoPipe::Busy => Verdict::new(VerdictKind::NotSent, "another client has the pipe")
+                ConnectError::Busy => Verdict::new(VerdictKind::NotSent, "another client has the pipe")
                     .with_code(Code::Overloaded),
-                NoPipe::Failed(reason) => self.not_sent(Code::PipeDisconnected, &reason),
+                ConnectError::Failed(reason) => self.not_sent(Code::PipeDisconnected, &reason),
             })
         })?;
-        let status = self.status(&mut pipe, task_id).await?;
+        let status = self.ask_hook_status(&mut pipe, task_id).await?;
         Ok((pipe, status))
     }
 
-    async fn status(&self, pipe: &mut Pipe, task_id: &str) -> Result<Reply, Box<Verdict>> {
+    async fn ask_hook_status(&self, pipe: &mut Pipe, task_id: &str) -> Result<HookReply, Box<Verdict>> {
         let task_id = format!("{task_id}-status");
-        let status = pipe.ask(Question::status(&task_id).frame(), &task_id, self.timeout()).await;
+        let status = pipe.ask(HookQuery::status(&task_id).frame(), &task_id, self.timeout()).await;
         status.map_err(|lost| Box::new(self.lost_before_gate(&lost)))
     }
 
@@ -205,22 +173,27 @@ impl HookPipe {
         if !decides || !self.capture().is_some_and(is_old_news) {
             return Ok(());
         }
-        let status = self.status(pipe, task_id).await?;
+        let status = self.ask_hook_status(pipe, task_id).await?;
         self.take_in(&status)
     }
 
     fn not_sent(&self, code: Code, reason: &str) -> Verdict {
-        self.condition.set_health(Known::No(reason.to_owned()));
+        self.status.set_health(ProbeState::No(reason.to_owned()));
         Verdict::new(VerdictKind::NotSent, reason).with_code(code)
     }
 
-    fn lost_before_gate(&self, lost: &Lost) -> Verdict {
+    fn lost_before_gate(&self, lost: &PipeError) -> Verdict {
         self.not_sent(code_of(lost), &format!("before the comment was sent, {lost}"))
     }
 
     /// The target of a comment: its own, or what the hook knows by author and hash, or the latest if the user wants
     /// that. The latest may be another post, so it is taken only where nothing says which one is meant.
-    async fn target(&self, job: &Job, pipe: &mut Pipe, task_id: &str) -> Result<String, Box<Verdict>> {
+    async fn target(
+        &self,
+        job: &ProviderJob,
+        pipe: &mut Pipe,
+        task_id: &str,
+    ) -> Result<String, Box<Verdict>> {
         let to = &job.comment.addressing;
         if !to.sns_id.is_empty() {
             return Ok(to.sns_id.clone());
@@ -234,9 +207,9 @@ impl HookPipe {
             )));
         }
         let question = if asks_for_latest {
-            Question::latest_sns_id(&task_id)
+            HookQuery::latest_sns_id(&task_id)
         } else {
-            Question::query_sns_id(&task_id, &to.author, &to.content_hash)
+            HookQuery::query_sns_id(&task_id, &to.author, &to.content_hash)
         };
         let reply = pipe
             .ask(question.frame(), &task_id, self.timeout())
@@ -248,7 +221,7 @@ impl HookPipe {
         }
     }
 
-    fn frame(&self, job: &Job, sns_id: &str, task_id: &str) -> Result<Bytes, Box<Verdict>> {
+    fn frame(&self, job: &ProviderJob, sns_id: &str, task_id: &str) -> Result<Bytes, Box<Verdict>> {
         let comment = &job.comment;
         let reply_to = &comment.addressing.reply_to;
         let request = wire::comment(&self.options, self.mode(), task_id, sns_id, &comment.content, reply_to);
@@ -263,7 +236,7 @@ impl HookPipe {
         Err(Box::new(Verdict::new(VerdictKind::Denied, message).with_code(Code::ProviderUnavailable)))
     }
 
-    async fn try_once(&self, job: &Job, gate: &Gate) -> Result<Verdict, Box<Verdict>> {
+    async fn try_once(&self, job: &ProviderJob, gate: &Gate) -> Result<Verdict, Box<Verdict>> {
         let task_id = task_id(job);
         // What is too long stays too long, whatever the target.
         self.frame(job, &job.comment.addressing.sns_id, &task_id)?;
@@ -303,7 +276,7 @@ impl HookPipe {
     }
 
     /// Keeps a connection for the rest of the burst.
-    fn put_back(&self, slot: &mut MutexGuard<'_, Slot>, pipe: Pipe) {
+    fn put_back(&self, slot: &mut MutexGuard<'_, PipeSlot>, pipe: Pipe) {
         slot.pipe = Some(pipe);
         slot.rests += 1;
         let (rests, kept) = (slot.rests, Arc::downgrade(&self.slot));
@@ -320,7 +293,7 @@ impl HookPipe {
     /// What an attempt has shown.
     fn learn(&self, verdict: &Verdict) {
         match (verdict.kind, verdict.code) {
-            (VerdictKind::Unknown, _) => self.condition.set_health(Known::No(verdict.message.clone())),
+            (VerdictKind::Unknown, _) => self.status.set_health(ProbeState::No(verdict.message.clone())),
             // What the hook can't do now it can't do for the next one either; `status` will tell when it can.
             (
                 VerdictKind::Denied,
@@ -328,37 +301,37 @@ impl HookPipe {
                 | Code::CommentNotImplemented
                 | Code::WechatVersionMismatch
                 | Code::HookNotInstalled,
-            ) => self.condition.set_capability(Known::No(verdict.message.clone())),
+            ) => self.status.set_capability(ProbeState::No(verdict.message.clone())),
             (VerdictKind::NotSent, _) => {}
-            _ => self.condition.set_health(Known::Yes),
+            _ => self.status.set_health(ProbeState::Yes),
         }
     }
 
-    async fn ask_status(&self) -> Condition {
+    async fn ask_status(&self) -> ProviderStatus {
         // Whoever holds the slot is at work, and that shows more than a question.
-        let Ok(mut slot) = self.slot.try_lock() else { return self.condition.get() };
+        let Ok(mut slot) = self.slot.try_lock() else { return self.status.get() };
         // A fresh connection, so that it says the same as an attempt would hear.
         slot.pipe = None;
         let number = self.probes.fetch_add(1, Ordering::Relaxed);
         match self.pipe(&mut slot, &format!("probe-{number}")).await {
             // Not kept: a probe isn't a burst.
-            Ok(_closed_again) => Condition::GOOD,
+            Ok(_closed_again) => ProviderStatus::GOOD,
             Err(verdict) if verdict.kind == VerdictKind::NotSent => {
-                Condition { health: Known::No(verdict.message), ..self.condition.get() }
+                ProviderStatus { health: ProbeState::No(verdict.message), ..self.status.get() }
             }
-            Err(_) => self.condition.get(),
+            Err(_) => self.status.get(),
         }
     }
 }
 
-fn task_id(job: &Job) -> String {
+fn task_id(job: &ProviderJob) -> String {
     format!("{}-{}", job.id, job.attempt)
 }
 
-fn code_of(lost: &Lost) -> Code {
+fn code_of(lost: &PipeError) -> Code {
     match lost {
-        Lost::Late(_) => Code::PipeTimeout,
-        Lost::Broken(_) => Code::PipeDisconnected,
+        PipeError::Late(_) => Code::PipeTimeout,
+        PipeError::Broken(_) => Code::PipeDisconnected,
     }
 }
 
@@ -385,23 +358,23 @@ impl Provider for HookPipe {
         }
     }
 
-    fn lanes(&self) -> Option<usize> {
+    fn concurrency(&self) -> Option<usize> {
         Some(1)
     }
 
-    fn condition(&self) -> Condition {
-        self.condition.get()
+    fn status(&self) -> ProviderStatus {
+        self.status.get()
     }
 
     fn has_probe(&self) -> bool {
         true
     }
 
-    fn probe(&self) -> Pending<'_, Condition> {
+    fn probe(&self) -> BoxFuture<'_, ProviderStatus> {
         Box::pin(self.ask_status())
     }
 
-    fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
+    fn attempt<'a>(&'a self, job: &'a ProviderJob, gate: &'a Gate) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
             let began = self.clock.now();
             let verdict = self.try_once(job, gate).await.unwrap_or_else(|verdict| *verdict);
@@ -410,11 +383,11 @@ impl Provider for HookPipe {
         })
     }
 
-    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<ReadBack, String>> {
+    fn read_target<'a>(&'a self, _job: &'a ProviderJob) -> BoxFuture<'a, Result<ReadBack, String>> {
         Box::pin(async { Err("the hook's pipe can't read comments back".into()) })
     }
 
-    fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
+    fn dry_run(&self, job: &ProviderJob) -> Result<Rendered, Box<Verdict>> {
         let task_id = task_id(job);
         let comment = &job.comment;
         let to = &comment.addressing;

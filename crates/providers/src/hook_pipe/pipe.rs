@@ -1,6 +1,6 @@
 //! One connection to the hook's pipe: a Windows named pipe, or a Unix socket elsewhere.
 
-use super::wire::{MAX_REPLY_BYTES, Reply};
+use super::wire::{HookReply, MAX_REPLY_BYTES};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::fmt;
@@ -17,7 +17,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Why there is no connection. Nothing was sent.
 #[derive(Debug)]
-pub(super) enum NoPipe {
+pub(super) enum ConnectError {
     /// There is no such pipe: nobody has made it.
     Absent(String),
     /// Another client has it.
@@ -28,18 +28,18 @@ pub(super) enum NoPipe {
 
 /// Why an exchange brought no reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Lost {
+pub(super) enum PipeError {
     /// It didn't come in time.
     Late(Duration),
     /// The connection broke, or what came over it was no reply.
     Broken(String),
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for PipeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Lost::Late(patience) => write!(f, "no reply came within {} ms", patience.as_millis()),
-            Lost::Broken(reason) => write!(f, "the pipe broke: {reason}"),
+            PipeError::Late(patience) => write!(f, "no reply came within {} ms", patience.as_millis()),
+            PipeError::Broken(reason) => write!(f, "the pipe broke: {reason}"),
         }
     }
 }
@@ -51,17 +51,19 @@ pub(super) struct Pipe {
 
 impl Pipe {
     /// Connects, waiting at most this long for another client to leave.
-    pub(super) async fn open(name: &str, patience: Duration) -> Result<Self, NoPipe> {
+    pub(super) async fn open(name: &str, patience: Duration) -> Result<Self, ConnectError> {
         let stream = match tokio::time::timeout(patience, connect(name)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 let reason = format!("{name}: {error}");
                 return Err(match error.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => NoPipe::Absent(reason),
-                    _ => NoPipe::Failed(reason),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                        ConnectError::Absent(reason)
+                    }
+                    _ => ConnectError::Failed(reason),
                 });
             }
-            Err(_) => return Err(NoPipe::Busy),
+            Err(_) => return Err(ConnectError::Busy),
         };
         let codec = LengthDelimitedCodec::builder()
             .little_endian()
@@ -89,15 +91,15 @@ impl Pipe {
         frame: Bytes,
         task_id: &str,
         patience: Duration,
-    ) -> Result<Reply, Lost> {
+    ) -> Result<HookReply, PipeError> {
         match tokio::time::timeout(patience, self.exchange(frame, task_id)).await {
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(reason)) => Err(Lost::Broken(reason)),
-            Err(_) => Err(Lost::Late(patience)),
+            Ok(Err(reason)) => Err(PipeError::Broken(reason)),
+            Err(_) => Err(PipeError::Late(patience)),
         }
     }
 
-    async fn exchange(&mut self, frame: Bytes, task_id: &str) -> Result<Reply, String> {
+    async fn exchange(&mut self, frame: Bytes, task_id: &str) -> Result<HookReply, String> {
         self.frames.send(frame).await.map_err(|error| error.to_string())?;
         for _ in 0..MOST_LATE_REPLIES {
             let frame: BytesMut = match self.frames.next().await {
@@ -105,7 +107,7 @@ impl Pipe {
                 None => return Err("the hook closed it".into()),
             };
             let reply =
-                Reply::read(&frame).map_err(|error| format!("what came back is no reply: {error}"))?;
+                HookReply::read(&frame).map_err(|error| format!("what came back is no reply: {error}"))?;
             if reply.answers(task_id) {
                 return Ok(reply);
             }
@@ -217,7 +219,7 @@ mod tests {
         let (mut pipe, mut server) = connected(directory.path()).await;
         let patience = Duration::from_millis(20);
         let late = pipe.ask(bytes(&json!({"v": 1})), "now", patience).await;
-        assert_eq!(late.unwrap_err(), Lost::Late(patience));
+        assert_eq!(late.unwrap_err(), PipeError::Late(patience));
         assert!(pipe.is_alive());
         let leaves = async move {
             for _ in 0..2 {
@@ -227,7 +229,7 @@ mod tests {
             tokio::io::AsyncWriteExt::write_all(server.get_mut(), &half).await.unwrap();
         };
         let (broken, ()) = tokio::join!(pipe.ask(bytes(&json!({"v": 1})), "now", LONG), leaves);
-        assert!(matches!(broken.unwrap_err(), Lost::Broken(_)));
+        assert!(matches!(broken.unwrap_err(), PipeError::Broken(_)));
         assert!(!pipe.is_alive());
     }
 
@@ -235,7 +237,7 @@ mod tests {
     async fn a_pipe_that_nobody_made_is_absent() {
         let directory = tempfile::tempdir().unwrap();
         let opened = Pipe::open(&name(directory.path()), LONG).await;
-        assert!(matches!(opened, Err(NoPipe::Absent(_))));
+        assert!(matches!(opened, Err(ConnectError::Absent(_))));
     }
 
     /// A Unix socket lets its clients queue instead.
@@ -245,6 +247,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let _connected = connected(directory.path()).await;
         let opened = Pipe::open(&name(directory.path()), Duration::from_millis(100)).await;
-        assert!(matches!(opened, Err(NoPipe::Busy)));
+        assert!(matches!(opened, Err(ConnectError::Busy)));
     }
 }

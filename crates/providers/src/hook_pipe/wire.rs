@@ -1,6 +1,6 @@
 //! What goes over the hook's pipe: JSON in frames, and what it means.
 
-use super::HookOptions;
+use super::options::HookOptions;
 use bytes::Bytes;
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::Verdict;
@@ -18,7 +18,7 @@ const SAFE_MESSAGES: &str = include_str!("safe_messages.txt");
 
 /// A request without effect at the hook.
 #[derive(Serialize)]
-pub(super) struct Question<'a> {
+pub(super) struct HookQuery<'a> {
     v: u8,
     cmd: &'static str,
     task_id: &'a str,
@@ -26,7 +26,7 @@ pub(super) struct Question<'a> {
     arguments: Value,
 }
 
-impl<'a> Question<'a> {
+impl<'a> HookQuery<'a> {
     pub(super) fn status(task_id: &'a str) -> Self {
         Self { v: 1, cmd: "status", task_id, arguments: json!({}) }
     }
@@ -73,7 +73,7 @@ pub(super) fn comment(
 
 /// A reply of the hook.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Reply {
+pub(super) struct HookReply {
     #[serde(default)]
     task_id: Value,
     pub(super) ok: bool,
@@ -85,7 +85,7 @@ pub(super) struct Reply {
     data: Value,
 }
 
-impl Reply {
+impl HookReply {
     /// # Errors
     /// When a frame isn't a reply that can be read in one way.
     pub(super) fn read(frame: &[u8]) -> Result<Self, String> {
@@ -175,7 +175,7 @@ impl Reply {
 mod tests {
     use super::*;
 
-    fn reply(json: Value) -> Reply {
+    fn reply(json: Value) -> HookReply {
         serde_json::from_value(json).unwrap()
     }
 
@@ -217,10 +217,10 @@ mod tests {
             r#"{"ok":true,"task_id":"a","data":{"sns_id":"1","sns_id":"2"}}"#,
             r#"{"ok":false,"task_id":"a","v":1,"v":1}"#,
         ] {
-            let error = Reply::read(frame.as_bytes()).unwrap_err();
+            let error = HookReply::read(frame.as_bytes()).unwrap_err();
             assert!(error.contains("comes twice"), "{frame}: {error}");
         }
-        assert!(Reply::read(br#"{"ok":true,"task_id":"a","data":{"sns_id":"1"}}"#).unwrap().ok);
+        assert!(HookReply::read(br#"{"ok":true,"task_id":"a","data":{"sns_id":"1"}}"#).unwrap().ok);
     }
 
     #[test]

@@ -127,7 +127,8 @@ fn basic(url: &Url) -> (Option<HeaderValue>, [SecretString; 2]) {
     if url.username().is_empty() && url.password().is_none() {
         return (None, Default::default());
     }
-    let decode = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
+    let decode =
+        |context: &str| percent_encoding::percent_decode_str(context).decode_utf8_lossy().into_owned();
     let password = decode(url.password().unwrap_or_default());
     let credentials = format!("{}:{password}", decode(url.username()));
     let encoded = base64::engine::general_purpose::STANDARD.encode(credentials);

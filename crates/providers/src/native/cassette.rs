@@ -6,8 +6,11 @@
 //! Comments that are the same in all this take the recorded exchanges in their order, each once; reads (lookups,
 //! tokens, probes) may be more or fewer than recorded, and repeat the last.
 
-use super::har::{Archive, Content, Entry, Nothing, Ours, Pair, PostData, Request, Response, Timings};
-use super::{Failure, Side};
+use super::failure::{ExchangeError, Side};
+use super::har::{
+    Har, HarCommentd, HarContent, HarEmpty, HarEntry, HarPair, HarPostData, HarRequest, HarResponse,
+    HarTimings,
+};
 use commentd_channels::{ChannelReply, HttpRequest, TokenCall};
 use commentd_delivery::{Clock, DeliveryId, Gate, Moment};
 use secrecy::ExposeSecret;
@@ -28,14 +31,14 @@ const TAIL: &str = "\n]}}\n";
 
 /// Where exchanges go.
 #[derive(Clone, Default)]
-pub enum Tape {
+pub enum CassetteMode {
     /// To the channel.
     #[default]
     Live,
     /// To the channel, and onto a cassette.
-    Record(Arc<Recorder>),
+    Record(Arc<CassetteRecorder>),
     /// To a cassette, and nowhere else.
-    Replay(Arc<Player>),
+    Replay(Arc<CassettePlayer>),
 }
 
 /// What an exchange is for.
@@ -60,12 +63,12 @@ impl Purpose {
 
 /// What a cassette needs to know of an exchange beside the request.
 #[derive(Clone)]
-pub(super) struct Part<'a> {
+pub(super) struct ExchangeContext<'a> {
     pub(super) purpose: Purpose,
     /// The request without what differs from run to run.
-    pub(super) like: String,
+    pub(super) match_key: String,
     pub(super) id: DeliveryId,
-    pub(super) words: Vec<String>,
+    pub(super) placeholders: Vec<String>,
     /// The longest reply that is read, in bytes.
     pub(super) limit: usize,
     /// For a token call: where in the reply the secret is.
@@ -76,14 +79,14 @@ pub(super) struct Part<'a> {
 pub(super) type Redact = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 /// The text of a request, to be compared.
-pub(super) fn like(request: &HttpRequest) -> String {
+pub(super) fn match_key(request: &HttpRequest) -> String {
     format!("{} {} {}", request.method, request.path_and_query, String::from_utf8_lossy(&request.body))
         .trim_end()
         .to_owned()
 }
 
 /// A comment's text without the words that differ from run to run, and those words.
-pub(super) fn without_run_words(text: &str) -> (String, Vec<String>) {
+pub(super) fn without_placeholders(text: &str) -> (String, Vec<String>) {
     let mut same = String::with_capacity(text.len());
     let mut words = Vec::new();
     let mut rest = text;
@@ -104,7 +107,7 @@ pub(super) fn without_run_words(text: &str) -> (String, Vec<String>) {
     (same, words)
 }
 
-impl Tape {
+impl CassetteMode {
     /// A new cassette. What is recorded is in the file as soon as the exchange is over, and the file is whole
     /// after every exchange.
     ///
@@ -126,7 +129,10 @@ impl Tape {
         let head = format!(r#"{{"log":{{"version":"1.2","creator":{creator},"entries":["#);
         file.write_all(format!("{head}{TAIL}").as_bytes()).map_err(|error| format!("{shown}: {error}"))?;
         let end = head.len() as u64;
-        Ok(Self::Record(Arc::new(Recorder { path: path.to_owned(), place: Mutex::new((file, end, 0)) })))
+        Ok(Self::Record(Arc::new(CassetteRecorder {
+            path: path.to_owned(),
+            place: Mutex::new((file, end, 0)),
+        })))
     }
 
     /// A cassette that was recorded. Of one whose recorder was killed while it wrote, the whole exchanges count.
@@ -141,11 +147,11 @@ impl Tape {
         }
         let text =
             std::fs::read_to_string(path).map_err(|error| format!("{shown} can't be read: {error}"))?;
-        let entries = match serde_json::from_str::<Archive>(&text) {
+        let entries = match serde_json::from_str::<Har>(&text) {
             Ok(archive) => archive.log.entries,
             Err(error) => {
                 let line = |line: &str| serde_json::from_str(line.trim().trim_end_matches(',')).ok();
-                let whole: Vec<Entry> = text.lines().filter_map(line).collect();
+                let whole: Vec<HarEntry> = text.lines().filter_map(line).collect();
                 if whole.is_empty() {
                     return Err(format!("{shown} is no cassette of commentd: {error}"));
                 }
@@ -153,12 +159,12 @@ impl Tape {
                 whole
             }
         };
-        Ok(Self::Replay(Arc::new(Player::new(path, entries))))
+        Ok(Self::Replay(Arc::new(CassettePlayer::new(path, entries))))
     }
 }
 
 /// Writes a cassette: one exchange a line, so that a file that was cut off can still be read.
-pub struct Recorder {
+pub struct CassetteRecorder {
     path: PathBuf,
     /// The file, where its tail begins, and how many exchanges it has.
     place: Mutex<(File, u64, u64)>,
@@ -166,9 +172,9 @@ pub struct Recorder {
 
 /// An exchange that was handed over and whose end is to be recorded. Dropped before, it had none.
 pub(super) struct Recording<'a> {
-    recorder: Arc<Recorder>,
-    part: Part<'a>,
-    request: Request,
+    recorder: Arc<CassetteRecorder>,
+    context: ExchangeContext<'a>,
+    request: HarRequest,
     redact: Redact,
     clock: Arc<dyn Clock>,
     began: (Moment, u64),
@@ -178,8 +184,8 @@ pub(super) struct Recording<'a> {
 impl<'a> Recording<'a> {
     /// Starts with the request as it goes out.
     pub(super) fn start(
-        recorder: &Arc<Recorder>,
-        part: Part<'a>,
+        recorder: &Arc<CassetteRecorder>,
+        context: ExchangeContext<'a>,
         origin: &str,
         outgoing: &http::Request<http_body_util::Full<bytes::Bytes>>,
         body: &[u8],
@@ -190,30 +196,30 @@ impl<'a> Recording<'a> {
             let secret = value.is_sensitive() || SECRET_HEADERS.contains(&name.as_str());
             let text = String::from_utf8_lossy(value.as_bytes());
             let value = if secret { commentd_channels::settings::REDACTED.into() } else { redact(&text) };
-            Pair { name: name.to_string(), value }
+            HarPair { name: name.to_string(), value }
         });
         let mime_type = outgoing.headers().get(http::header::CONTENT_TYPE);
         let mime_type =
             mime_type.map_or_else(String::new, |kind| String::from_utf8_lossy(kind.as_bytes()).into());
         let url = redact(&format!("{origin}{}", outgoing.uri()));
-        let request = Request {
+        let request = HarRequest {
             method: outgoing.method().to_string(),
             query_string: url::Url::parse(&url).map_or_else(
                 |_| Vec::new(),
-                |url| url.query_pairs().map(|(n, v)| Pair { name: n.into(), value: v.into() }).collect(),
+                |url| url.query_pairs().map(|(n, v)| HarPair { name: n.into(), value: v.into() }).collect(),
             ),
             url,
             http_version: "HTTP/1.1".into(),
             cookies: Vec::new(),
             headers: headers.collect(),
             post_data: (!body.is_empty())
-                .then(|| PostData { mime_type, text: redact(&String::from_utf8_lossy(body)) }),
+                .then(|| HarPostData { mime_type, text: redact(&String::from_utf8_lossy(body)) }),
             headers_size: -1,
             body_size: body.len() as i64,
         };
         Self {
             recorder: Arc::clone(recorder),
-            part,
+            context,
             request,
             redact: Arc::clone(redact),
             began: (clock.now(), clock.unix_ms()),
@@ -223,7 +229,7 @@ impl<'a> Recording<'a> {
     }
 
     /// Records how it ended.
-    pub(super) fn finish(mut self, ended: Result<&ChannelReply, &Failure>) {
+    pub(super) fn finish(mut self, ended: Result<&ChannelReply, &ExchangeError>) {
         self.write(ended.map_err(|failure| failure.message.as_str()));
     }
 
@@ -234,18 +240,18 @@ impl<'a> Recording<'a> {
             Err(message) => (no_response(), Some((self.redact)(message))),
         };
         let started = i64::try_from(self.began.1).unwrap_or(i64::MAX);
-        let entry = Entry {
+        let entry = HarEntry {
             started_date_time: jiff::Timestamp::from_millisecond(started).unwrap_or_default().to_string(),
             time: commentd_contract::time::whole_ms(self.clock.now() - self.began.0),
             request: self.request.clone(),
             response,
-            cache: Nothing {},
-            timings: Timings::default(),
-            ours: Ours {
-                purpose: self.part.purpose.as_str().into(),
-                like: (self.redact)(&self.part.like),
-                delivery_id: self.part.id.to_string(),
-                words: self.part.words.clone(),
+            cache: HarEmpty {},
+            timings: HarTimings::default(),
+            ours: HarCommentd {
+                purpose: self.context.purpose.as_str().into(),
+                match_key: (self.redact)(&self.context.match_key),
+                delivery_id: self.context.id.to_string(),
+                placeholders: self.context.placeholders.clone(),
                 failed,
             },
         };
@@ -254,9 +260,9 @@ impl<'a> Recording<'a> {
         }
     }
 
-    fn response(&self, reply: &ChannelReply) -> Response {
+    fn response(&self, reply: &ChannelReply) -> HarResponse {
         let mut body = (self.redact)(&String::from_utf8_lossy(&reply.body));
-        let token = self.part.token.and_then(|call| call.read(reply, self.began.1).ok().flatten());
+        let token = self.context.token.and_then(|call| call.read(reply, self.began.1).ok().flatten());
         if let Some(token) = token {
             body = commentd_channels::settings::redacted(body, token.secret.expose_secret());
         }
@@ -264,12 +270,12 @@ impl<'a> Recording<'a> {
             let secret = SECRET_HEADERS.contains(&name.as_str());
             let value =
                 if secret { commentd_channels::settings::REDACTED.into() } else { (self.redact)(&value) };
-            Pair { name, value }
+            HarPair { name, value }
         });
-        Response {
+        HarResponse {
             status: reply.status,
             headers: headers.collect(),
-            content: Content {
+            content: HarContent {
                 size: reply.body.len() as i64,
                 mime_type: reply.headers.get("content-type").unwrap_or_default().into_owned(),
                 text: body,
@@ -288,23 +294,23 @@ impl Drop for Recording<'_> {
     }
 }
 
-fn no_response() -> Response {
-    Response {
+fn no_response() -> HarResponse {
+    HarResponse {
         status: 0,
         status_text: String::new(),
         http_version: "HTTP/1.1".into(),
         cookies: Vec::new(),
         headers: Vec::new(),
-        content: Content::default(),
+        content: HarContent::default(),
         redirect_url: String::new(),
         headers_size: -1,
         body_size: -1,
     }
 }
 
-impl Recorder {
+impl CassetteRecorder {
     /// One write for the exchange and the file's end, so that a process that is killed leaves both or neither.
-    fn append(&self, entry: &Entry) -> std::io::Result<()> {
+    fn append(&self, entry: &HarEntry) -> std::io::Result<()> {
         let json = serde_json::to_string(entry).map_err(std::io::Error::other)?;
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let (file, end, count) = &mut *place;
@@ -318,9 +324,9 @@ impl Recorder {
 }
 
 /// Answers from a cassette.
-pub struct Player {
+pub struct CassettePlayer {
     path: PathBuf,
-    entries: Vec<Entry>,
+    entries: Vec<HarEntry>,
     state: Mutex<Played>,
 }
 
@@ -332,11 +338,11 @@ struct Played {
     ids: Vec<(String, String)>,
 }
 
-impl Player {
-    fn new(path: &Path, entries: Vec<Entry>) -> Self {
+impl CassettePlayer {
+    fn new(path: &Path, entries: Vec<HarEntry>) -> Self {
         let mut left: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
         for (index, entry) in entries.iter().enumerate() {
-            left.entry((entry.ours.purpose.clone(), entry.ours.like.clone())).or_default().push(index);
+            left.entry((entry.ours.purpose.clone(), entry.ours.match_key.clone())).or_default().push(index);
         }
         Self { path: path.to_owned(), entries, state: Mutex::new(Played { left, ids: Vec::new() }) }
     }
@@ -344,27 +350,30 @@ impl Player {
     /// The recorded end of this exchange.
     pub(super) fn play(
         &self,
-        part: &Part<'_>,
+        context: &ExchangeContext<'_>,
         redact: &Redact,
         gate: &Gate,
-    ) -> Result<ChannelReply, Failure> {
-        let like = redact(&part.like);
+    ) -> Result<ChannelReply, ExchangeError> {
+        let match_key = redact(&context.match_key);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = part.id.to_string();
-        let Some(entry) = self.take(&mut state, part.purpose, &like, &ours) else {
-            return Err(Failure { side: Side::OffCassette, message: self.missing(part.purpose, &like) });
+        let ours = context.id.to_string();
+        let Some(entry) = self.take(&mut state, context.purpose, &match_key, &ours) else {
+            return Err(ExchangeError {
+                side: Side::OffCassette,
+                message: self.missing(context.purpose, &match_key),
+            });
         };
         if !gate.pass() {
-            return Err(Failure::before_gate("cancelled before it was replayed"));
+            return Err(ExchangeError::before_gate("cancelled before it was replayed"));
         }
         let recorded = entry.ours.delivery_id.clone();
         if recorded != ours && !state.ids.contains(&(recorded.clone(), ours.clone())) {
             state.ids.push((recorded, ours));
         }
         if let Some(message) = &entry.ours.failed {
-            return Err(Failure { side: Side::AfterGate, message: message.clone() });
+            return Err(ExchangeError { side: Side::AfterGate, message: message.clone() });
         }
-        let words = entry.ours.words.iter().zip(&part.words);
+        let words = entry.ours.placeholders.iter().zip(&context.placeholders);
         let pairs: Vec<(&str, &str)> = words
             .map(|(recorded, ours)| (recorded.as_str(), ours.as_str()))
             .chain(state.ids.iter().map(|(recorded, ours)| (recorded.as_str(), ours.as_str())))
@@ -382,9 +391,9 @@ impl Player {
         })
     }
 
-    fn take(&self, state: &mut Played, purpose: Purpose, like: &str, ours: &str) -> Option<&Entry> {
+    fn take(&self, state: &mut Played, purpose: Purpose, match_key: &str, ours: &str) -> Option<&HarEntry> {
         let same = state.ids.iter().find(|(_, id)| id == ours).map(|(recorded, _)| recorded.clone());
-        let left = state.left.get_mut(&(purpose.as_str().to_owned(), like.to_owned()))?;
+        let left = state.left.get_mut(&(purpose.as_str().to_owned(), match_key.to_owned()))?;
         let is_same = |index: &usize| {
             let id = self.entries.get(*index).map(|entry| &entry.ours.delivery_id);
             same.is_some() && id == same.as_ref()
@@ -399,10 +408,10 @@ impl Player {
         self.entries.get(index)
     }
 
-    fn missing(&self, purpose: Purpose, like: &str) -> String {
+    fn missing(&self, purpose: Purpose, match_key: &str) -> String {
         let all = self.entries.iter().filter(|entry| entry.ours.purpose == purpose.as_str());
         let named: Vec<String> =
-            all.clone().take(MOST_NAMED).map(|entry| clipped(&entry.ours.like)).collect();
+            all.clone().take(MOST_NAMED).map(|entry| clipped(&entry.ours.match_key)).collect();
         let (count, word) = (all.count(), purpose.as_str());
         let has = match named.len() {
             0 => format!("it has no {word} at all"),
@@ -412,7 +421,7 @@ impl Player {
         format!(
             "the cassette {} has no {word} (left) for: {}; {has}. Record it with --exchange record",
             self.path.display(),
-            clipped(like)
+            clipped(match_key)
         )
     }
 }
@@ -431,9 +440,9 @@ mod tests {
 
     #[test]
     fn run_words_are_told_from_what_people_write() {
-        let (same, words) = without_run_words("acc-1f00ba44-r01-c02 decade 12345 ünï1234567");
+        let (same, words) = without_placeholders("acc-1f00ba44-r01-c02 decade 12345 ünï1234567");
         assert_eq!(same, "acc-*-r01-c02 decade 12345 ünï1234567");
         assert_eq!(words, ["1f00ba44"]);
-        assert_eq!(without_run_words("").0, "");
+        assert_eq!(without_placeholders("").0, "");
     }
 }

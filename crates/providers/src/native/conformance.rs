@@ -7,8 +7,9 @@ mod proxy;
 mod tcp;
 
 use super::dial::Dial;
-use super::{BaseUrl, NativeHttp};
-use crate::{Job, Provider};
+use crate::native::{BaseUrl, NativeHttp};
+use crate::provider::Provider;
+use crate::provider::ProviderJob;
 use commentd_channels::built_in;
 use commentd_contract::VerdictKind;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 /// What a channel does with the requests that it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Does {
+pub enum ChannelBehaviour {
     /// Says this to each, and keeps the connection.
     Says(Vec<u8>),
     /// Says this to each in pieces of 16 bytes, this long apart, and keeps the connection.
@@ -36,7 +37,7 @@ pub enum Does {
 }
 
 /// A channel that does as it is told, and a way to connect to it.
-pub trait Stage {
+pub trait TestChannel {
     /// Connects to it.
     fn dialer(&self) -> Arc<dyn Dial>;
     /// Where it is: `http://host:port`.
@@ -44,7 +45,7 @@ pub trait Stage {
     /// The time.
     fn clock(&self) -> Arc<dyn Clock>;
     /// From now on the channel does this.
-    fn does(&self, what: Does);
+    fn does(&self, what: ChannelBehaviour);
     /// From now on nobody listens.
     fn refuses(&self);
     /// Requests that came in whole, so far.
@@ -61,7 +62,7 @@ pub trait Stage {
 const TIMEOUT: Duration = Duration::from_millis(1500);
 const ID: DeliveryId = DeliveryId::from_bytes([7; 16]);
 
-fn native(stage: &dyn Stage) -> Result<NativeHttp, String> {
+fn native(stage: &dyn TestChannel) -> Result<NativeHttp, String> {
     let manifests = built_in().map_err(|error| error.to_string())?;
     let board = manifests.iter().find(|manifest| manifest.is_called("board")).ok_or("there is no board")?;
     let base = BaseUrl::parse(&stage.url()).map_err(|error| error.to_string())?;
@@ -72,7 +73,7 @@ fn native(stage: &dyn Stage) -> Result<NativeHttp, String> {
 async fn attempt(native: &NativeHttp, gate: &Gate) -> Verdict {
     let deadline = Moment::at(Duration::from_secs(3600));
     let comment = Arc::new(Comment { content: "hi".into(), ..Comment::default() });
-    let job = Job { id: ID, comment, trace_id: "".into(), attempt: 1, began_ms: None, deadline };
+    let job = ProviderJob { id: ID, comment, trace_id: "".into(), attempt: 1, began_ms: None, deadline };
     native.attempt(&job, gate).await
 }
 
@@ -86,23 +87,27 @@ fn reply(length: Option<usize>) -> Vec<u8> {
 ///
 /// # Errors
 /// Names the case that failed, and how.
-pub async fn run<S: Stage>(mut fresh: impl AsyncFnMut() -> S) -> Result<(), String> {
+pub async fn run<S: TestChannel>(mut fresh: impl AsyncFnMut() -> S) -> Result<(), String> {
     use VerdictKind::{Delivered, NotSent, Unknown};
     let long =
         [b"HTTP/1.1 201 Created\r\nContent-Length: 1048577\r\n\r\n".to_vec(), vec![b' '; 1 << 20]].concat();
     let cut = reply(None).split_last().map(|(_, rest)| rest.to_vec()).unwrap_or_default();
     let cases = [
-        ("a whole reply", Does::Says(reply(None)), Delivered),
-        ("a slow reply", Does::SaysSlowly(reply(None), Duration::from_millis(10)), Delivered),
-        ("a reply that takes too long", Does::SaysSlowly(reply(None), Duration::from_millis(400)), Unknown),
-        ("a reply before the end", Does::Closes(reply(None)), Delivered),
-        ("a reply that is cut by an end", Does::Closes(cut.clone()), Unknown),
-        ("a reply that is cut by a reset", Does::Resets(cut), Unknown),
-        ("a reply that promises more", Does::Closes(reply(Some(10_000))), Unknown),
-        ("a reply over the limit", Does::Says(long), Unknown),
-        ("an end without a reply", Does::Closes(Vec::new()), Unknown),
-        ("a reset without a reply", Does::Resets(Vec::new()), Unknown),
-        ("no reply", Does::Nothing, Unknown),
+        ("a whole reply", ChannelBehaviour::Says(reply(None)), Delivered),
+        ("a slow reply", ChannelBehaviour::SaysSlowly(reply(None), Duration::from_millis(10)), Delivered),
+        (
+            "a reply that takes too long",
+            ChannelBehaviour::SaysSlowly(reply(None), Duration::from_millis(400)),
+            Unknown,
+        ),
+        ("a reply before the end", ChannelBehaviour::Closes(reply(None)), Delivered),
+        ("a reply that is cut by an end", ChannelBehaviour::Closes(cut.clone()), Unknown),
+        ("a reply that is cut by a reset", ChannelBehaviour::Resets(cut), Unknown),
+        ("a reply that promises more", ChannelBehaviour::Closes(reply(Some(10_000))), Unknown),
+        ("a reply over the limit", ChannelBehaviour::Says(long), Unknown),
+        ("an end without a reply", ChannelBehaviour::Closes(Vec::new()), Unknown),
+        ("a reset without a reply", ChannelBehaviour::Resets(Vec::new()), Unknown),
+        ("no reply", ChannelBehaviour::Nothing, Unknown),
     ];
     for (name, does, expected) in cases {
         let stage = fresh().await;
@@ -112,7 +117,7 @@ pub async fn run<S: Stage>(mut fresh: impl AsyncFnMut() -> S) -> Result<(), Stri
         expect(name, &stage, &gate, &verdict, (expected, true, 1))?;
     }
     let stage = fresh().await;
-    stage.does(Does::Greets(reply(None)));
+    stage.does(ChannelBehaviour::Greets(reply(None)));
     let gate = Gate::new();
     let verdict = attempt(&native(&stage)?, &gate).await;
     expect("a reply to nothing", &stage, &gate, &verdict, (NotSent, false, 0))?;
@@ -124,7 +129,7 @@ pub async fn run<S: Stage>(mut fresh: impl AsyncFnMut() -> S) -> Result<(), Stri
     expect("nobody listens", &stage, &gate, &verdict, (NotSent, false, 0))?;
 
     let stage = fresh().await;
-    stage.does(Does::Says(reply(None)));
+    stage.does(ChannelBehaviour::Says(reply(None)));
     let gate = Gate::new();
     let _ = gate.cancel();
     let verdict = attempt(&native(&stage)?, &gate).await;
@@ -134,10 +139,10 @@ pub async fn run<S: Stage>(mut fresh: impl AsyncFnMut() -> S) -> Result<(), Stri
 }
 
 /// The second reply to one request isn't the reply to the next one.
-async fn said_twice<S: Stage>(fresh: &mut impl AsyncFnMut() -> S) -> Result<(), String> {
+async fn said_twice<S: TestChannel>(fresh: &mut impl AsyncFnMut() -> S) -> Result<(), String> {
     for pause_ms in fresh().await.pauses_ms() {
         let stage = fresh().await;
-        stage.does(Does::SaysTwice(reply(None), Duration::from_millis(*pause_ms)));
+        stage.does(ChannelBehaviour::SaysTwice(reply(None), Duration::from_millis(*pause_ms)));
         let native = native(&stage)?;
         for number in 1..=3 {
             let gate = Gate::new();
@@ -155,10 +160,10 @@ async fn said_twice<S: Stage>(fresh: &mut impl AsyncFnMut() -> S) -> Result<(), 
 }
 
 /// A connection whose reply was read whole is used again; one that has ended isn't.
-async fn pooled<S: Stage>(fresh: &mut impl AsyncFnMut() -> S) -> Result<(), String> {
+async fn pooled<S: TestChannel>(fresh: &mut impl AsyncFnMut() -> S) -> Result<(), String> {
     for (name, does, connections) in [
-        ("a kept connection", Does::Says(reply(None)), 1),
-        ("an ended connection", Does::Closes(reply(None)), 2),
+        ("a kept connection", ChannelBehaviour::Says(reply(None)), 1),
+        ("an ended connection", ChannelBehaviour::Closes(reply(None)), 2),
     ] {
         let stage = fresh().await;
         stage.does(does);
@@ -179,7 +184,7 @@ async fn pooled<S: Stage>(fresh: &mut impl AsyncFnMut() -> S) -> Result<(), Stri
 
 fn expect(
     name: &str,
-    stage: &dyn Stage,
+    stage: &dyn TestChannel,
     gate: &Gate,
     verdict: &Verdict,
     (kind, passed, received): (VerdictKind, bool, usize),

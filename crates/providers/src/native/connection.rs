@@ -5,9 +5,9 @@
 //! behind that could go on sending.
 
 use super::dial::{Dial, Stream, is_own_shortage};
+use super::failure::{ExchangeError, Side};
+use super::observed_stream::{ObservedStream, StreamObserver};
 use super::tls::{self, Tls};
-use super::watched::{Watch, Watched};
-use super::{Failure, Side};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
@@ -21,7 +21,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-type Driver = http1::Connection<TokioIo<Watched>, Full<Bytes>>;
+type Driver = http1::Connection<TokioIo<ObservedStream>, Full<Bytes>>;
 
 /// One HTTP/1.1 connection with its driver.
 pub(super) struct Connection {
@@ -30,7 +30,7 @@ pub(super) struct Connection {
     over: bool,
     /// Why it is over, where that is known.
     why_ended: Option<String>,
-    watch: Arc<Watch>,
+    watch: Arc<StreamObserver>,
     /// A look beneath TLS tells nothing before the first reply: the tickets that a server sends unasked are there.
     is_opaque: bool,
 }
@@ -42,8 +42,8 @@ impl Connection {
         host: &str,
         port: u16,
         tls: Option<&Tls>,
-    ) -> Result<Self, Failure> {
-        let failed = |side: Side, why: &dyn std::fmt::Display| Failure {
+    ) -> Result<Self, ExchangeError> {
+        let failed = |side: Side, why: &dyn std::fmt::Display| ExchangeError {
             side,
             message: format!("can't connect to {host}:{port}: {why}"),
         };
@@ -59,12 +59,12 @@ impl Connection {
             refused(&error)
         })?;
         let stream: Box<dyn Stream> = match tls {
-            None => Box::new(crate::fence::watched(plain)),
+            None => Box::new(crate::failpoint::with_failpoints(plain)),
             Some(tls) => {
                 Box::new(tls.connect(host, plain).await.map_err(|error| refused(&tls::words(&error)))?)
             }
         };
-        let (stream, watch) = Watched::new(stream);
+        let (stream, watch) = ObservedStream::new(stream);
         let (sender, driver) =
             http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(|error| refused(&error))?;
         Ok(Self {
@@ -141,10 +141,10 @@ impl Connection {
     pub(super) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, ExchangeError> {
         let sent = self.sender.try_send_request(request);
         match self.drive(sent).await {
-            Ok(_) if self.watch.was_early() => Err(Failure {
+            Ok(_) if self.watch.was_early() => Err(ExchangeError {
                 side: Side::AfterGate,
                 message: "a reply began before the request was written, so that it may be another's".into(),
             }),
@@ -158,18 +158,21 @@ impl Connection {
                 let is_unread = error.take_message().is_some()
                     || (self.is_opaque && tls::refuses_certificate(error.error()));
                 let side = if is_unread { Side::HandedBack } else { Side::AfterGate };
-                Err(Failure { side, message: format!("the connection failed: {}", reason(error.error())) })
+                Err(ExchangeError {
+                    side,
+                    message: format!("the connection failed: {}", reason(error.error())),
+                })
             }
         }
     }
 
     /// Reads the body, at most `limit` bytes of it.
-    pub(super) async fn read(&mut self, body: Incoming, limit: usize) -> Result<Bytes, Failure> {
+    pub(super) async fn read(&mut self, body: Incoming, limit: usize) -> Result<Bytes, ExchangeError> {
         let reading = Limited::new(body, limit).collect();
         let read = self.drive(reading).await;
         self.watch.reply_is_read();
         self.is_opaque = false;
-        read.map(Collected::to_bytes).map_err(|error| Failure {
+        read.map(Collected::to_bytes).map_err(|error| ExchangeError {
             side: Side::AfterGate,
             message: if error.is::<LengthLimitError>() {
                 too_long(limit)

@@ -1,7 +1,7 @@
 //! Credentials as they go along with requests; tokens are fetched by a call, kept, and renewed before they expire.
 
-use super::cassette::{Part, Purpose};
-use super::wire::{MAX_REPLY_BYTES, Wire};
+use super::cassette::{ExchangeContext, Purpose};
+use super::client::{ChannelClient, MAX_REPLY_BYTES};
 use commentd_channels::settings::redacted;
 use commentd_channels::{Auth, HttpRequest, RenderError, Signing, Token, TokenCall};
 use commentd_delivery::{DeliveryId, Gate, Moment};
@@ -14,7 +14,7 @@ const FAILURE_LASTS: Duration = Duration::from_secs(1);
 
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NoToken {
+pub(super) struct TokenError {
     /// Whether the channel answered, and gave none; else it couldn't be asked.
     pub(super) refused: bool,
     /// Whether another attempt has told this failure already: one failed call is one failure, however many waited.
@@ -27,25 +27,25 @@ pub(super) struct NoToken {
 #[derive(Clone)]
 pub(super) struct Credentials {
     auth: Auth,
-    tokens: Arc<Tokens>,
+    tokens: Arc<TokenCache>,
 }
 
 #[derive(Default)]
-struct Tokens {
-    state: Mutex<State>,
+struct TokenCache {
+    state: Mutex<TokenState>,
     /// Held by the one renewal that is under way.
     renewal: tokio::sync::Mutex<()>,
 }
 
 /// Somebody who waits for the call that is under way.
-struct Waiter<'a> {
-    tokens: &'a Tokens,
+struct TokenWaiter<'a> {
+    tokens: &'a TokenCache,
     /// Nobody else waited: the call is this one's.
     is_first: bool,
 }
 
-impl<'a> Waiter<'a> {
-    fn new(tokens: &'a Tokens) -> Self {
+impl<'a> TokenWaiter<'a> {
+    fn new(tokens: &'a TokenCache) -> Self {
         let waiting = &mut tokens.state().waiting;
         let is_first = *waiting == 0;
         *waiting += 1;
@@ -53,7 +53,7 @@ impl<'a> Waiter<'a> {
     }
 }
 
-impl Drop for Waiter<'_> {
+impl Drop for TokenWaiter<'_> {
     fn drop(&mut self) {
         let waiting = &mut self.tokens.state().waiting;
         *waiting = waiting.saturating_sub(1);
@@ -61,13 +61,13 @@ impl Drop for Waiter<'_> {
 }
 
 #[derive(Default)]
-struct State {
+struct TokenState {
     /// How many wait for the call that is under way.
     waiting: u64,
-    kept: Option<Kept>,
+    kept: Option<CachedToken>,
     /// The token before the one that is kept: replies under way may still repeat it.
     former: Option<SecretString>,
-    failed: Option<(NoToken, Moment)>,
+    failed: Option<(TokenError, Moment)>,
     /// When the channel's refusal last forced a renewal.
     forced_at: Option<Moment>,
     /// Whether the last token was refused, and none has come since.
@@ -75,7 +75,7 @@ struct State {
 }
 
 #[derive(Clone)]
-struct Kept {
+struct CachedToken {
     token: Token,
     renew_at: Option<Moment>,
     ends_at: Option<Moment>,
@@ -83,7 +83,7 @@ struct Kept {
 
 impl Credentials {
     pub(super) fn new(auth: Auth) -> Self {
-        Self { auth, tokens: Arc::new(Tokens::default()) }
+        Self { auth, tokens: Arc::new(TokenCache::default()) }
     }
 
     /// The token to send with the next request, fetched by a call if there is none; `None` where the channel wants
@@ -92,9 +92,9 @@ impl Credentials {
     /// the next is fetched.
     pub(super) async fn token(
         &self,
-        wire: &Arc<Wire>,
+        wire: &Arc<ChannelClient>,
         gate: Option<&Gate>,
-    ) -> Result<Option<Token>, NoToken> {
+    ) -> Result<Option<Token>, TokenError> {
         let Auth::Token(call) = &self.auth else { return Ok(None) };
         let now = wire.clock.now();
         let kept = self.tokens.state().kept.clone();
@@ -107,7 +107,7 @@ impl Credentials {
                 Ok(Some(kept.token))
             }
             _ => {
-                let waiter = Waiter::new(&self.tokens);
+                let waiter = TokenWaiter::new(&self.tokens);
                 if let Some(gate) = gate.filter(|_| !waiter.is_first) {
                     gate.waits();
                 }
@@ -117,7 +117,7 @@ impl Credentials {
                     gate.goes_on(wire.clock.now());
                 }
                 drop(waiter);
-                let broken = |_| NoToken {
+                let broken = |_| TokenError {
                     refused: false,
                     was_told: false,
                     message: "the token call broke off".into(),
@@ -172,21 +172,27 @@ impl Credentials {
     }
 }
 
-impl Tokens {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl TokenCache {
+    fn state(&self) -> MutexGuard<'_, TokenState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A failure for one of those who waited for the call; from then on it has been told.
-    fn tell(&self, none: NoToken) -> NoToken {
+    fn tell(&self, none: TokenError) -> TokenError {
         match &mut self.state().failed {
-            Some((failed, _)) => NoToken { was_told: std::mem::replace(&mut failed.was_told, true), ..none },
+            Some((failed, _)) => {
+                TokenError { was_told: std::mem::replace(&mut failed.was_told, true), ..none }
+            }
             None => none,
         }
     }
 
     /// A token that needs no renewal: the one that somebody else has just fetched, or a new one.
-    async fn renewed(self: Arc<Self>, call: Box<TokenCall>, wire: Arc<Wire>) -> Result<Token, NoToken> {
+    async fn renewed(
+        self: Arc<Self>,
+        call: Box<TokenCall>,
+        wire: Arc<ChannelClient>,
+    ) -> Result<Token, TokenError> {
         let _renewal = self.renewal.lock().await;
         let now = wire.clock.now();
         let forced = {
@@ -210,7 +216,7 @@ impl Tokens {
                     state.former = before;
                 }
                 let early = |good_for: Duration| good_for.saturating_sub(call.renew_early.min(good_for / 2));
-                state.kept = Some(Kept {
+                state.kept = Some(CachedToken {
                     renew_at: token.good_for.map(|good_for| now + early(good_for)),
                     ends_at: token.good_for.map(|good_for| now + good_for),
                     token: token.clone(),
@@ -228,18 +234,26 @@ impl Tokens {
     }
 }
 
-async fn fetch(call: &TokenCall, wire: &Wire, forced: bool) -> Result<Token, NoToken> {
+async fn fetch(call: &TokenCall, wire: &ChannelClient, forced: bool) -> Result<Token, TokenError> {
     let unix_ms = wire.clock.unix_ms();
-    let refused = |message: String| NoToken { refused: true, was_told: false, message };
+    let refused = |message: String| TokenError { refused: true, was_told: false, message };
     let request = call
         .render(forced, unix_ms)
         .map_err(|error| refused(format!("the token call can't be made: {}", error.0)))?;
     // A token call is known by its path alone: what else it says is secret.
-    let like = format!("{} {}", request.method, request.path_and_query.split('?').next().unwrap_or_default());
+    let match_key =
+        format!("{} {}", request.method, request.path_and_query.split('?').next().unwrap_or_default());
     let id = DeliveryId::from_bytes([0; 16]);
     let limit = MAX_REPLY_BYTES;
-    let part = Part { purpose: Purpose::Token, like, id, words: Vec::new(), limit, token: Some(call) };
-    let reply = wire.ask(&request, part).await.map_err(|error| NoToken {
+    let context = ExchangeContext {
+        purpose: Purpose::Token,
+        match_key,
+        id,
+        placeholders: Vec::new(),
+        limit,
+        token: Some(call),
+    };
+    let reply = wire.ask(&request, context).await.map_err(|error| TokenError {
         refused: false,
         was_told: false,
         message: format!("the token call failed: {error}"),
@@ -248,7 +262,7 @@ async fn fetch(call: &TokenCall, wire: &Wire, forced: bool) -> Result<Token, NoT
         Ok(Some(token)) => Ok(token),
         // A server in trouble may give one later, and so may one behind something that answers in its place; one that
         // answers itself says no.
-        Ok(None) => Err(NoToken {
+        Ok(None) => Err(TokenError {
             refused: reply.status < 500
                 && reply.status != 429
                 && commentd_channels::json::read(&reply.body).is_ok(),

@@ -1,6 +1,6 @@
 //! By which headers a channel may know a comment's delivery and trace.
 
-use crate::Job;
+use crate::provider::ProviderJob;
 use http::header::{HeaderName, HeaderValue};
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ const TRACEPARENT_LEN: usize = 55;
 
 /// The headers by which the channel may know delivery and trace: `Idempotency-Key` as a quoted string
 /// (RFC 9651), and `traceparent` (W3C Trace Context) where the trace id has its form.
-pub(super) fn identity(job: &Job) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn identity(job: &ProviderJob) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::with_capacity(2);
     let mut add = |name: &'static str, value: String| {
         // These have nothing but digits, dashes and quotes.

@@ -1,10 +1,12 @@
 //! What is asked of the channel without any effect there: lookups, and whole targets.
 
-use super::cassette::{Part, Purpose, like};
+use super::cassette::{ExchangeContext, Purpose, match_key};
+use super::client::MAX_REPLY_BYTES;
+use super::connection;
 use super::credentials::Credentials;
-use super::wire::MAX_REPLY_BYTES;
-use super::{NOBODY, NativeHttp, connection, is_unauthorized};
-use crate::{Job, Provider};
+use super::native_http::{NOBODY, NativeHttp, is_unauthorized};
+use crate::provider::Provider;
+use crate::provider::ProviderJob;
 use commentd_channels::{
     ChannelReply, HttpRequest, ListResult, ListedComment, LookupPager, ReadBack, Scope, Token,
 };
@@ -21,7 +23,7 @@ impl NativeHttp {
         let addressing = Addressing { sns_id: sns_id.to_owned(), ..Addressing::default() };
         let comment = Comment { addressing: addressing.into(), ..Comment::default() };
         let id = NOBODY;
-        let scope = self.channel.scope(comment, id, self.wire.clock.unix_ms());
+        let scope = self.channel.scope(comment, id, self.client.clock.unix_ms());
         let back = self.read(&scope, id).await?;
         if back.doubt.is_empty() { Ok(back.items) } else { Err(back.doubt) }
     }
@@ -48,11 +50,11 @@ impl NativeHttp {
         let request = pager.request().map_err(|error| error.0)?;
         let lasting = pager.request_without_nonce().map_err(|error| error.0)?;
         let limit = self.channel.lookup_limits().map_or(MAX_REPLY_BYTES, |limits| limits.max_reply_bytes);
-        let part = || Part {
+        let context = || ExchangeContext {
             purpose: Purpose::Lookup,
-            like: like(&lasting).replace(&id.to_string(), &NOBODY.to_string()),
+            match_key: match_key(&lasting).replace(&id.to_string(), &NOBODY.to_string()),
             id,
-            words: Vec::new(),
+            placeholders: Vec::new(),
             limit,
             token: None,
         };
@@ -62,11 +64,11 @@ impl NativeHttp {
             }
             format!("{error}; let lookup.max_reply_bytes in the channel's manifest allow more")
         };
-        let (reply, token) = self.ask_once(&self.readers, &request, part()).await.map_err(explain)?;
+        let (reply, token) = self.ask_once(&self.readers, &request, context()).await.map_err(explain)?;
         let verdict = self.channel.judge(&reply, scope);
         match token.filter(|_| is_unauthorized(&verdict)) {
             Some(token) if self.readers.give_up(&token, self.now()) => {
-                Ok(self.ask_once(&self.readers, &request, part()).await.map_err(explain)?.0)
+                Ok(self.ask_once(&self.readers, &request, context()).await.map_err(explain)?.0)
             }
             _ => Ok(reply),
         }
@@ -76,26 +78,26 @@ impl NativeHttp {
         &self,
         credentials: &Credentials,
         request: &HttpRequest,
-        part: Part<'_>,
+        context: ExchangeContext<'_>,
     ) -> Result<(ChannelReply, Option<Token>), String> {
-        let token = credentials.token(&self.wire, None).await.map_err(|none| self.redact(&none.message))?;
-        let id = part.id;
+        let token = credentials.token(&self.client, None).await.map_err(|none| self.redact(&none.message))?;
+        let id = context.id;
         let mut request = request.clone();
-        let signed = credentials.apply(&mut request, token.as_ref(), id, self.wire.clock.unix_ms());
+        let signed = credentials.apply(&mut request, token.as_ref(), id, self.client.clock.unix_ms());
         signed.map_err(|error| error.0)?;
         // A read waits for its turn as long as it would for its reply, and is asked for again later.
         let now = self.now();
-        let turn = self.turns.reserve(None, now, now + self.wire.timeout).map_err(|late| {
+        let slot = self.rate_limiter.reserve(None, now, now + self.client.timeout).map_err(|late| {
             format!("channel {} takes {}, and its turns are used up", self.channel.name(), late.pace)
         })?;
-        turn.wait(now).await;
-        turn.count();
-        let reply = self.wire.ask(&request, part).await.map_err(|error| self.redact(&error))?;
+        slot.wait(now).await;
+        slot.count();
+        let reply = self.client.ask(&request, context).await.map_err(|error| self.redact(&error))?;
         Ok((reply, token))
     }
 
     /// What is asked for when a comment is looked for.
-    pub(super) fn lookup_scope(&self, job: &Job) -> Scope {
+    pub(super) fn lookup_scope(&self, job: &ProviderJob) -> Scope {
         let scope = self.scope(job);
         match job.began_ms {
             Some(began_ms) => scope.with_began_ms(began_ms),
@@ -103,7 +105,7 @@ impl NativeHttp {
         }
     }
 
-    pub(super) async fn look_once(&self, job: &Job, receipt: &str) -> LookupResult {
+    pub(super) async fn lookup_once(&self, job: &ProviderJob, receipt: &str) -> LookupResult {
         let scope = self.lookup_scope(job);
         let Some(pager) = self.channel.lookup_pager(&scope, receipt) else {
             return LookupResult::CannotBeKnown;

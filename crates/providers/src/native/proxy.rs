@@ -1,10 +1,9 @@
 //! By way of an HTTP proxy: a tunnel that it opens (`CONNECT`, RFC 9110, 9.3.6). All of the exchange goes through that,
 //! so that whatever the proxy says instead comes before the gate.
 
-use super::NativeHttp;
 use super::base::{BaseUrl, BaseUrlError};
 use super::dial::{Dial, Stream, is_own_shortage};
-use crate::Pending;
+use crate::provider::BoxFuture;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -125,7 +124,7 @@ impl Tunnels {
 }
 
 impl Dial for Tunnels {
-    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(self.open(host, port))
     }
 }
@@ -167,14 +166,6 @@ fn cut(error: &io::Error) -> String {
         "closed the connection instead of opening a tunnel".into()
     } else {
         format!("broke the connection off instead of opening a tunnel: {error}")
-    }
-}
-
-impl NativeHttp {
-    /// The same provider, with each of its connections, whatever for, made by way of this proxy.
-    #[must_use]
-    pub fn by_proxy(self, proxy: Proxy) -> Self {
-        Self { wire: Arc::new(self.wire.by_proxy(proxy)), ..self }
     }
 }
 

@@ -70,7 +70,7 @@ impl Tls {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Does the handshake on a connection.
+    /// ChannelBehaviour the handshake on a connection.
     pub(super) async fn connect(
         &self,
         host: &str,

@@ -20,8 +20,11 @@ mod command;
 mod predecessor;
 mod worker;
 
-use crate::condition::{Condition, Kept, Known};
-use crate::{Job, Pending, Provider, Rendered};
+use crate::provider::BoxFuture;
+use crate::provider::Provider;
+use crate::provider::ProviderJob;
+use crate::provider::Rendered;
+use crate::status::{ProbeState, ProviderStatus, SharedStatus};
 use commentd_channels::ReadBack;
 use commentd_contract::time::whole_ms;
 use commentd_contract::{Code, ProviderName, VerdictKind};
@@ -34,7 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use worker::{Line, Lost, Stage, Worker};
+use worker::{Worker, WorkerError, WorkerLine, WorkerStage};
 
 /// A UI needs at least this for a comment; with less time left an attempt isn't worth its while.
 const MIN_USEFUL: Duration = Duration::from_millis(500);
@@ -66,13 +69,13 @@ pub struct UiWorker {
     options: UiOptions,
     destination: Arc<Destination>,
     clock: Arc<dyn Clock>,
-    seat: Mutex<Seat>,
-    condition: Kept,
+    slot: Mutex<WorkerSlot>,
+    status: SharedStatus,
 }
 
 /// The place for the one worker.
 #[derive(Default)]
-struct Seat {
+struct WorkerSlot {
     worker: Option<Worker>,
     /// Deaths since it last did something useful.
     deaths: u32,
@@ -93,7 +96,7 @@ impl UiWorker {
             account: String::new(),
             manifest_version: 0,
         });
-        Self { options, destination, clock, seat: Mutex::default(), condition: Kept::default() }
+        Self { options, destination, clock, slot: Mutex::default(), status: SharedStatus::default() }
     }
 
     fn timeout(&self) -> Duration {
@@ -101,91 +104,94 @@ impl UiWorker {
     }
 
     /// Ends the worker; the next one waits a while.
-    fn bury(&self, seat: &mut Seat, reason: &str) {
+    fn kill_and_back_off(&self, slot: &mut WorkerSlot, reason: &str) {
         // Dropping it ends its process group.
-        seat.worker = None;
+        slot.worker = None;
         let wait = FIRST_RESTART_WAIT
-            .saturating_mul(1u32.checked_shl(seat.deaths).unwrap_or(u32::MAX))
+            .saturating_mul(1u32.checked_shl(slot.deaths).unwrap_or(u32::MAX))
             .min(LONGEST_RESTART_WAIT);
-        seat.deaths = seat.deaths.saturating_add(1).min(16);
-        seat.not_before = self.clock.now() + wait;
+        slot.deaths = slot.deaths.saturating_add(1).min(16);
+        slot.not_before = self.clock.now() + wait;
         tracing::warn!(reason, restart_after_ms = whole_ms(wait), "the UI worker is replaced");
-        let down = Known::No(reason.to_owned());
-        self.condition.set(Condition { health: down.clone(), capability: down, ..Condition::GOOD });
+        let down = ProbeState::No(reason.to_owned());
+        self.status.set(ProviderStatus { health: down.clone(), capability: down, ..ProviderStatus::GOOD });
     }
 
     /// A worker that answers a ping with yes, started if need be; else why there is none.
-    async fn rouse(&self, seat: &mut Seat) -> Result<(), String> {
-        if seat.worker.as_ref().is_some_and(|worker| worker.stage == Stage::Bound) {
-            self.bury(seat, "the worker was left in the middle of something");
+    async fn ensure_ready(&self, slot: &mut WorkerSlot) -> Result<(), String> {
+        if slot.worker.as_ref().is_some_and(|worker| worker.stage == WorkerStage::Bound) {
+            self.kill_and_back_off(slot, "the worker was left in the middle of something");
         }
-        if seat.worker.is_none() {
-            let wait = seat.not_before.since(self.clock.now());
+        if slot.worker.is_none() {
+            let wait = slot.not_before.since(self.clock.now());
             if !wait.is_zero() {
                 return Err(format!("the worker ended; it is started again in {} ms", wait.as_millis()));
             }
-            if let Some(mark) = self.options.mark.as_deref().filter(|_| !seat.is_cleared) {
+            if let Some(mark) = self.options.mark.as_deref().filter(|_| !slot.is_cleared) {
                 predecessor::end(mark).await?;
-                seat.is_cleared = true;
+                slot.is_cleared = true;
             }
             match Worker::start(&self.options.command) {
                 Ok(worker) => {
                     if let (Some(mark), Some(id)) = (&self.options.mark, worker.id()) {
                         predecessor::leave_mark(mark, id);
                     }
-                    seat.worker = Some(worker);
+                    slot.worker = Some(worker);
                 }
                 Err(error) => {
                     let program = self.options.command.first().map_or("", String::as_str);
                     let reason = format!("the worker {program} can't be started: {error}");
-                    self.bury(seat, &reason);
+                    self.kill_and_back_off(slot, &reason);
                     return Err(reason);
                 }
             }
         }
-        seat.pings += 1;
-        let id = format!("ping-{}", seat.pings);
-        let Some(worker) = seat.worker.as_mut() else { return Err("there is no worker".into()) };
-        let told = worker.tell(&json!({"id": id, "cmd": "ping"}), Stage::Idle, PING_PATIENCE).await;
+        slot.pings += 1;
+        let id = format!("ping-{}", slot.pings);
+        let Some(worker) = slot.worker.as_mut() else { return Err("there is no worker".into()) };
+        let told = worker.tell(&json!({"id": id, "cmd": "ping"}), WorkerStage::Idle, PING_PATIENCE).await;
         let answer = match told {
             Ok(()) => worker.hear(&id, PING_PATIENCE).await,
             Err(lost) => Err(lost),
         };
         match answer {
-            Ok(Line { ok: Some(true), .. }) => {
-                self.condition.set(Condition::GOOD);
+            Ok(WorkerLine { ok: Some(true), .. }) => {
+                self.status.set(ProviderStatus::GOOD);
                 Ok(())
             }
             Ok(line) => {
                 let reason = format!("the worker can't comment: {}", line.error_message);
-                self.condition.set(Condition { capability: Known::No(reason.clone()), ..Condition::GOOD });
+                self.status.set(ProviderStatus {
+                    capability: ProbeState::No(reason.clone()),
+                    ..ProviderStatus::GOOD
+                });
                 Err(reason)
             }
             Err(lost) => {
                 let reason = format!("at a ping, {lost}");
-                self.bury(seat, &reason);
+                self.kill_and_back_off(slot, &reason);
                 Err(reason)
             }
         }
     }
 
-    async fn try_once(&self, job: &Job, gate: &Gate) -> Verdict {
-        let mut seat = self.seat.lock().await;
+    async fn try_once(&self, job: &ProviderJob, gate: &Gate) -> Verdict {
+        let mut slot = self.slot.lock().await;
         let unavailable =
             |reason: String| Verdict::new(VerdictKind::Denied, reason).with_code(Code::UiWorkerUnavailable);
         // Idle workers aren't asked each time; what came in between shows in the comment itself.
-        let is_idle = seat.worker.as_ref().is_some_and(|worker| worker.stage == Stage::Idle);
-        if !is_idle && let Err(reason) = self.rouse(&mut seat).await {
+        let is_idle = slot.worker.as_ref().is_some_and(|worker| worker.stage == WorkerStage::Idle);
+        if !is_idle && let Err(reason) = self.ensure_ready(&mut slot).await {
             return unavailable(reason);
         }
-        let Some(worker) = seat.worker.as_mut() else { return unavailable("there is no worker".into()) };
+        let Some(worker) = slot.worker.as_mut() else { return unavailable("there is no worker".into()) };
         let id = id(job);
         let left_ms = whole_ms(job.deadline.since(self.clock.now()));
         match prepare(worker, &request(job, &id, left_ms), &id, self.timeout()).await {
             Ok(Prepared::Ready) => {}
             Ok(Prepared::Ended(verdict)) => return *verdict,
             Err(lost) => {
-                self.bury(&mut seat, &lost.to_string());
+                self.kill_and_back_off(&mut slot, &lost.to_string());
                 return Verdict::new(VerdictKind::NotSent, format!("before the click, {lost}"))
                     .with_code(Code::UiWorkerUnavailable);
             }
@@ -195,29 +201,29 @@ impl UiWorker {
             return Verdict::new(VerdictKind::NotSent, "cancelled before the click")
                 .with_code(Code::DeadlineExceeded);
         }
-        let result = match worker.tell(&json!({"go": id}), Stage::Bound, self.timeout()).await {
+        let result = match worker.tell(&json!({"go": id}), WorkerStage::Bound, self.timeout()).await {
             Ok(()) => worker.hear(&id, self.timeout()).await,
             Err(lost) => Err(lost),
         };
         match result {
             Ok(line) => {
-                worker.stage = Stage::Idle;
-                seat.deaths = 0;
+                worker.stage = WorkerStage::Idle;
+                slot.deaths = 0;
                 after_go(&line)
             }
             Err(lost) => {
-                self.bury(&mut seat, &lost.to_string());
+                self.kill_and_back_off(&mut slot, &lost.to_string());
                 Verdict::new(VerdictKind::Unknown, format!("after the go, {lost}"))
             }
         }
     }
 
-    async fn ask_ping(&self) -> Condition {
-        // Whoever holds the seat is at work, and that shows more than a ping.
-        let Ok(mut seat) = self.seat.try_lock() else { return self.condition.get() };
-        match self.rouse(&mut seat).await {
-            Ok(()) => Condition::GOOD,
-            Err(_) => self.condition.get(),
+    async fn ask_ping(&self) -> ProviderStatus {
+        // Whoever holds the slot is at work, and that shows more than a ping.
+        let Ok(mut slot) = self.slot.try_lock() else { return self.status.get() };
+        match self.ensure_ready(&mut slot).await {
+            Ok(()) => ProviderStatus::GOOD,
+            Err(_) => self.status.get(),
         }
     }
 }
@@ -233,21 +239,21 @@ async fn prepare(
     request: &Value,
     id: &str,
     patience: Duration,
-) -> Result<Prepared, Lost> {
-    worker.tell(request, Stage::Preparing, patience).await?;
+) -> Result<Prepared, WorkerError> {
+    worker.tell(request, WorkerStage::Preparing, patience).await?;
     let line = worker.hear(id, patience).await?;
     if line.event.as_deref() == Some("ready") {
         return Ok(Prepared::Ready);
     }
-    worker.stage = Stage::Idle;
+    worker.stage = WorkerStage::Idle;
     Ok(Prepared::Ended(Box::new(before_go(&line))))
 }
 
-fn id(job: &Job) -> String {
+fn id(job: &ProviderJob) -> String {
     format!("{}-{}", job.id, job.attempt)
 }
 
-fn request(job: &Job, id: &str, not_after_ms: u64) -> Value {
+fn request(job: &ProviderJob, id: &str, not_after_ms: u64) -> Value {
     let to = &job.comment.addressing;
     json!({
         "id": id,
@@ -262,7 +268,7 @@ fn request(job: &Job, id: &str, not_after_ms: u64) -> Value {
 }
 
 /// What an end before the `go` means: nothing was clicked, so it has no effect, whatever the code says elsewhere.
-fn before_go(line: &Line) -> Verdict {
+fn before_go(line: &WorkerLine) -> Verdict {
     if line.ok != Some(false) {
         return said(line, VerdictKind::Unknown, "the worker speaks of an end before its go");
     }
@@ -275,7 +281,7 @@ fn before_go(line: &Line) -> Verdict {
     said(line, kind, "the worker gave up before the click").with_code(code)
 }
 
-fn after_go(line: &Line) -> Verdict {
+fn after_go(line: &WorkerLine) -> Verdict {
     match (line.ok, line.error_code.and_then(Code::from_number)) {
         (Some(true), None | Some(Code::Ok)) => Verdict::new(VerdictKind::Delivered, ""),
         (Some(false), Some(code)) if code != Code::Ok => {
@@ -285,7 +291,7 @@ fn after_go(line: &Line) -> Verdict {
     }
 }
 
-fn said(line: &Line, kind: VerdictKind, what: &str) -> Verdict {
+fn said(line: &WorkerLine, kind: VerdictKind, what: &str) -> Verdict {
     let mut verdict = Verdict::new(kind, format!("{what}: {}", line.error_message));
     verdict.provider_error_code = line.error_code.map(|code| code.to_string()).unwrap_or_default();
     verdict.provider_error_message.clone_from(&line.error_message);
@@ -311,23 +317,23 @@ impl Provider for UiWorker {
         }
     }
 
-    fn lanes(&self) -> Option<usize> {
+    fn concurrency(&self) -> Option<usize> {
         Some(1)
     }
 
-    fn condition(&self) -> Condition {
-        self.condition.get()
+    fn status(&self) -> ProviderStatus {
+        self.status.get()
     }
 
     fn has_probe(&self) -> bool {
         true
     }
 
-    fn probe(&self) -> Pending<'_, Condition> {
+    fn probe(&self) -> BoxFuture<'_, ProviderStatus> {
         Box::pin(self.ask_ping())
     }
 
-    fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
+    fn attempt<'a>(&'a self, job: &'a ProviderJob, gate: &'a Gate) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
             let began = self.clock.now();
             let verdict = self.try_once(job, gate).await;
@@ -335,11 +341,11 @@ impl Provider for UiWorker {
         })
     }
 
-    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<ReadBack, String>> {
+    fn read_target<'a>(&'a self, _job: &'a ProviderJob) -> BoxFuture<'a, Result<ReadBack, String>> {
         Box::pin(async { Err("the UI worker can't read comments back".into()) })
     }
 
-    fn rehearse(&self, job: &Job) -> Result<Rendered, Box<Verdict>> {
+    fn dry_run(&self, job: &ProviderJob) -> Result<Rendered, Box<Verdict>> {
         let not_after_ms = whole_ms(job.deadline.since(self.clock.now()));
         Ok(Rendered {
             method: "WORKER".into(),
@@ -354,7 +360,7 @@ impl Provider for UiWorker {
 mod tests {
     use super::*;
 
-    fn line(json: Value) -> Line {
+    fn line(json: Value) -> WorkerLine {
         serde_json::from_value(json).unwrap()
     }
 

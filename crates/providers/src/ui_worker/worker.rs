@@ -21,7 +21,7 @@ const EXIT_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What a line of the worker says.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub(super) struct Line {
+pub(super) struct WorkerLine {
     #[serde(default)]
     id: Option<String>,
     /// `ready`: everything is prepared, and only the irreversible click is missing.
@@ -36,7 +36,7 @@ pub(super) struct Line {
     pub(super) error_message: String,
 }
 
-impl Line {
+impl WorkerLine {
     fn read(text: &str) -> Result<Self, String> {
         commentd_channels::json::read_as(text.as_bytes())
     }
@@ -44,25 +44,27 @@ impl Line {
 
 /// Why no line came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Lost {
+pub(super) enum WorkerError {
     /// Not in time: it hangs.
     Late(Duration),
     /// It ended, or said something that is no line of the protocol.
     Broken(String),
 }
 
-impl std::fmt::Display for Lost {
+impl std::fmt::Display for WorkerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Lost::Late(patience) => write!(f, "the worker said nothing for {} ms", patience.as_millis()),
-            Lost::Broken(reason) => write!(f, "the worker failed: {reason}"),
+            WorkerError::Late(patience) => {
+                write!(f, "the worker said nothing for {} ms", patience.as_millis())
+            }
+            WorkerError::Broken(reason) => write!(f, "the worker failed: {reason}"),
         }
     }
 }
 
 /// How far the worker has come with what it was told last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum WorkerStage {
     /// It waits for work.
     Idle,
     /// It has a comment and no `go`: any other line than `go` tells it to give up.
@@ -76,7 +78,7 @@ pub(super) struct Worker {
     child: Option<Box<dyn ChildWrapper>>,
     stdin: ChildStdin,
     lines: FramedRead<ChildStdout, LinesCodec>,
-    pub(super) stage: Stage,
+    pub(super) stage: WorkerStage,
 }
 
 impl Worker {
@@ -99,7 +101,7 @@ impl Worker {
             return Err(io::Error::other("its standard streams can't be had"));
         };
         let lines = FramedRead::new(stdout, LinesCodec::new_with_max_length(MAX_LINE_BYTES));
-        Ok(Self { child: Some(child), stdin, lines, stage: Stage::Idle })
+        Ok(Self { child: Some(child), stdin, lines, stage: WorkerStage::Idle })
     }
 
     /// Its process id, while it runs.
@@ -117,8 +119,13 @@ impl Worker {
     }
 
     /// Writes a line, and leaves the worker at that stage.
-    pub(super) async fn tell(&mut self, line: &Value, then: Stage, patience: Duration) -> Result<(), Lost> {
-        self.stage = Stage::Bound;
+    pub(super) async fn tell(
+        &mut self,
+        line: &Value,
+        then: WorkerStage,
+        patience: Duration,
+    ) -> Result<(), WorkerError> {
+        self.stage = WorkerStage::Bound;
         let text = format!("{line}\n");
         let writing = async {
             self.stdin.write_all(text.as_bytes()).await?;
@@ -129,40 +136,40 @@ impl Worker {
                 self.stage = then;
                 Ok(())
             }
-            Ok(Err(error)) => Err(Lost::Broken(format!("it doesn't listen any more: {error}"))),
-            Err(_) => Err(Lost::Late(patience)),
+            Ok(Err(error)) => Err(WorkerError::Broken(format!("it doesn't listen any more: {error}"))),
+            Err(_) => Err(WorkerError::Late(patience)),
         }
     }
 
     /// The next line about this request, at most this long.
-    pub(super) async fn hear(&mut self, id: &str, patience: Duration) -> Result<Line, Lost> {
+    pub(super) async fn hear(&mut self, id: &str, patience: Duration) -> Result<WorkerLine, WorkerError> {
         match tokio::time::timeout(patience, self.next_about(id)).await {
             Ok(line) => line,
-            Err(_) => Err(Lost::Late(patience)),
+            Err(_) => Err(WorkerError::Late(patience)),
         }
     }
 
-    async fn next_about(&mut self, id: &str) -> Result<Line, Lost> {
+    async fn next_about(&mut self, id: &str) -> Result<WorkerLine, WorkerError> {
         for _ in 0..MOST_STRAY_LINES {
             let text = match self.lines.next().await {
                 Some(Ok(text)) => text,
-                Some(Err(error)) => return Err(Lost::Broken(error.to_string())),
+                Some(Err(error)) => return Err(WorkerError::Broken(error.to_string())),
                 None => {
                     let status = self.status().await;
-                    return Err(Lost::Broken(format!(
+                    return Err(WorkerError::Broken(format!(
                         "it ended{status}; what it wrote to stderr stands in the log, or run the command of \
                          --real-ui-command by hand"
                     )));
                 }
             };
-            let line = Line::read(&text)
-                .map_err(|error| Lost::Broken(format!("it wrote no line of the protocol: {error}")))?;
+            let line = WorkerLine::read(&text)
+                .map_err(|error| WorkerError::Broken(format!("it wrote no line of the protocol: {error}")))?;
             if line.id.as_deref() == Some(id) {
                 return Ok(line);
             }
             tracing::debug!(id, said = ?line.id, "the worker speaks of something else first");
         }
-        Err(Lost::Broken("it speaks only of what nobody asks any more".into()))
+        Err(WorkerError::Broken("it speaks only of what nobody asks any more".into()))
     }
 }
 
@@ -193,9 +200,9 @@ mod tests {
             r#"{"id":"a","ok":false,"error_code":20,"ok":true}"#,
             r#"{"id":"a","event":"ready","more":{"x":1,"x":2}}"#,
         ] {
-            let error = Line::read(line).unwrap_err();
+            let error = WorkerLine::read(line).unwrap_err();
             assert!(error.contains("comes twice"), "{line}: {error}");
         }
-        assert_eq!(Line::read(r#"{"id":"a","ok":true}"#).unwrap().ok, Some(true));
+        assert_eq!(WorkerLine::read(r#"{"id":"a","ok":true}"#).unwrap().ok, Some(true));
     }
 }

@@ -3,7 +3,7 @@ use crate::support::{HandClock, attempt, job, provider};
 use commentd_channels::Ability;
 use commentd_contract::{Code, VerdictKind};
 use commentd_providers::Provider;
-use commentd_providers::condition::Known;
+use commentd_providers::status::ProbeState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ async fn sent_with(auth: &str, secrets: [&str; 2]) -> Asked {
     let provider = provider(auth, &server.url, secrets, &clock);
     let verdict = attempt(&provider, &job(1, 1, &clock)).await;
     assert_eq!(verdict.kind, VerdictKind::Delivered, "{verdict:?}");
-    let shown = serde_json::to_string(&provider.rehearse(&job(1, 1, &clock)).unwrap()).unwrap();
+    let shown = serde_json::to_string(&provider.dry_run(&job(1, 1, &clock)).unwrap()).unwrap();
     for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
         assert!(!shown.contains(secret) && shown.contains("***"), "{shown}");
     }
@@ -283,8 +283,8 @@ async fn a_stranger_where_the_channel_never_was_is_up_and_one_in_its_place_is_no
     let asked = async |said: u16| {
         status.store(said.into(), Ordering::SeqCst);
         let condition = provider.probe().await;
-        assert_eq!(condition.capability, Known::Yes, "comments are tried: {condition:?}");
-        (condition.is_good(), provider.condition().identity.answer())
+        assert_eq!(condition.capability, ProbeState::Yes, "comments are tried: {condition:?}");
+        (condition.is_good(), provider.status().identity.answer())
     };
     assert_eq!(asked(502).await, (false, Some(false)));
     assert_eq!(asked(404).await, (true, Some(false)), "comments may work without what the probe asks for");

@@ -44,7 +44,7 @@ async fn every_request_asks_for_no_compression() {
     let provider = provider(ALL, &server.url, ["", ""], &clock);
     attempt(&provider, &job(1, 1, &clock)).await;
     provider.ask_ability().await.unwrap();
-    provider.look(&job(1, 1, &clock), "12").await;
+    provider.lookup(&job(1, 1, &clock), "12").await;
     for path in ["/token", "/send", "/probe", "/lookup"] {
         let asked = server.asked(path);
         assert_eq!(asked.len(), 1, "{path}");

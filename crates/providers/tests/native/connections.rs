@@ -6,7 +6,7 @@ use commentd_contract::VerdictKind;
 use commentd_delivery::breaker::{Weight, weigh};
 use commentd_delivery::{Comment, Verdict};
 use commentd_providers::native::dial::{Dial, Stream};
-use commentd_providers::{Pending, Provider};
+use commentd_providers::{BoxFuture, Provider};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,7 +53,7 @@ async fn post(url: &str) -> Verdict {
 struct InMemory<F>(F);
 
 impl<F: Fn(DuplexStream) -> P + Send + Sync, P: Future<Output = ()> + Send + 'static> Dial for InMemory<F> {
-    fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+    fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         tokio::spawn(self.0(theirs));
         Box::pin(async { Ok(Box::new(ours) as Box<dyn Stream>) })
@@ -233,7 +233,7 @@ async fn ten_at_once_get_through_a_small_backlog_before_the_system_would_repeat_
 struct Exhausted;
 
 impl Dial for Exhausted {
-    fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+    fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         let too_many_open_files = if cfg!(windows) { 10024 } else { 24 };
         Box::pin(async move { Err(io::Error::from_raw_os_error(too_many_open_files)) })
     }
@@ -243,10 +243,10 @@ impl Dial for Exhausted {
 async fn a_shortage_of_our_own_says_nothing_about_the_channel() {
     let clock = HandClock::default();
     let provider = provider("", "http://channel", ["", ""], &clock).dialing(Arc::new(Exhausted));
-    let before = provider.condition();
+    let before = provider.status();
     let verdict = attempt(&provider, &job(1, 1, &clock)).await;
     assert_eq!(verdict.kind, VerdictKind::NotSent, "{verdict:?}");
     assert!(verdict.message.contains("ulimit -n"), "{verdict:?}");
     assert_eq!(weigh(&verdict, Duration::ZERO), Weight::Nothing, "the breaker");
-    assert_eq!(provider.condition(), before, "its health");
+    assert_eq!(provider.status(), before, "its health");
 }

@@ -5,7 +5,7 @@ use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::{Clock, Moment, Verdict};
 use commentd_providers::native::NativeHttp;
 use commentd_providers::native::dial::{Dial, Stream};
-use commentd_providers::{Job, Pending, Provider};
+use commentd_providers::{BoxFuture, Provider, ProviderJob};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Clock for PausedClock {
 struct InMemory;
 
 impl Dial for InMemory {
-    fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+    fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async {
             let (ours, theirs) = tokio::io::duplex(1 << 16);
             let answers: Arc<Answers> = Arc::new(|_| (200, r#"{"items":[]}"#.to_owned()));
@@ -40,8 +40,8 @@ impl Dial for InMemory {
 }
 
 /// As the dispatcher does: first its turn, then the attempt.
-async fn paced(provider: &NativeHttp, job: &Job) -> Verdict {
-    match provider.turn(job).await {
+async fn paced(provider: &NativeHttp, job: &ProviderJob) -> Verdict {
+    match provider.reserve_slot(job).await {
         Err(too_late) => *too_late,
         Ok(turn) => {
             let verdict = attempt(provider, job).await;

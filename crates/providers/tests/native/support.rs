@@ -4,7 +4,7 @@ use commentd_channels::Manifest;
 use commentd_contract::Addressing;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use commentd_providers::native::{BaseUrl, NativeHttp, TlsFiles};
-use commentd_providers::{Job, Provider};
+use commentd_providers::{Provider, ProviderJob};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -97,9 +97,9 @@ pub fn provider_with_tls(url: &str, files: &TlsFiles, clock: &HandClock) -> Resu
     NativeHttp::with_tls(channel, base, Duration::from_secs(30), Arc::new(clock.clone()), files)
 }
 
-pub fn job(number: u8, attempt: u32, clock: &dyn Clock) -> Job {
+pub fn job(number: u8, attempt: u32, clock: &dyn Clock) -> ProviderJob {
     let addressing = Addressing { sns_id: "t".into(), ..Addressing::default() };
-    Job {
+    ProviderJob {
         id: DeliveryId::from_bytes([number; 16]),
         comment: Arc::new(Comment { content: "hello".into(), addressing: addressing.into() }),
         trace_id: "0af7651916cd43dd8448eb211c80319c".into(),
@@ -109,6 +109,6 @@ pub fn job(number: u8, attempt: u32, clock: &dyn Clock) -> Job {
     }
 }
 
-pub async fn attempt(provider: &NativeHttp, job: &Job) -> Verdict {
+pub async fn attempt(provider: &NativeHttp, job: &ProviderJob) -> Verdict {
     provider.attempt(job, &Gate::new()).await
 }

@@ -10,7 +10,7 @@ use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, Resol
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Clock, DeliveryId, Verdict};
 use commentd_ledger::{End, Filter, Find, LedgerError, Settled, Settling};
-use commentd_providers::Job;
+use commentd_providers::ProviderJob;
 use std::fmt;
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl Dispatcher {
         let provider = link
             .and_then(|link| self.inner.links.get(link))
             .ok_or_else(|| format!("it was sent to {}, which isn't configured any more", place(attempt)))?;
-        let job = Job {
+        let job = ProviderJob {
             id: record.id,
             comment,
             trace_id: record.trace_id.clone(),

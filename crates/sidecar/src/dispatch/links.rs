@@ -8,8 +8,8 @@ use commentd_delivery::record::Destination;
 use commentd_delivery::retry::{RetryBudget, RetryPermit};
 use commentd_delivery::step::ProviderHealth;
 use commentd_delivery::{Gate, Moment, Verdict};
-use commentd_providers::condition::Condition;
-use commentd_providers::{Provider, Turn};
+use commentd_providers::status::ProviderStatus;
+use commentd_providers::{Provider, Slot};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,7 +30,7 @@ struct Gauge {
 
 impl Links {
     pub(super) fn new(providers: Vec<Arc<dyn Provider>>) -> Self {
-        let lanes = providers.iter().map(|provider| Arc::new(Lanes::new(provider.lanes()))).collect();
+        let lanes = providers.iter().map(|provider| Arc::new(Lanes::new(provider.concurrency()))).collect();
         let gauge = |provider: &Arc<dyn Provider>| Gauge {
             budget: RetryBudget::default(),
             breaker: Breaker::new(provider.has_probe()),
@@ -92,7 +92,7 @@ impl Links {
 }
 
 fn view(link: usize, provider: &dyn Provider, lanes: &Lanes, standing: Standing) -> ProviderView {
-    let Condition { health, capability, identity } = provider.condition();
+    let ProviderStatus { health, capability, identity } = provider.status();
     let rules = provider.rules();
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let (state, wait) = match standing {
@@ -112,7 +112,7 @@ fn view(link: usize, provider: &dyn Provider, lanes: &Lanes, standing: Standing)
         capture_age_ms: provider.capture_age().map(whole_ms),
         breaker: BreakerView { state, retry_after_ms: wait.map(whole_ms) },
         limits: ProviderLimits {
-            lanes: provider.lanes().map(count),
+            lanes: provider.concurrency().map(count),
             max_attempts: rules.max_attempts,
             min_useful_ms: whole_ms(rules.min_useful),
         },
@@ -142,7 +142,7 @@ impl ProviderHealth for View<'_> {
             Verdict::new(VerdictKind::Denied, format!("{name} was skipped: {why}"))
                 .with_code(Code::ProviderUnavailable)
         };
-        if let Some(reason) = provider.condition().capability.why_not() {
+        if let Some(reason) = provider.status().capability.why_not() {
             return Some(skipped(format!("it isn't able to comment: {reason}")));
         }
         let breaker = &self.gauge(link)?.breaker;
@@ -223,13 +223,13 @@ pub(super) struct Lanes {
 pub(super) struct Lane {
     lanes: Arc<Lanes>,
     _permit: Option<OwnedSemaphorePermit>,
-    turn: Option<Turn>,
+    turn: Option<Slot>,
     gate: Option<Arc<Gate>>,
 }
 
 impl Lane {
     /// The same lane with a turn.
-    pub(super) fn with(mut self, turn: Option<Turn>) -> Self {
+    pub(super) fn with(mut self, turn: Option<Slot>) -> Self {
         self.turn = turn;
         self
     }

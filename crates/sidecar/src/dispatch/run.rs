@@ -20,8 +20,8 @@ use commentd_delivery::rule_switch::{RuleSwitch, is_off, is_on};
 use commentd_delivery::step::{Action, Answer, EarlierAttempt, Event, Plan};
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use commentd_ledger::{Find, Opened, Opening, Settling};
-use commentd_providers::Job;
-use commentd_providers::fence::{self, Fence};
+use commentd_providers::ProviderJob;
+use commentd_providers::failpoint::{self, Failpoint};
 use futures_util::FutureExt;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -418,7 +418,7 @@ impl Run {
     }
 
     fn intent_is_durable(&mut self) -> Event {
-        fence::pass(Fence::AfterIntent);
+        failpoint::reach(Failpoint::AfterIntent);
         let name = self.inner.links.get(self.link).map_or(ProviderName::Mock, |provider| provider.name());
         self.attempts.push((name, None));
         Event::IntentRecorded
@@ -482,7 +482,7 @@ impl Run {
     }
 
     fn record_intent(&mut self, attempt: usize, link: usize) {
-        fence::pass(Fence::BeforeIntent);
+        failpoint::reach(Failpoint::BeforeIntent);
         let Some(provider) = self.inner.links.get(link) else { return };
         self.link = link;
         let started_ms = self.inner.clock.unix_ms();
@@ -513,8 +513,8 @@ impl Run {
         self.under_way.ledger = Some(Box::pin(async move { Back::Opened(inner.open(opening).await) }));
     }
 
-    fn job(&self, attempt: usize) -> Job {
-        Job {
+    fn job(&self, attempt: usize) -> ProviderJob {
+        ProviderJob {
             id: self.id,
             comment: Arc::clone(&self.comment),
             trace_id: self.trace_id.clone(),
@@ -530,7 +530,7 @@ impl Run {
         let job = self.job(self.attempts.len());
         self.under_way.queue = Some(Box::pin(async move {
             let lane = lanes.enter().await;
-            match provider.turn(&job).await {
+            match provider.reserve_slot(&job).await {
                 Ok(turn) => Back::Lane(link, lane.with(turn)),
                 Err(verdict) => Back::Event(Event::NoTurn { link, verdict: *verdict }),
             }
@@ -554,7 +554,7 @@ impl Run {
             lane.through(&gate);
             let trying = AssertUnwindSafe(provider.attempt(&job, &gate)).catch_unwind();
             let verdict = trying.await.unwrap_or_else(|_| broken(&gate));
-            fence::pass(Fence::AfterEffect);
+            failpoint::reach(Failpoint::AfterEffect);
             Back::Event(Event::Ended(verdict))
         }));
     }
@@ -572,7 +572,7 @@ impl Run {
             let _turn = inner.looks.turn(inner.clock, is_awaited).await;
             let _lane = lanes.enter().await;
             let began = inner.clock.now();
-            let finding = AssertUnwindSafe(provider.look(&job, &receipt)).catch_unwind().await;
+            let finding = AssertUnwindSafe(provider.lookup(&job, &receipt)).catch_unwind().await;
             let finding = finding.unwrap_or_else(|_| LookupResult::Failed("the provider failed".into()));
             inner.looks.note(job.id, &finding, inner.clock.unix_ms());
             Back::Event(Event::Looked(finding, began))

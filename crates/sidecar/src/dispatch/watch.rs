@@ -6,7 +6,7 @@
 use super::Inner;
 use commentd_delivery::{Clock, Moment};
 use commentd_providers::Provider;
-use commentd_providers::condition::Known;
+use commentd_providers::status::ProbeState;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -37,7 +37,7 @@ async fn ask_when_due(inner: &Inner, link: usize) {
         if !breaker_asks && !is_due(&**provider, asked, now) {
             continue;
         }
-        let before = provider.condition();
+        let before = provider.status();
         let condition = provider.probe().await;
         let now = inner.clock.now();
         asked = Some(now);
@@ -51,11 +51,11 @@ async fn ask_when_due(inner: &Inner, link: usize) {
 }
 
 fn is_due(provider: &dyn Provider, asked: Option<Moment>, now: Moment) -> bool {
-    let is_well = provider.condition().capability == Known::Yes && !is_unrecognized(provider);
+    let is_well = provider.status().capability == ProbeState::Yes && !is_unrecognized(provider);
     !is_well && asked.is_none_or(|asked| now.since(asked) >= ASK_AGAIN_AFTER)
 }
 
 /// Whether it hasn't shown by now that it is there and is what it should be.
 pub(super) fn is_unrecognized(provider: &dyn Provider) -> bool {
-    provider.condition().identity != Known::Yes
+    provider.status().identity != ProbeState::Yes
 }

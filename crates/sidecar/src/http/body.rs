@@ -8,7 +8,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, Request, Version};
 use bytes::{Bytes, BytesMut};
 use commentd_contract::limits::MAX_BODY_BYTES;
-use commentd_providers::step_aside;
+use commentd_providers::yield_once;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use std::pin::pin;
@@ -35,7 +35,7 @@ pub(super) async fn read(
         biased;
         read = &mut reading => Ok(read),
         // Most bodies come with their heads and are here by now, before there is a timer for them.
-        () = step_aside() => tokio::time::timeout(BODY_TIMEOUT, &mut reading).await,
+        () = yield_once() => tokio::time::timeout(BODY_TIMEOUT, &mut reading).await,
     };
     match read {
         Ok(read) => {

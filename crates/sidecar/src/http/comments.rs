@@ -16,7 +16,7 @@ use commentd_contract::{
 };
 use commentd_delivery::record::KeyRef;
 use commentd_delivery::{Clock, Comment, Moment};
-use commentd_providers::{Job, step_aside};
+use commentd_providers::{ProviderJob, yield_once};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::pin::pin;
@@ -156,7 +156,7 @@ async fn all<F: Future>(
 /// Lets the other tasks of this thread come as far first, so that replies that are ready together are written together
 /// (as comments are, see `NativeHttp`).
 async fn coalesce_writes(response: Response) -> Response {
-    step_aside().await;
+    yield_once().await;
     response
 }
 
@@ -326,7 +326,7 @@ impl RequestContext<'_> {
         let Some(provider) = self.app.dispatcher.primary() else { return item };
         // A dry run records nothing, so any id serves to show where one would stand.
         let id = self.app.dispatcher.fresh_id().unwrap_or(commentd_delivery::DeliveryId::from_bytes([0; 16]));
-        let job = Job {
+        let job = ProviderJob {
             id,
             comment: Arc::new(comment),
             trace_id: self.trace_id.clone(),
@@ -334,7 +334,7 @@ impl RequestContext<'_> {
             began_ms: None,
             deadline: self.deadline,
         };
-        match provider.rehearse(&job) {
+        match provider.dry_run(&job) {
             Ok(rendered) => item.single.rendered = serde_json::to_value(rendered).ok(),
             Err(verdict) => {
                 item.success = false;

@@ -10,7 +10,7 @@ use commentd_delivery::{Clock, Comment};
 use commentd_ledger::{Ledger, MemoryLedger, Stamp};
 use commentd_providers::native::dial::{Dial, Stream};
 use commentd_providers::native::{BaseUrl, NativeHttp};
-use commentd_providers::{Pending, Provider};
+use commentd_providers::{BoxFuture, Provider};
 use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher, Order, Told};
 use commentd_sidecar::ids::SystemIds;
 use futures_util::future::join_all;
@@ -93,7 +93,7 @@ struct Near {
 }
 
 impl Dial for Near {
-    fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+    fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             tokio::time::sleep(self.connect).await;
             if takes_one(&self.hang) {

@@ -11,8 +11,8 @@ use commentd_ledger::{
     Description, Filter, Find, Ledger, LedgerError, MarkedPlace, MemoryLedger, Opened, Opening, Settled,
     Settling, SqliteLedger, SqliteOptions, Stamp,
 };
-use commentd_providers::condition::Condition;
-use commentd_providers::{Job, Pending, Provider, Rendered};
+use commentd_providers::status::ProviderStatus;
+use commentd_providers::{BoxFuture, Provider, ProviderJob, Rendered};
 use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher, Order};
 use commentd_sidecar::ids::SystemIds;
 use std::collections::HashMap;
@@ -132,20 +132,20 @@ impl Provider for Channel {
         }
     }
 
-    fn lanes(&self) -> Option<usize> {
+    fn concurrency(&self) -> Option<usize> {
         None
     }
 
-    fn condition(&self) -> Condition {
-        Condition::GOOD
+    fn status(&self) -> ProviderStatus {
+        ProviderStatus::GOOD
     }
 
     fn has_probe(&self) -> bool {
         false
     }
 
-    fn probe(&self) -> Pending<'_, Condition> {
-        Box::pin(async { Condition::GOOD })
+    fn probe(&self) -> BoxFuture<'_, ProviderStatus> {
+        Box::pin(async { ProviderStatus::GOOD })
     }
 
     fn has_seen_marker(&self) -> bool {
@@ -160,7 +160,7 @@ impl Provider for Channel {
         id.to_string()
     }
 
-    fn attempt<'a>(&'a self, job: &'a Job, gate: &'a Gate) -> Pending<'a, Verdict> {
+    fn attempt<'a>(&'a self, job: &'a ProviderJob, gate: &'a Gate) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
             if *self.does.lock().unwrap() == Does::Fail {
                 return Verdict::new(VerdictKind::NotSent, "no connection");
@@ -191,7 +191,7 @@ impl Provider for Channel {
         })
     }
 
-    fn look<'a>(&'a self, job: &'a Job, receipt: &'a str) -> Pending<'a, LookupResult> {
+    fn lookup<'a>(&'a self, job: &'a ProviderJob, receipt: &'a str) -> BoxFuture<'a, LookupResult> {
         self.looks.fetch_add(1, Ordering::SeqCst);
         let stored = self.stored.lock().unwrap();
         let found = stored.get(&job.id.to_string()).or_else(|| stored.get(receipt));
@@ -203,7 +203,7 @@ impl Provider for Channel {
         Box::pin(std::future::ready(finding))
     }
 
-    fn read_target<'a>(&'a self, _job: &'a Job) -> Pending<'a, Result<ReadBack, String>> {
+    fn read_target<'a>(&'a self, _job: &'a ProviderJob) -> BoxFuture<'a, Result<ReadBack, String>> {
         let items = self.texts.lock().unwrap().clone();
         Box::pin(std::future::ready(Ok(ReadBack { items, doubt: String::new() })))
     }
@@ -212,7 +212,7 @@ impl Provider for Channel {
         Some(SETTLES_WITHIN)
     }
 
-    fn rehearse(&self, _job: &Job) -> Result<Rendered, Box<Verdict>> {
+    fn dry_run(&self, _job: &ProviderJob) -> Result<Rendered, Box<Verdict>> {
         Err(Box::new(Verdict::new(VerdictKind::Denied, "not here")))
     }
 }

@@ -1,4 +1,4 @@
-//! commentd with fences, for tests of crashes; see `commentd_providers::fence`. With the name of a rule in
+//! commentd with fences, for tests of crashes; see `commentd_providers::failpoint`. With the name of a rule in
 //! `COMMENTD_WITHOUT` it is broken on purpose; see `commentd_delivery::rule_switch`.
 
 #![allow(clippy::print_stderr, reason = "a program for tests says what it doesn't understand")]

@@ -13,7 +13,7 @@ fn dies_at(fence: &str) {
     let command = |fence: Option<&str>| {
         let mut command = command(&board.url, folder.path());
         command.args(["--set", "settles_within_s=1"]);
-        command.envs(fence.map(|fence| ("COMMENTD_FENCE", fence)));
+        command.envs(fence.map(|fence| ("COMMENTD_FAILPOINT", fence)));
         command
     };
     let first = ServingProcess::start(command(Some(fence)));

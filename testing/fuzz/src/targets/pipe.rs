@@ -7,7 +7,7 @@ use commentd_contract::{Addressing, Code, VerdictKind};
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
 use commentd_providers::hook_pipe::{ExecutionMode, HookOptions, HookPipe};
-use commentd_providers::{Job, Provider};
+use commentd_providers::{Provider, ProviderJob};
 use serde::Deserialize;
 use serde_json::Value;
 use std::io;
@@ -113,7 +113,7 @@ async fn attempt_over(path: &Path, sent: &[u8], asks: bool, gate: &Gate) -> io::
     let sns_id = if asks { String::new() } else { "1".into() };
     let addressing = Addressing { sns_id, ..Addressing::default() };
     let comment = Comment { content: "hi".into(), addressing: addressing.into() };
-    let job = Job {
+    let job = ProviderJob {
         id: DeliveryId::from_bytes([7; 16]),
         comment: Arc::new(comment),
         trace_id: "".into(),

@@ -4,7 +4,7 @@
 use super::channel::{self, Request};
 use super::world::{Shared, World, lock};
 use commentd_delivery::Moment;
-use commentd_providers::Pending;
+use commentd_providers::BoxFuture;
 use commentd_providers::native::dial::{Dial, Stream};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -48,7 +48,7 @@ pub(super) struct Network {
 }
 
 impl Dial for Network {
-    fn dial<'a>(&'a self, host: &'a str, _port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+    fn dial<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             let Some((takes, id)) = lock(&self.world).dialled(host)? else {
                 return std::future::pending().await;

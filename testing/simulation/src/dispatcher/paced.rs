@@ -18,7 +18,7 @@ use commentd_delivery::{Clock, Comment, Moment};
 use commentd_ledger::{Ledger, MemoryLedger, Stamp};
 use commentd_providers::native::dial::{Dial, Stream};
 use commentd_providers::native::{BaseUrl, NativeHttp};
-use commentd_providers::{Pending, Provider};
+use commentd_providers::{BoxFuture, Provider};
 use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher, Order};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -66,7 +66,7 @@ struct Slow {
 }
 
 impl Dial for Slow {
-    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             tokio::time::sleep(self.takes).await;
             self.network.dial(host, port).await

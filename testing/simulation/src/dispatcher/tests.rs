@@ -8,7 +8,7 @@ use super::world::{Shared, World, lock};
 use crate::machine::dice::Dice;
 use commentd_contract::SystemClock;
 use commentd_delivery::{Clock, Moment};
-use commentd_providers::native::conformance::{self, Does, Stage};
+use commentd_providers::native::conformance::{self, ChannelBehaviour, TestChannel};
 use commentd_providers::native::dial::Dial;
 use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher};
 use std::sync::{Arc, Mutex};
@@ -49,7 +49,7 @@ struct Simulated {
     clock: SystemClock,
 }
 
-impl Stage for Simulated {
+impl TestChannel for Simulated {
     fn dialer(&self) -> Arc<dyn Dial> {
         Arc::new(Network { world: Shared::clone(&self.world) })
     }
@@ -62,19 +62,19 @@ impl Stage for Simulated {
         Arc::new(self.clock)
     }
 
-    fn does(&self, what: Does) {
-        let again = if let Does::SaysTwice(_, pause) = what { Some(pause) } else { None };
-        if let Does::Greets(words) = what {
+    fn does(&self, what: ChannelBehaviour) {
+        let again = if let ChannelBehaviour::SaysTwice(_, pause) = what { Some(pause) } else { None };
+        if let ChannelBehaviour::Greets(words) = what {
             lock(&self.world).channels.greeting = words;
             return;
         }
         let (words, pause, ends) = match what {
-            Does::Says(words) => (words, Duration::ZERO, None),
-            Does::SaysSlowly(words, pause) => (words, pause, None),
-            Does::Closes(words) => (words, Duration::ZERO, Some(End::Closed)),
-            Does::Resets(words) => (words, Duration::ZERO, Some(End::Reset)),
-            Does::SaysTwice(words, _) => (words, Duration::ZERO, None),
-            Does::Nothing | Does::Greets(_) => (Vec::new(), Duration::ZERO, None),
+            ChannelBehaviour::Says(words) => (words, Duration::ZERO, None),
+            ChannelBehaviour::SaysSlowly(words, pause) => (words, pause, None),
+            ChannelBehaviour::Closes(words) => (words, Duration::ZERO, Some(End::Closed)),
+            ChannelBehaviour::Resets(words) => (words, Duration::ZERO, Some(End::Reset)),
+            ChannelBehaviour::SaysTwice(words, _) => (words, Duration::ZERO, None),
+            ChannelBehaviour::Nothing | ChannelBehaviour::Greets(_) => (Vec::new(), Duration::ZERO, None),
         };
         lock(&self.world).channels.scripted = Some(Scripted { words, pause, ends, again });
     }

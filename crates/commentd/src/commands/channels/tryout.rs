@@ -11,7 +11,7 @@ use commentd_delivery::id::Ids;
 use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::{Clock, Comment, Gate, Verdict};
 use commentd_providers::native::NativeHttp;
-use commentd_providers::{Job, Provider, Rendered};
+use commentd_providers::{Provider, ProviderJob, Rendered};
 use commentd_sidecar::ids::SystemIds;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ pub(super) async fn run(args: &TryArgs) -> CommandResult {
     let id = SystemIds.fresh().map_err(Failure)?;
     let addressing =
         Addressing { sns_id: args.sns_id.clone(), reply_to: args.reply_to.clone(), ..Addressing::default() };
-    let job = Job {
+    let job = ProviderJob {
         id,
         comment: Arc::new(Comment { content: args.text.clone(), addressing: addressing.into() }),
         trace_id: "".into(),
@@ -68,7 +68,7 @@ pub(super) async fn run(args: &TryArgs) -> CommandResult {
         began_ms: None,
         deadline: clock.now() + DEADLINE,
     };
-    match provider.rehearse(&job) {
+    match provider.dry_run(&job) {
         Ok(rendered) => show_request(&rendered),
         Err(verdict) => {
             show_verdict(&verdict);
@@ -82,11 +82,11 @@ pub(super) async fn run(args: &TryArgs) -> CommandResult {
     send(&provider, &job).await
 }
 
-async fn send(provider: &NativeHttp, job: &Job) -> CommandResult {
+async fn send(provider: &NativeHttp, job: &ProviderJob) -> CommandResult {
     let (mut verdict, mut reply) = provider.try_out(job, &Gate::new()).await;
     if verdict.renewed {
         console::say("\nthe token was refused; trying once more with a new one");
-        (verdict, reply) = provider.try_out(&Job { attempt: 2, ..job.clone() }, &Gate::new()).await;
+        (verdict, reply) = provider.try_out(&ProviderJob { attempt: 2, ..job.clone() }, &Gate::new()).await;
     }
     match reply {
         Some(reply) => show_reply(&reply),
@@ -95,7 +95,7 @@ async fn send(provider: &NativeHttp, job: &Job) -> CommandResult {
     show_verdict(&verdict);
     if provider.rules().lookup.is_some() {
         let receipt = if verdict.comment_id_is_ours { verdict.comment_id.as_str() } else { "" };
-        console::say(&format!("lookup: {}", told(&provider.look(job, receipt).await)));
+        console::say(&format!("lookup: {}", told(&provider.lookup(job, receipt).await)));
     } else {
         console::say("lookup: the manifest has none");
     }

@@ -1,7 +1,7 @@
 //! Connections by way of a proxy pass.
 
 use super::tcp::Loopback;
-use super::{Does, Stage, run};
+use super::{ChannelBehaviour, TestChannel, run};
 use crate::native::Proxy;
 use crate::native::dial::{Dial, Tcp};
 use crate::native::proxy::Tunnels;
@@ -26,7 +26,7 @@ impl Behind {
         let seen = Arc::clone(&channel.seen);
         let listening = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let greets = matches!(&*seen.does.lock().unwrap(), Some(Does::Greets(_)));
+                let greets = matches!(&*seen.does.lock().unwrap(), Some(ChannelBehaviour::Greets(_)));
                 tokio::spawn(relay(client, greets));
             }
         });
@@ -54,7 +54,7 @@ async fn relay(mut client: TcpStream, greets: bool) {
     let _ = copy_bidirectional(&mut client, &mut channel).await;
 }
 
-impl Stage for Behind {
+impl TestChannel for Behind {
     fn dialer(&self) -> Arc<dyn Dial> {
         Arc::new(Tunnels::new(self.proxy.clone(), Arc::new(Tcp::new(self.clock()))))
     }
@@ -67,7 +67,7 @@ impl Stage for Behind {
         self.channel.clock()
     }
 
-    fn does(&self, what: Does) {
+    fn does(&self, what: ChannelBehaviour) {
         self.channel.does(what);
     }
 

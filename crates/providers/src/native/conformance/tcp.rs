@@ -1,8 +1,8 @@
 //! Connections over TCP pass.
 
-use super::{Does, Stage, run};
-use crate::Pending;
+use super::{ChannelBehaviour, TestChannel, run};
 use crate::native::dial::{Dial, Stream, Tcp};
+use crate::provider::BoxFuture;
 use commentd_delivery::{Clock, Moment};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 #[derive(Default)]
 pub(super) struct Seen {
-    pub(super) does: Mutex<Option<Does>>,
+    pub(super) does: Mutex<Option<ChannelBehaviour>>,
     received: AtomicUsize,
     connections: AtomicUsize,
     greeted: Notify,
@@ -46,7 +46,7 @@ impl Loopback {
 
 async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
     let greeting = match &*seen.does.lock().unwrap() {
-        Some(Does::Greets(words)) => words.clone(),
+        Some(ChannelBehaviour::Greets(words)) => words.clone(),
         _ => Vec::new(),
     };
     stream.write_all(&greeting).await.unwrap();
@@ -69,32 +69,32 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
         let does = seen.does.lock().unwrap().clone().unwrap();
         match does {
             // A client that has read enough may be gone by now.
-            Does::Says(words) => drop(stream.write_all(&words).await),
-            Does::SaysSlowly(words, pause) => {
+            ChannelBehaviour::Says(words) => drop(stream.write_all(&words).await),
+            ChannelBehaviour::SaysSlowly(words, pause) => {
                 for piece in words.chunks(16) {
                     let _ = stream.write_all(piece).await;
                     tokio::time::sleep(pause).await;
                 }
             }
-            Does::Closes(words) => {
+            ChannelBehaviour::Closes(words) => {
                 let _ = stream.write_all(&words).await;
                 return;
             }
-            Does::Resets(words) => {
+            ChannelBehaviour::Resets(words) => {
                 let _ = stream.write_all(&words).await;
                 socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
                 return;
             }
             // In one write, so that the second is there when the first is, however busy the machine is.
-            Does::SaysTwice(words, Duration::ZERO) => {
+            ChannelBehaviour::SaysTwice(words, Duration::ZERO) => {
                 let _ = stream.write_all(&[words.clone(), words].concat()).await;
             }
-            Does::SaysTwice(words, pause) => {
+            ChannelBehaviour::SaysTwice(words, pause) => {
                 let _ = stream.write_all(&words).await;
                 tokio::time::sleep(pause).await;
                 let _ = stream.write_all(&words).await;
             }
-            Does::Nothing | Does::Greets(_) => {}
+            ChannelBehaviour::Nothing | ChannelBehaviour::Greets(_) => {}
         }
     }
 }
@@ -103,7 +103,7 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
 struct Dialer(Arc<Seen>, Tcp);
 
 impl Dial for Dialer {
-    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             let stream = self.1.dial(host, port).await?;
             self.0.greeted.notified().await;
@@ -112,7 +112,7 @@ impl Dial for Dialer {
     }
 }
 
-impl Stage for Loopback {
+impl TestChannel for Loopback {
     fn dialer(&self) -> Arc<dyn Dial> {
         Arc::new(Dialer(Arc::clone(&self.seen), Tcp::new(self.clock())))
     }
@@ -130,7 +130,7 @@ impl Stage for Loopback {
         Arc::new(self.clock)
     }
 
-    fn does(&self, what: Does) {
+    fn does(&self, what: ChannelBehaviour) {
         *self.seen.does.lock().unwrap() = Some(what);
     }
 

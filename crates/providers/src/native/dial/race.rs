@@ -3,7 +3,7 @@
 //! The same address is dialled again, too. A listener whose queue is full drops the first packet of a connection, and
 //! the system would repeat it only after a second. Nothing was sent by then, so that another dial can't do harm.
 
-use super::{Sockets, Stream};
+use super::stream::{Sockets, Stream, is_own_shortage};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::collections::VecDeque;
@@ -26,13 +26,13 @@ const EVEN_DIALS: u32 = 8;
 
 /// The last connection that came, to whomever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Last {
+pub(super) struct LastDial {
     pub(super) address: SocketAddr,
     pub(super) took: Duration,
 }
 
 /// The dials for one connection.
-pub(super) struct Plan {
+pub(super) struct DialPlan {
     /// The next one first. An address that has refused isn't in it any more.
     addresses: VecDeque<SocketAddr>,
     step: Duration,
@@ -42,10 +42,10 @@ pub(super) struct Plan {
     random: fastrand::Rng,
 }
 
-impl Plan {
+impl DialPlan {
     /// Addresses in the resolver's order, but with the families in turns, and the one that answered last in front.
     /// `seed` keeps connections that are wanted at the same time from being dialled again at the same time.
-    pub(super) fn new(resolved: Vec<SocketAddr>, last: Option<Last>, seed: u64) -> Self {
+    pub(super) fn new(resolved: Vec<SocketAddr>, last: Option<LastDial>, seed: u64) -> Self {
         let addresses = in_turns(resolved);
         let is_near = addresses.iter().all(|address| address.ip().is_loopback());
         let step = if is_near { SHORT_STEP } else { STEP };
@@ -59,7 +59,7 @@ impl Plan {
     }
 
     /// A connection came. Where that was elsewhere, it is the next to be dialled.
-    pub(super) fn learn(&mut self, last: Last) {
+    pub(super) fn learn(&mut self, last: LastDial) {
         self.step = self.step.min(last.took.saturating_mul(PATIENCE).clamp(SHORT_STEP, STEP));
         if let Some(place) = self.addresses.iter().position(|address| *address == last.address)
             && let Some(address) = self.addresses.remove(place)
@@ -114,8 +114,8 @@ fn in_turns(resolved: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
 /// Dials by the plan; the first connection that comes wins, and the others are given up.
 pub(super) async fn race(
     sockets: &dyn Sockets,
-    mut plan: Plan,
-    mut last: watch::Receiver<Option<Last>>,
+    mut plan: DialPlan,
+    mut last: watch::Receiver<Option<LastDial>>,
 ) -> io::Result<(SocketAddr, Box<dyn Stream>)> {
     let mut dials = FuturesUnordered::new();
     let mut dialled = Vec::new();
@@ -136,7 +136,7 @@ pub(super) async fn race(
                 Some((address, done)) = dials.next() => match done {
                     Ok(stream) => return Ok((address, stream)),
                     // Where this process has no more sockets to give, no other address helps.
-                    Err(own) if super::is_own_shortage(&own) => return Err(own),
+                    Err(own) if is_own_shortage(&own) => return Err(own),
                     Err(failed) => {
                         error = failed;
                         plan.refused(address);

@@ -8,7 +8,7 @@ use commentd_delivery::rule_switch::{RuleSwitch, is_off};
 use commentd_delivery::step::Event;
 use commentd_delivery::{Clock, Verdict};
 use commentd_ledger::{End, LedgerError, Settled, Settling};
-use commentd_providers::fence::{self, Fence};
+use commentd_providers::failpoint::{self, Failpoint};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Run {
         let (settling, failures) = self.settling.take()?;
         match result {
             Ok(Settled::Recorded) => {
-                fence::pass(Fence::AfterRecord);
+                failpoint::reach(Failpoint::AfterRecord);
                 let attempt = usize::try_from(settling.attempt).unwrap_or(usize::MAX).saturating_sub(1);
                 self.note(attempt, settling.end.into_verdict());
                 Some(Event::Settled)

@@ -1,6 +1,7 @@
-use super::super::{Dial, Sockets, Stream, Tcp};
+use super::super::stream::{Dial, Sockets, Stream};
+use super::super::tcp::Tcp;
 use super::*;
-use crate::Pending;
+use crate::provider::BoxFuture;
 use commentd_delivery::{Clock, Moment};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,10 +18,10 @@ fn ms(count: u64) -> Duration {
 #[test]
 fn families_take_turns_and_the_address_that_answered_last_comes_first() {
     let [a, b, c, d] = ["[::2]:80", "[::3]:80", "192.0.2.1:80", "192.0.2.2:80"].map(address);
-    let order = |plan: &mut Plan| [(); 5].map(|()| plan.next().unwrap());
-    assert_eq!(order(&mut Plan::new(vec![a, b, c, d], None, 0)), [a, c, b, d, a]);
+    let order = |plan: &mut DialPlan| [(); 5].map(|()| plan.next().unwrap());
+    assert_eq!(order(&mut DialPlan::new(vec![a, b, c, d], None, 0)), [a, c, b, d, a]);
     assert_eq!(
-        order(&mut Plan::new(vec![c, d, a, b], Some(Last { address: b, took: ms(1) }), 0)),
+        order(&mut DialPlan::new(vec![c, d, a, b], Some(LastDial { address: b, took: ms(1) }), 0)),
         [b, c, a, d, b]
     );
 }
@@ -28,28 +29,28 @@ fn families_take_turns_and_the_address_that_answered_last_comes_first() {
 #[test]
 fn the_next_dial_comes_sooner_where_dials_are_known_to_be_quick() {
     let (far, near) = (address("192.0.2.1:80"), address("127.0.0.1:80"));
-    let took = |count| Some(Last { address: far, took: ms(count) });
+    let took = |count| Some(LastDial { address: far, took: ms(count) });
     // Each wait is the step or up to half more, and grows in the end.
-    let steps = |plan: &mut Plan, step: u64| {
+    let steps = |plan: &mut DialPlan, step: u64| {
         let waits: Vec<Duration> = (0..12).filter_map(|_| plan.next().map(|_| plan.wait())).collect();
         let (even, rest) = waits.split_at(8);
         assert!(even.iter().all(|wait| (ms(step)..=ms(step * 3 / 2)).contains(wait)), "{even:?}");
         assert!(rest.last().is_some_and(|wait| *wait > ms(2 * step)), "{rest:?}");
     };
-    steps(&mut Plan::new(vec![far], None, 1), 250);
-    steps(&mut Plan::new(vec![far], took(10), 2), 80);
-    steps(&mut Plan::new(vec![far], took(900), 3), 250);
-    steps(&mut Plan::new(vec![near], None, 4), 25);
+    steps(&mut DialPlan::new(vec![far], None, 1), 250);
+    steps(&mut DialPlan::new(vec![far], took(10), 2), 80);
+    steps(&mut DialPlan::new(vec![far], took(900), 3), 250);
+    steps(&mut DialPlan::new(vec![near], None, 4), 25);
 }
 
 #[test]
 fn dials_end_and_an_address_that_refuses_is_dialled_once() {
     let [a, b] = ["192.0.2.1:80", "192.0.2.2:80"].map(address);
-    let mut plan = Plan::new(vec![a, b], None, 0);
+    let mut plan = DialPlan::new(vec![a, b], None, 0);
     assert_eq!(plan.next(), Some(a));
     plan.refused(a);
     assert_eq!([plan.next(), plan.next()], [Some(b), Some(b)]);
-    let mut plan = Plan::new(vec![a], None, 0);
+    let mut plan = DialPlan::new(vec![a], None, 0);
     assert_eq!(std::iter::from_fn(|| plan.next()).count(), MOST_DIALS as usize);
 }
 
@@ -88,11 +89,11 @@ impl Fake {
 }
 
 impl Sockets for Fake {
-    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> Pending<'a, io::Result<Vec<SocketAddr>>> {
+    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async { Ok(self.resolved.clone()) })
     }
 
-    fn connect(&self, address: SocketAddr) -> Pending<'_, io::Result<Box<dyn Stream>>> {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             {
                 let mut at_once = self.at_once.lock().unwrap();

@@ -7,7 +7,7 @@ use std::task::Poll;
 ///
 /// tokio's own `yield_now` also asks the system what else there is, and wakes its task after that a second time if
 /// something else has woken it meanwhile, as a connection's own parts do.
-pub async fn step_aside() {
+pub async fn yield_once() {
     let mut is_behind = false;
     poll_fn(|cx| {
         if is_behind {
@@ -32,7 +32,7 @@ mod tests {
             let said = said.clone();
             tokio::spawn(async move {
                 said.send("came").unwrap();
-                step_aside().await;
+                yield_once().await;
                 said.send("went on").unwrap();
             })
         };

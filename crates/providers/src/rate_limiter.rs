@@ -16,12 +16,12 @@ const MOST_TARGETS: usize = 4096;
 
 /// The turns of one channel.
 #[derive(Debug)]
-pub(super) struct Turns {
-    rules: Vec<Rule>,
+pub(super) struct RateLimiter {
+    rules: Vec<PaceRule>,
 }
 
 #[derive(Debug)]
-struct Rule {
+struct PaceRule {
     pace: Pace,
     /// The starts of the last requests, oldest first, by target; a rule for all has one entry under no name.
     starts: Mutex<BTreeMap<Option<String>, VecDeque<Moment>>>,
@@ -29,8 +29,8 @@ struct Rule {
 
 /// A turn within a channel's pace. It counts while it lives and once it was used; dropped unused, it is given back.
 #[derive(Debug)]
-pub struct Turn {
-    turns: Arc<Turns>,
+pub struct Slot {
+    turns: Arc<RateLimiter>,
     target: Option<String>,
     /// When it begins.
     start: Moment,
@@ -46,9 +46,9 @@ pub(super) struct TooLate {
     pub(super) wait: Duration,
 }
 
-impl Turns {
+impl RateLimiter {
     pub(super) fn new(paces: &[Pace]) -> Self {
-        let rule = |pace: &Pace| Rule { pace: *pace, starts: Mutex::default() };
+        let rule = |pace: &Pace| PaceRule { pace: *pace, starts: Mutex::default() };
         Self { rules: paces.iter().map(rule).collect() }
     }
 
@@ -59,14 +59,14 @@ impl Turns {
         target: Option<&str>,
         now: Moment,
         latest: Moment,
-    ) -> Result<Turn, TooLate> {
+    ) -> Result<Slot, TooLate> {
         let turn =
-            |start| Turn { turns: Arc::clone(self), target: target.map(str::to_owned), start, used: false };
+            |start| Slot { turns: Arc::clone(self), target: target.map(str::to_owned), start, used: false };
         if self.rules.is_empty() {
             return Ok(turn(now));
         }
         // One after the other in the order of the rules, so that two callers never wait for each other.
-        let mut counted: Vec<(&Rule, Option<String>, MutexGuard<'_, _>)> =
+        let mut counted: Vec<(&PaceRule, Option<String>, MutexGuard<'_, _>)> =
             Vec::with_capacity(self.rules.len());
         let mut start = now;
         let mut by = None;
@@ -115,7 +115,7 @@ impl TooLate {
     }
 }
 
-impl Rule {
+impl PaceRule {
     /// Under which name the target is counted, after what can be forgotten was forgotten.
     fn name(
         &self,
@@ -141,7 +141,7 @@ impl Rule {
     }
 }
 
-impl Turn {
+impl Slot {
     /// Waits until it begins, from when it was reserved.
     pub(super) async fn wait(&self, now: Moment) {
         let wait = self.start - now;
@@ -156,7 +156,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Slot {
     fn drop(&mut self) {
         if self.used {
             return;
@@ -180,11 +180,11 @@ mod tests {
         Moment::at(Duration::from_millis(ms))
     }
 
-    fn turns_of(paces: &[Pace]) -> Arc<Turns> {
-        Arc::new(Turns::new(paces))
+    fn turns_of(paces: &[Pace]) -> Arc<RateLimiter> {
+        Arc::new(RateLimiter::new(paces))
     }
 
-    fn start(turns: &Arc<Turns>, target: Option<&str>, now: u64, latest: u64) -> Result<u64, u64> {
+    fn start(turns: &Arc<RateLimiter>, target: Option<&str>, now: u64, latest: u64) -> Result<u64, u64> {
         let ms = whole_ms;
         match turns.reserve(target, at(now), at(latest)) {
             Ok(turn) => {

@@ -37,8 +37,8 @@ const SWEEP: Duration = Duration::from_millis(250);
 
 /// Idle connections to one channel, by the runtime that hears of their bytes: on another one, each of these would
 /// have to be told across threads.
-pub(super) struct Idle {
-    stacks: Mutex<HashMap<Option<runtime::Id>, Stack>>,
+pub(super) struct IdleConnections {
+    stacks: Mutex<HashMap<Option<runtime::Id>, RuntimeConnections>>,
     /// Exchanges that are being made.
     busy: AtomicUsize,
     /// How long the last connection took to come, in microseconds.
@@ -55,7 +55,7 @@ pub(super) struct Idle {
 
 /// Idle connections, each with when it became idle.
 #[derive(Default)]
-struct Stack {
+struct RuntimeConnections {
     /// Those that came last, the oldest first.
     resting: VecDeque<(Moment, Connection)>,
     /// Those that were quiet long enough, the youngest last.
@@ -66,7 +66,7 @@ struct Stack {
 }
 
 /// What there is for an exchange.
-pub(super) enum Taken {
+pub(super) enum IdleConnection {
     /// A connection that may be used at once.
     Rested(Connection),
     /// A connection that may be used if it is still quiet after this time.
@@ -76,9 +76,9 @@ pub(super) enum Taken {
 }
 
 /// An exchange that is being made.
-pub(super) struct Busy<'a>(&'a AtomicUsize);
+pub(super) struct BusyGuard<'a>(&'a AtomicUsize);
 
-impl Drop for Busy<'_> {
+impl Drop for BusyGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -90,7 +90,7 @@ fn waits_for_rest(left: Duration, dial: Duration, is_alone: bool) -> bool {
     is_alone || left <= dial
 }
 
-impl Idle {
+impl IdleConnections {
     /// For the channel at `place`, which people are told of.
     pub(super) fn new(place: String, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
@@ -106,9 +106,9 @@ impl Idle {
     }
 
     /// Says that an exchange is being made, until what it returns is dropped.
-    pub(super) fn busy(&self) -> Busy<'_> {
+    pub(super) fn busy(&self) -> BusyGuard<'_> {
         self.busy.fetch_add(1, Relaxed);
-        Busy(&self.busy)
+        BusyGuard(&self.busy)
     }
 
     /// A new connection took this long.
@@ -180,13 +180,13 @@ impl Idle {
     }
 
     /// Takes a connection that still looks alive, if there is one.
-    pub(super) fn take(&self) -> Taken {
+    pub(super) fn take(&self) -> IdleConnection {
         loop {
             match self.pop() {
-                Taken::Rested(mut connection) => {
+                IdleConnection::Rested(mut connection) => {
                     if connection.is_usable(!self.is_known_as_quiet()) {
                         self.was_quiet_after_reply();
-                        return Taken::Rested(connection);
+                        return IdleConnection::Rested(connection);
                     }
                     self.note(&connection);
                 }
@@ -202,29 +202,32 @@ impl Idle {
         }
     }
 
-    fn pop(&self) -> Taken {
+    fn pop(&self) -> IdleConnection {
         let now = self.clock.now();
         let here = Handle::try_current().ok().map(|handle| handle.id());
         let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(stack) = stacks.get_mut(&here) else { return Taken::Nothing };
+        let Some(stack) = stacks.get_mut(&here) else { return IdleConnection::Nothing };
         stack.rest(now);
         if let Some((since, connection)) = stack.rested.pop() {
             if now.since(since) < IDLE {
-                return Taken::Rested(connection);
+                return IdleConnection::Rested(connection);
             }
             stack.rested.clear();
         }
-        let Some((since, _)) = stack.resting.front() else { return Taken::Nothing };
+        let Some((since, _)) = stack.resting.front() else { return IdleConnection::Nothing };
         let left = REST.saturating_sub(now.since(*since));
         let dial = Duration::from_micros(self.dial_us.load(Relaxed));
         if !waits_for_rest(left, dial, self.busy.load(Relaxed) <= 1) {
-            return Taken::Nothing;
+            return IdleConnection::Nothing;
         }
-        stack.resting.pop_front().map_or(Taken::Nothing, |(_, connection)| Taken::Resting(connection, left))
+        stack
+            .resting
+            .pop_front()
+            .map_or(IdleConnection::Nothing, |(_, connection)| IdleConnection::Resting(connection, left))
     }
 }
 
-impl Stack {
+impl RuntimeConnections {
     /// Whether the connection whose reply was just read rests, though the channel is known as quiet.
     fn is_listened_to(&mut self) -> bool {
         self.replies = self.replies.wrapping_add(1);
@@ -260,7 +263,7 @@ impl Stack {
 
 /// Closes what the channel has closed and what is too old, as long as there are idle connections. Without it, they
 /// would stay half-closed until the next comment.
-async fn sweep(idle: Arc<Idle>, here: runtime::Id) {
+async fn sweep(idle: Arc<IdleConnections>, here: runtime::Id) {
     loop {
         tokio::time::sleep(SWEEP).await;
         let now = idle.clock.now();

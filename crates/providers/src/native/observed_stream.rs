@@ -14,7 +14,7 @@ const MOST_HEAD_BYTES: usize = 256 * 1024;
 
 /// What a connection's bytes have shown. Only the task that uses the connection writes here.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct StreamObserver {
     /// A request's first byte was written, and its reply isn't read whole yet.
     asked: AtomicBool,
     /// A part of the request isn't written yet.
@@ -31,7 +31,7 @@ pub(super) struct Watch {
     head_bytes: AtomicUsize,
 }
 
-impl Watch {
+impl StreamObserver {
     /// While this is on, what the system has and the runtime hasn't heard of counts as well.
     pub(super) fn look_closely(&self, closely: bool) {
         self.looks_closely.store(closely, Relaxed);
@@ -71,14 +71,14 @@ impl Watch {
 }
 
 /// A stream that keeps its watch up to date.
-pub(super) struct Watched {
+pub(super) struct ObservedStream {
     stream: Box<dyn Stream>,
-    watch: Arc<Watch>,
+    watch: Arc<StreamObserver>,
 }
 
-impl Watched {
-    pub(super) fn new(stream: Box<dyn Stream>) -> (Self, Arc<Watch>) {
-        let watch = Arc::new(Watch::default());
+impl ObservedStream {
+    pub(super) fn new(stream: Box<dyn Stream>) -> (Self, Arc<StreamObserver>) {
+        let watch = Arc::new(StreamObserver::default());
         (Self { stream, watch: Arc::clone(&watch) }, watch)
     }
 
@@ -112,7 +112,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for ObservedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -140,7 +140,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for ObservedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.watch.asked.store(true, Relaxed);
         self.watch.unsent.store(true, Relaxed);

@@ -1,12 +1,12 @@
-//! Fences: places on a comment's way at which a test can end the process as `kill -9` would.
+//! Failpoints: places on a comment's way at which a test can end the process as `kill -9` would.
 //!
-//! Only a build with the feature `fences` has them, and only the variable `COMMENTD_FENCE` arms one:
-//! `after-intent:3` ends the process at the third passage of that fence. Without the feature each is an empty
+//! Only a build with the feature `failpoints` has them, and only the variable `COMMENTD_FAILPOINT` arms one:
+//! `after-intent:3` ends the process at the third hit of that failpoint. Without the feature each is an empty
 //! inline function. Cargo unifies features, so builds of the whole workspace have them, unarmed.
 
 /// A place on a comment's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fence {
+pub enum Failpoint {
     /// The intent isn't recorded yet.
     BeforeIntent,
     /// The intent is durable, nothing is sent.
@@ -19,26 +19,31 @@ pub enum Fence {
     AfterRecord,
 }
 
-impl Fence {
+impl Failpoint {
     /// All of them, in the order of a comment's way.
-    pub const ALL: [Fence; 5] =
-        [Fence::BeforeIntent, Fence::AfterIntent, Fence::MidBody, Fence::AfterEffect, Fence::AfterRecord];
+    pub const ALL: [Failpoint; 5] = [
+        Failpoint::BeforeIntent,
+        Failpoint::AfterIntent,
+        Failpoint::MidBody,
+        Failpoint::AfterEffect,
+        Failpoint::AfterRecord,
+    ];
 
-    /// Its name in `COMMENTD_FENCE`.
+    /// Its name in `COMMENTD_FAILPOINT`.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Fence::BeforeIntent => "before-intent",
-            Fence::AfterIntent => "after-intent",
-            Fence::MidBody => "mid-body",
-            Fence::AfterEffect => "after-effect",
-            Fence::AfterRecord => "after-record",
+            Failpoint::BeforeIntent => "before-intent",
+            Failpoint::AfterIntent => "after-intent",
+            Failpoint::MidBody => "mid-body",
+            Failpoint::AfterEffect => "after-effect",
+            Failpoint::AfterRecord => "after-record",
         }
     }
 }
 
-#[cfg(feature = "fences")]
+#[cfg(feature = "failpoints")]
 mod armed {
-    use super::Fence;
+    use super::Failpoint;
     use std::io;
     use std::pin::Pin;
     use std::sync::OnceLock;
@@ -47,8 +52,8 @@ mod armed {
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
     struct Armed {
-        fence: Fence,
-        passages: AtomicU64,
+        failpoint: Failpoint,
+        hits: AtomicU64,
         last: u64,
     }
 
@@ -56,25 +61,25 @@ mod armed {
         static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
         ARMED
             .get_or_init(|| {
-                let text = std::env::var("COMMENTD_FENCE").ok()?;
+                let text = std::env::var("COMMENTD_FAILPOINT").ok()?;
                 let (name, last) = text.split_once(':').unwrap_or((&text, "1"));
-                let fence = Fence::ALL.into_iter().find(|fence| fence.as_str() == name)?;
-                Some(Armed { fence, passages: AtomicU64::new(0), last: last.parse().ok()? })
+                let failpoint = Failpoint::ALL.into_iter().find(|failpoint| failpoint.as_str() == name)?;
+                Some(Armed { failpoint, hits: AtomicU64::new(0), last: last.parse().ok()? })
             })
             .as_ref()
     }
 
-    /// Passes a fence; the process ends here if it is the armed one and this is its passage.
-    pub fn pass(fence: Fence) {
-        if comes_to_its_end(fence) {
+    /// Reaches a failpoint: the process ends here if it is the armed one and this is the hit that was asked for.
+    pub fn reach(failpoint: Failpoint) {
+        if comes_to_its_end(failpoint) {
             end();
         }
     }
 
-    /// Counts a passage; true if it is the one at which the process is to end.
-    fn comes_to_its_end(fence: Fence) -> bool {
+    /// Counts a hit; true if it is the one at which the process is to end.
+    fn comes_to_its_end(failpoint: Failpoint) -> bool {
         armed().is_some_and(|armed| {
-            armed.fence == fence && armed.passages.fetch_add(1, Ordering::Relaxed) + 1 == armed.last
+            armed.failpoint == failpoint && armed.hits.fetch_add(1, Ordering::Relaxed) + 1 == armed.last
         })
     }
 
@@ -88,13 +93,13 @@ mod armed {
     }
 
     /// A stream to a channel that can end the process in the middle of a request's body.
-    pub(crate) struct Watched<S> {
+    pub(crate) struct FailpointStream<S> {
         stream: S,
         ends_at_next_write: bool,
     }
 
-    pub(crate) fn watched<S>(stream: S) -> Watched<S> {
-        Watched { stream, ends_at_next_write: false }
+    pub(crate) fn with_failpoints<S>(stream: S) -> FailpointStream<S> {
+        FailpointStream { stream, ends_at_next_write: false }
     }
 
     /// The middle of the body of a POST that is written whole, from the buffer's start.
@@ -104,13 +109,13 @@ mod armed {
         (is_post && buffer.len() > body + 1).then(|| body + (buffer.len() - body) / 2)
     }
 
-    impl<S: crate::native::dial::Stream> crate::native::dial::Stream for Watched<S> {
+    impl<S: crate::native::dial::Stream> crate::native::dial::Stream for FailpointStream<S> {
         fn unread(&self) -> crate::native::dial::Unread {
             self.stream.unread()
         }
     }
 
-    impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    impl<S: AsyncWrite + Unpin> AsyncWrite for FailpointStream<S> {
         fn poll_write(
             mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,
@@ -119,7 +124,7 @@ mod armed {
             if self.ends_at_next_write {
                 end();
             }
-            let Some(middle) = middle_of_body(buffer).filter(|_| comes_to_its_end(Fence::MidBody)) else {
+            let Some(middle) = middle_of_body(buffer).filter(|_| comes_to_its_end(Failpoint::MidBody)) else {
                 return Pin::new(&mut self.stream).poll_write(cx, buffer);
             };
             self.ends_at_next_write = true;
@@ -135,7 +140,7 @@ mod armed {
         }
     }
 
-    impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    impl<S: AsyncRead + Unpin> AsyncRead for FailpointStream<S> {
         fn poll_read(
             mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,
@@ -146,19 +151,19 @@ mod armed {
     }
 }
 
-#[cfg(feature = "fences")]
-pub use armed::pass;
-#[cfg(feature = "fences")]
-pub(crate) use armed::watched;
+#[cfg(feature = "failpoints")]
+pub use armed::reach;
+#[cfg(feature = "failpoints")]
+pub(crate) use armed::with_failpoints;
 
-/// Passes a fence; nothing in a build without them.
-#[cfg(not(feature = "fences"))]
+/// Reaches a failpoint: nothing in a build without them.
+#[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub fn pass(_fence: Fence) {}
+pub fn reach(_fence: Failpoint) {}
 
-/// A stream to a channel; itself in a build without fences.
-#[cfg(not(feature = "fences"))]
+/// A stream to a channel; itself in a build without failpoints.
+#[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub(crate) fn watched<S>(stream: S) -> S {
+pub(crate) fn with_failpoints<S>(stream: S) -> S {
     stream
 }

@@ -2,13 +2,13 @@
 
 use super::base::BaseUrl;
 use super::body::decoded;
-use super::cassette::{Part, Recorder, Recording, Redact, Tape};
+use super::cassette::{CassetteMode, CassetteRecorder, ExchangeContext, Recording, Redact};
 use super::connection::Connection;
 use super::dial::{Dial, Tcp};
-use super::idle::{Idle, REST, Taken};
+use super::failure::{ExchangeError, Side};
+use super::idle_connections::{IdleConnection, IdleConnections, REST};
 use super::proxy::{Proxy, Tunnels};
 use super::tls::{Tls, TlsFiles};
-use super::{Failure, Side};
 use bytes::Bytes;
 use commentd_channels::{ChannelReply, HttpRequest};
 use commentd_delivery::{Clock, Gate};
@@ -30,20 +30,20 @@ pub(super) const MAX_REPLY_BYTES: usize = 1 << 20;
 pub(super) type Outgoing = http::Request<Full<Bytes>>;
 
 /// The way to one channel.
-pub(super) struct Wire {
+pub(super) struct ChannelClient {
     pub(super) base: BaseUrl,
     pub(super) timeout: Duration,
     pub(super) clock: Arc<dyn Clock>,
     host: HeaderValue,
-    idle: Arc<Idle>,
+    idle: Arc<IdleConnections>,
     tls: Option<Tls>,
     dialer: Arc<dyn Dial>,
     proxy: Option<Proxy>,
-    tape: Tape,
+    tape: CassetteMode,
     redact: Redact,
 }
 
-impl Wire {
+impl ChannelClient {
     /// # Errors
     /// When the address can't be named in a request, or needs TLS and there are no root certificates, or one of the files
     /// can't be used.
@@ -56,7 +56,7 @@ impl Wire {
         let host = HeaderValue::from_str(base.authority())
             .map_err(|_| format!("{} can't be named in a request", base.shown()))?;
         let tls = if base.is_tls() { Some(Tls::new(files)?) } else { None };
-        let idle = Idle::new(base.shown(), Arc::clone(&clock));
+        let idle = IdleConnections::new(base.shown(), Arc::clone(&clock));
         let dialer = Arc::new(Tcp::new(Arc::clone(&clock)));
         Ok(Self {
             base,
@@ -67,7 +67,7 @@ impl Wire {
             tls,
             dialer,
             proxy: None,
-            tape: Tape::Live,
+            tape: CassetteMode::Live,
             redact: Arc::new(str::to_owned),
         })
     }
@@ -101,17 +101,17 @@ impl Wire {
     }
 
     /// The same way, without its idle connections, recorded or replayed.
-    pub(super) fn taped(&self, tape: Tape, redact: Redact) -> Self {
+    pub(super) fn with_cassette(&self, tape: CassetteMode, redact: Redact) -> Self {
         Self { tape, redact, ..self.anew() }
     }
 
     /// A replay needs no server, so none can be down.
     pub(super) fn is_replay(&self) -> bool {
-        matches!(self.tape, Tape::Replay(_))
+        matches!(self.tape, CassetteMode::Replay(_))
     }
 
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.tape, Tape::Live)
+        matches!(self.tape, CassetteMode::Live)
     }
 
     fn anew(&self) -> Self {
@@ -120,7 +120,7 @@ impl Wire {
             timeout: self.timeout,
             clock: Arc::clone(&self.clock),
             host: self.host.clone(),
-            idle: Idle::new(self.base.shown(), Arc::clone(&self.clock)),
+            idle: IdleConnections::new(self.base.shown(), Arc::clone(&self.clock)),
             tls: self.tls.clone(),
             dialer: Arc::clone(&self.dialer),
             proxy: self.proxy.clone(),
@@ -133,12 +133,16 @@ impl Wire {
     ///
     /// # Errors
     /// Says what failed; may hold secrets.
-    pub(super) async fn ask(&self, request: &HttpRequest, part: Part<'_>) -> Result<ChannelReply, String> {
+    pub(super) async fn ask(
+        &self,
+        request: &HttpRequest,
+        context: ExchangeContext<'_>,
+    ) -> Result<ChannelReply, String> {
         // A read that a cache answers says what was there, not what is.
         let fresh = vec![(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
         let gate = Gate::new();
         let outgoing = self.outgoing(request, fresh).map_err(|failure| failure.message)?;
-        let exchange = pin!(self.send(request, outgoing, &gate, false, part));
+        let exchange = pin!(self.send(request, outgoing, &gate, false, context));
         match within(self.timeout, exchange).await {
             Some(Ok(reply)) => Ok(reply),
             Some(Err(failure)) => Err(failure.message),
@@ -147,7 +151,7 @@ impl Wire {
     }
 
     /// A new connection, over which nothing was sent yet and nothing came. Not bounded in time.
-    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
+    pub(super) async fn connect(&self) -> Result<Connection, ExchangeError> {
         let began = self.clock.now();
         let (host, port, tls) = (self.base.host(), self.base.port(), self.tls.as_ref());
         let mut connection = Connection::open(&*self.dialer, host, port, tls).await?;
@@ -168,7 +172,7 @@ impl Wire {
         }
         self.idle.note(&connection);
         let shown = self.shown();
-        Err(Failure::before_gate(&if connection.was_unasked() {
+        Err(ExchangeError::before_gate(&if connection.was_unasked() {
             format!("what listens at {shown} speaks before it is asked, so that no reply can be told from it")
         } else {
             match connection.why_ended() {
@@ -180,13 +184,13 @@ impl Wire {
 
     /// A connection on which nothing is to be read but the reply to what is sent next: one that was used before,
     /// unless it has to be `fresh`. Not bounded in time.
-    async fn connection(&self, fresh: bool) -> Result<Connection, Failure> {
+    async fn connection(&self, fresh: bool) -> Result<Connection, ExchangeError> {
         if fresh {
             return self.connect().await;
         }
         match self.idle.take() {
-            Taken::Rested(connection) => return Ok(connection),
-            Taken::Resting(mut connection, left) => {
+            IdleConnection::Rested(connection) => return Ok(connection),
+            IdleConnection::Resting(mut connection, left) => {
                 tokio::time::sleep(left).await;
                 if connection.is_usable(true) {
                     self.idle.was_quiet_after_reply();
@@ -194,7 +198,7 @@ impl Wire {
                 }
                 self.idle.note(&connection);
             }
-            Taken::Nothing => {}
+            IdleConnection::Nothing => {}
         }
         self.connect().await
     }
@@ -204,10 +208,10 @@ impl Wire {
         &self,
         request: &HttpRequest,
         more: Vec<(HeaderName, HeaderValue)>,
-    ) -> Result<Outgoing, Failure> {
+    ) -> Result<Outgoing, ExchangeError> {
         let target = Uri::try_from(self.base.join(&request.path_and_query));
-        let target =
-            target.map_err(|error| Failure::before_gate(&format!("the request can't be made: {error}")))?;
+        let target = target
+            .map_err(|error| ExchangeError::before_gate(&format!("the request can't be made: {error}")))?;
         let mut outgoing = http::Request::new(Full::new(request.body.clone()));
         *outgoing.method_mut() = request.method.clone();
         *outgoing.uri_mut() = target;
@@ -238,20 +242,22 @@ impl Wire {
         outgoing: Outgoing,
         gate: &Gate,
         fresh: bool,
-        part: Part<'_>,
-    ) -> Result<ChannelReply, Failure> {
-        if let Tape::Replay(player) = &self.tape {
-            return player.play(&part, &self.redact, gate);
+        context: ExchangeContext<'_>,
+    ) -> Result<ChannelReply, ExchangeError> {
+        if let CassetteMode::Replay(player) = &self.tape {
+            return player.play(&context, &self.redact, gate);
         }
         let _busy = self.idle.busy();
         let connection = self.connection(fresh).await?;
         if !gate.pass() {
-            return Err(Failure::before_gate("cancelled before it was sent"));
+            return Err(ExchangeError::before_gate("cancelled before it was sent"));
         }
-        let limit = part.limit;
+        let limit = context.limit;
         let recording = match &self.tape {
-            Tape::Record(recorder) => Some(self.recording(recorder, part, &outgoing, &request.body)),
-            Tape::Live | Tape::Replay(_) => None,
+            CassetteMode::Record(recorder) => {
+                Some(self.recording(recorder, context, &outgoing, &request.body))
+            }
+            CassetteMode::Live | CassetteMode::Replay(_) => None,
         };
         let ended = self.hand_over(connection, outgoing, limit).await;
         if let Some(recording) = recording {
@@ -262,12 +268,12 @@ impl Wire {
 
     fn recording<'a>(
         &self,
-        recorder: &Arc<Recorder>,
-        part: Part<'a>,
+        recorder: &Arc<CassetteRecorder>,
+        context: ExchangeContext<'a>,
         outgoing: &Outgoing,
         body: &[u8],
     ) -> Recording<'a> {
-        Recording::start(recorder, part, &self.base.origin(), outgoing, body, &self.redact, &self.clock)
+        Recording::start(recorder, context, &self.base.origin(), outgoing, body, &self.redact, &self.clock)
     }
 
     /// The gate was passed immediately before.
@@ -276,12 +282,12 @@ impl Wire {
         mut connection: Connection,
         request: Outgoing,
         limit: usize,
-    ) -> Result<ChannelReply, Failure> {
+    ) -> Result<ChannelReply, ExchangeError> {
         let (head, body) = connection.send(request).await?.into_parts();
         let bytes = connection.read(body, limit).await?;
         self.idle.put(connection);
         let bytes = decoded(&head.headers, bytes, MAX_REPLY_BYTES)
-            .map_err(|message| Failure { side: Side::AfterGate, message })?;
+            .map_err(|message| ExchangeError { side: Side::AfterGate, message })?;
         Ok(ChannelReply { status: head.status.as_u16(), headers: head.headers.into(), body: bytes })
     }
 }
@@ -309,12 +315,6 @@ pub(super) async fn within<T>(
         }
     }
     None
-}
-
-impl Failure {
-    pub(super) fn before_gate(message: &str) -> Self {
-        Self { side: Side::BeforeGate, message: message.to_owned() }
-    }
 }
 
 #[cfg(test)]
