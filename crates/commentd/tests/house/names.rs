@@ -45,15 +45,14 @@ const NOT_A_NAME: &[(&str, &str)] = &[
 
 /// Such names that are still there. The list only shrinks.
 const STILL_A_NAME: &[&str] = &[
-    "Aloft", "Answer", "Back", "Book", "Desk", "Entry", "Fence", "Flight", "Flights", "Gauge", "Kept",
-    "Landing", "Links", "Looks", "Room", "Row", "Seat", "Shared", "Stored", "Told", "Turn", "Turns",
-    "UnderWay",
+    "Aloft", "Answer", "Back", "Desk", "Entry", "Fence", "Flight", "Flights", "Gauge", "Kept", "Landing",
+    "Links", "Looks", "Room", "Row", "Seat", "Stored", "Told", "Turn", "Turns", "UnderWay",
 ];
 
 /// Names that still have more types. The list only shrinks: a name that needs it no longer fails the test.
 const NOT_YET: &[&str] = &[
-    "Answer", "Args", "Channel", "End", "Entry", "Failure", "Fate", "Fault", "Kept", "Kind", "Known", "Line",
-    "Log", "Reply", "Request", "Run", "State", "Stored", "Stream", "Turn", "World",
+    "Channel", "End", "Entry", "Failure", "Fate", "Kept", "Kind", "Known", "Log", "Reply", "State", "Stored",
+    "Stream", "Turn", "World",
 ];
 
 #[test]

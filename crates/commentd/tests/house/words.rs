@@ -73,12 +73,11 @@ const CHINESE: &[(&str, &str)] = &[
 /// Files and folders that still have such words. The list only shrinks: an entry without any fails the test.
 const NOT_YET: &[&str] = &[
     "ARCHITECTURE.md",
-    "crates/channels",
     "crates/delivery",
     "crates/ledger",
     "crates/providers",
     "crates/sidecar",
-    "docs",
+    "docs/evidence.md",
     "scripts",
     "testing/chaos",
     "testing/simulation",
