@@ -50,7 +50,7 @@ pub enum AcceptError {
         /// What `/health` says.
         found: String,
     },
-    /// `--verify` without a [`Reader`](crate::Reader).
+    /// `--verify` without a [`TargetReader`](crate::TargetReader).
     #[error("--verify: there is nothing to read the target back with; name a channel that has a lookup")]
     NoReader,
     /// The operating system gave no random bytes for the run id.

@@ -2,7 +2,7 @@
 //!
 //! The way through this crate: [`AcceptArgs`] (as written) → [`AcceptArgs::check`] → [`AcceptOptions`] →
 //! [`run()`] → [`Report`] → [`write_report`] and [`render_summary`] → [`exit_code`]. Nothing here knows a
-//! channel: with `--verify` the target is read by a [`Reader`] that the caller hands in. Nothing here prints.
+//! channel: with `--verify` the target is read by a [`TargetReader`] that the caller hands in. Nothing here prints.
 //!
 //! [`Address`] serves every command that is a client of the contract.
 
@@ -27,4 +27,4 @@ pub use options::AcceptOptions;
 pub use output::{render_summary, report_path, write_report};
 pub use run::{NoProgress, Progress, health, run};
 pub use stats::{mean_ms, percentile_ms};
-pub use verify::{ReadComment, Reader};
+pub use verify::{ReadComment, TargetReader};

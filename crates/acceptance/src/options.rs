@@ -3,7 +3,7 @@
 use crate::address::{Address, secrets_on_command_line};
 use crate::args::AcceptArgs;
 use crate::error::AcceptError;
-use crate::settings::{self, Context, Env, pick};
+use crate::settings::{self, Env, TargetContext, pick};
 use commentd_contract::limits::{MAX_BATCH_COMMENTS, MAX_CONTENT_BYTES};
 use commentd_contract::{Addressing, ProviderName};
 use secrecy::SecretString;
@@ -214,9 +214,9 @@ impl AcceptArgs {
         warnings: &mut Vec<String>,
     ) -> Result<Addressing, AcceptError> {
         let context = match &self.context_file {
-            Some(file) => Context::read("--context-file", file)?,
+            Some(file) => TargetContext::read("--context-file", file)?,
             None if self.use_latest_context && latest.exists() => {
-                Context::read("--use-latest-context", latest)?
+                TargetContext::read("--use-latest-context", latest)?
             }
             None => {
                 if self.use_latest_context && !given(&self.sns_id) {
@@ -225,7 +225,7 @@ impl AcceptArgs {
                         latest.display()
                     ));
                 }
-                Context::default()
+                TargetContext::default()
             }
         };
         let named = pick("--target-author", self.target_author.clone(), None, env);

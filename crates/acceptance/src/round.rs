@@ -1,13 +1,13 @@
 //! One round: a batch sent, its reply read, every item judged.
 
 use crate::options::{AcceptOptions, SIDECAR_DEFAULT_DEADLINE_MS};
-use crate::verify::Tally;
+use crate::verify::PresenceTally;
 use commentd_contract::client::{CallError, ContractClient, HttpResponse};
 use commentd_contract::report::{FailedItem, FallbackItem, Round};
 use commentd_contract::{Code, Outcome, ProviderName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use wire::{BatchData, BatchReply, Item};
+use wire::{AnyBatchData, AnyBatchReply, AnyItem};
 
 mod wire;
 
@@ -38,7 +38,7 @@ struct BatchBody<'a> {
 
 /// The part of a reply that errors have too.
 #[derive(Deserialize)]
-struct Envelope {
+struct ReplyHead {
     ok: bool,
     error_code: i64,
     #[serde(default)]
@@ -46,9 +46,9 @@ struct Envelope {
 }
 
 /// What a batch came to as a whole.
-pub(crate) enum Batch {
+pub(crate) enum BatchResult {
     /// A reply with a result for every comment.
-    Answered(BatchData),
+    Answered(AnyBatchData),
     /// No such reply: no item is known to have succeeded.
     Failed {
         /// Stands in every failed item.
@@ -59,7 +59,7 @@ pub(crate) enum Batch {
 }
 
 /// Sends the batch once and reads its reply.
-pub(crate) async fn send(options: &AcceptOptions, key: &str, comments: &[String]) -> Batch {
+pub(crate) async fn send(options: &AcceptOptions, key: &str, comments: &[String]) -> BatchResult {
     let client = ContractClient {
         base_url: &options.base_url,
         timeout_ms: options.timeout_ms,
@@ -68,16 +68,19 @@ pub(crate) async fn send(options: &AcceptOptions, key: &str, comments: &[String]
     let body = match body(options, key, comments) {
         Ok(body) => body,
         Err(error) => {
-            return Batch::Failed { code: Code::Internal, message: format!("no request was made: {error}") };
+            return BatchResult::Failed {
+                code: Code::Internal,
+                message: format!("no request was made: {error}"),
+            };
         }
     };
     match client.post(&options.batch_path, body).await {
         Ok(response) => read(&response, comments.len()),
-        Err(CallError::NotSent(message)) => Batch::Failed {
+        Err(CallError::NotSent(message)) => BatchResult::Failed {
             code: Code::UpstreamUnavailable,
             message: format!("nothing was sent to the sidecar: {message}"),
         },
-        Err(CallError::Unknown(message)) => Batch::Failed {
+        Err(CallError::Unknown(message)) => BatchResult::Failed {
             code: Code::OutcomeUnknown,
             message: format!("the sidecar gave no answer: {message}"),
         },
@@ -107,40 +110,42 @@ fn body(options: &AcceptOptions, key: &str, comments: &[String]) -> serde_json::
 
 /// Reads a reply. Positions are all that ties results to comments, so a reply of another length says nothing
 /// about any of them.
-fn read(response: &HttpResponse, comments: usize) -> Batch {
+fn read(response: &HttpResponse, comments: usize) -> BatchResult {
     let status = response.status;
-    let bad = |message: String| Batch::Failed { code: Code::UpstreamBadReply, message };
-    let envelope = serde_json::from_slice::<Envelope>(&response.body);
+    let bad = |message: String| BatchResult::Failed { code: Code::UpstreamBadReply, message };
+    let head = serde_json::from_slice::<ReplyHead>(&response.body);
     if !status.is_success() {
-        return match envelope {
-            Ok(envelope) => refusal(&format!("HTTP {}: ", status.as_u16()), envelope),
+        return match head {
+            Ok(head) => refusal(&format!("HTTP {}: ", status.as_u16()), head),
             Err(_) if status.is_redirection() => {
                 bad(format!("HTTP {}: redirects are not followed; name the final address", status.as_u16()))
             }
             Err(_) => bad(format!("HTTP {} without a v1 reply", status.as_u16())),
         };
     }
-    match serde_json::from_slice::<BatchReply>(&response.body) {
-        Ok(reply) if reply.v == 1 && reply.data.results.len() == comments => Batch::Answered(reply.data),
+    match serde_json::from_slice::<AnyBatchReply>(&response.body) {
+        Ok(reply) if reply.v == 1 && reply.data.results.len() == comments => {
+            BatchResult::Answered(reply.data)
+        }
         Ok(reply) if reply.v != 1 => bad(format!("the reply speaks version {}, not 1", reply.v)),
         Ok(reply) => {
             bad(format!("the reply has {} results for {comments} comments", reply.data.results.len()))
         }
-        Err(error) => match envelope {
-            Ok(envelope) if !envelope.ok && envelope.error_code != 0 => refusal("", envelope),
+        Err(error) => match head {
+            Ok(head) if !head.ok && head.error_code != 0 => refusal("", head),
             _ => bad(format!("HTTP {} with a body that is no v1 batch reply: {error}", status.as_u16())),
         },
     }
 }
 
 /// A reply that refuses the request as a whole, in its own words.
-fn refusal(prefix: &str, envelope: Envelope) -> Batch {
-    let message = shortened(&envelope.error_message);
-    match Code::from_number(envelope.error_code) {
-        Some(code) if code != Code::Ok => Batch::Failed { code, message: format!("{prefix}{message}") },
-        _ => Batch::Failed {
+fn refusal(prefix: &str, head: ReplyHead) -> BatchResult {
+    let message = shortened(&head.error_message);
+    match Code::from_number(head.error_code) {
+        Some(code) if code != Code::Ok => BatchResult::Failed { code, message: format!("{prefix}{message}") },
+        _ => BatchResult::Failed {
             code: Code::UpstreamBadReply,
-            message: format!("{prefix}error_code {}, {message}", envelope.error_code),
+            message: format!("{prefix}error_code {}, {message}", head.error_code),
         },
     }
 }
@@ -150,7 +155,7 @@ pub(crate) fn judge(
     options: &AcceptOptions,
     round: u32,
     elapsed_ms: u64,
-    batch: Batch,
+    batch: BatchResult,
     sidecar: &str,
 ) -> Round {
     let total = options.count;
@@ -178,11 +183,11 @@ pub(crate) fn judge(
         verified_duplicate: None,
     };
     match batch {
-        Batch::Failed { code, message } => {
+        BatchResult::Failed { code, message } => {
             let item = |index| unanswered(index, code, &message, elapsed_ms);
             entry.failed_items = (1..=total).map(item).collect();
         }
-        Batch::Answered(data) => {
+        BatchResult::Answered(data) => {
             for (index, item) in (1..).zip(&data.results) {
                 *entry.method_counts.entry(item.method.clone()).or_insert(0) += 1;
                 if is_stored(item) && item.provider != data.provider {
@@ -208,7 +213,7 @@ pub(crate) fn judge(
 }
 
 /// Adds what was found at the target.
-pub(crate) fn set_verified(round: &mut Round, tally: Tally) {
+pub(crate) fn set_verified(round: &mut Round, tally: PresenceTally) {
     round.verified_once = Some(tally.once);
     round.verified_missing = Some(tally.missing);
     round.verified_duplicate = Some(tally.duplicate);
@@ -217,7 +222,7 @@ pub(crate) fn set_verified(round: &mut Round, tally: Tally) {
 
 /// Whether the comment is there. Where an outcome is told, `success` is not asked: `--unknown-as` may bend it. The
 /// original sidecar tells nothing else.
-fn is_stored(item: &Item) -> bool {
+fn is_stored(item: &AnyItem) -> bool {
     match &item.outcome {
         Some(outcome) => matches!(Outcome::parse(outcome), Some(Outcome::Delivered | Outcome::Held)),
         None => item.success,
@@ -225,7 +230,7 @@ fn is_stored(item: &Item) -> bool {
 }
 
 /// Why an item counts as failed; `None` if it doesn't.
-fn failure(options: &AcceptOptions, item: &Item) -> Option<(Code, String)> {
+fn failure(options: &AcceptOptions, item: &AnyItem) -> Option<(Code, String)> {
     if is_stored(item) {
         let asked = options.provider.as_str();
         return (options.require_provider_match && item.provider != asked).then(|| {
@@ -257,7 +262,7 @@ fn failure(options: &AcceptOptions, item: &Item) -> Option<(Code, String)> {
 }
 
 /// An item that another provider than the primary carried, with what the primary came to at last.
-fn carried(index: u32, primary: &str, item: &Item) -> FallbackItem {
+fn carried(index: u32, primary: &str, item: &AnyItem) -> FallbackItem {
     let failed = item.attempts.iter().rfind(|attempt| attempt.provider == primary);
     FallbackItem {
         index,
@@ -269,7 +274,7 @@ fn carried(index: u32, primary: &str, item: &Item) -> FallbackItem {
     }
 }
 
-fn answered(index: u32, error_code: Code, error_message: String, item: &Item) -> FailedItem {
+fn answered(index: u32, error_code: Code, error_message: String, item: &AnyItem) -> FailedItem {
     FailedItem {
         index,
         error_code,

@@ -5,7 +5,7 @@ use crate::error::AcceptError;
 use crate::options::AcceptOptions;
 use crate::report;
 use crate::round;
-use crate::verify::{self, Reader};
+use crate::verify::{self, TargetReader};
 use commentd_contract::ProviderName;
 use commentd_contract::client::ContractClient;
 use commentd_contract::report::{Report, Round};
@@ -53,7 +53,7 @@ impl Progress for NoProgress {}
 /// [`AcceptError::NoReader`] and [`AcceptError::Random`]; nothing has been sent then.
 pub async fn run(
     options: &AcceptOptions,
-    reader: Option<&dyn Reader>,
+    reader: Option<&dyn TargetReader>,
     clock: &dyn Clock,
     progress: &dyn Progress,
 ) -> Result<Report, AcceptError> {
@@ -109,7 +109,7 @@ pub async fn run(
 async fn recount(
     options: &AcceptOptions,
     run: &RunId,
-    reader: &dyn Reader,
+    reader: &dyn TargetReader,
     rounds: &mut [Round],
     progress: &dyn Progress,
 ) {

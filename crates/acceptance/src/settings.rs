@@ -20,13 +20,13 @@ const MAX_CONTENTS_BYTES: u64 = 16 << 20;
 pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A value together with what set it.
-pub(crate) struct Given {
+pub(crate) struct GivenSetting {
     flag: &'static str,
     source: String,
     pub(crate) text: String,
 }
 
-impl Given {
+impl GivenSetting {
     /// The error that says what this is and what is allowed.
     pub(crate) fn wrong(&self, allowed: &str) -> AcceptError {
         self.refused(format!("is {:?}, {allowed}", self.text))
@@ -62,14 +62,14 @@ pub(crate) fn pick(
     written: Option<String>,
     variable: Option<&'static str>,
     env: Env<'_>,
-) -> Option<Given> {
+) -> Option<GivenSetting> {
     let present = |text: &String| !text.trim().is_empty();
     if let Some(text) = written.filter(present) {
-        return Some(Given { flag, source: "from the command line".into(), text });
+        return Some(GivenSetting { flag, source: "from the command line".into(), text });
     }
     let variable = variable?;
     let text = env(variable).filter(present)?;
-    Some(Given { flag, source: format!("from {variable} in the environment"), text })
+    Some(GivenSetting { flag, source: format!("from {variable} in the environment"), text })
 }
 
 /// A number that only its flag sets.
@@ -91,8 +91,8 @@ pub(crate) struct BaseUrl {
     credentials: Option<(String, String)>,
 }
 
-pub(crate) fn base_url(given: Option<Given>) -> Result<BaseUrl, AcceptError> {
-    let given = given.unwrap_or(Given {
+pub(crate) fn base_url(given: Option<GivenSetting>) -> Result<BaseUrl, AcceptError> {
+    let given = given.unwrap_or(GivenSetting {
         flag: "--http-base-url",
         source: "the default".into(),
         text: "http://127.0.0.1:19080".into(),
@@ -140,13 +140,13 @@ pub(crate) fn authorization(
         given
     } else if let Some(given) = variable("PYWEIXIN_HTTP_AUTH_BASIC") {
         let text = basic_of_either(&given.text);
-        Given { text, ..given }
+        GivenSetting { text, ..given }
     } else if let Some(user) = variable("PYWEIXIN_HTTP_USER") {
         let password = env("PYWEIXIN_HTTP_PASSWORD").unwrap_or_default();
         let text = basic(user.text.trim(), password.trim());
-        Given { text, ..user }
+        GivenSetting { text, ..user }
     } else if let Some((user, password)) = &base.credentials {
-        Given { flag: FLAG, source: "from --http-base-url".into(), text: basic(user, password) }
+        GivenSetting { flag: FLAG, source: "from --http-base-url".into(), text: basic(user, password) }
     } else {
         return Ok(None);
     };
@@ -173,7 +173,7 @@ fn basic_of_either(text: &str) -> String {
 /// A file that names a target. The second names are those of the older tool's context files.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Context {
+pub(crate) struct TargetContext {
     sns_id: String,
     latest_sns_id: String,
     author: String,
@@ -182,7 +182,7 @@ pub(crate) struct Context {
     pub(crate) reply_to: String,
 }
 
-impl Context {
+impl TargetContext {
     /// Reads the file that this flag names.
     pub(crate) fn read(flag: &'static str, path: &Path) -> Result<Self, AcceptError> {
         let bytes = read_file(flag, path, MAX_CONTEXT_BYTES)?;

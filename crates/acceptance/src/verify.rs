@@ -20,7 +20,7 @@ pub struct ReadComment {
 }
 
 /// Reads a target's comments back from the channel, whatever that is.
-pub trait Reader: Send + Sync {
+pub trait TargetReader: Send + Sync {
     /// All comments of `target` that are stored, held ones included, in any order. A comment that two pages
     /// both show may come twice with the same id. Dropping the future ends the read, which has no effect.
     ///
@@ -34,16 +34,16 @@ pub trait Reader: Send + Sync {
 
 /// How often each sent comment is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct PresenceTally {
     pub(crate) once: u32,
     pub(crate) missing: u32,
     pub(crate) duplicate: u32,
 }
 
 /// How often each text occurs, counting a comment that was read twice once.
-pub(crate) struct Shown(HashMap<String, u32>);
+pub(crate) struct TextCounts(HashMap<String, u32>);
 
-impl Shown {
+impl TextCounts {
     pub(crate) fn new(read: Vec<ReadComment>) -> Self {
         let mut seen = HashSet::new();
         let mut counts = HashMap::new();
@@ -56,8 +56,8 @@ impl Shown {
     }
 
     /// Counts texts that differ from each other.
-    pub(crate) fn tally(&self, sent: &[String]) -> Tally {
-        let mut tally = Tally { once: 0, missing: 0, duplicate: 0 };
+    pub(crate) fn tally(&self, sent: &[String]) -> PresenceTally {
+        let mut tally = PresenceTally { once: 0, missing: 0, duplicate: 0 };
         for text in sent {
             match self.0.get(text).copied().unwrap_or(0) {
                 0 => tally.missing += 1,
@@ -71,12 +71,16 @@ impl Shown {
 
 /// Reads until nothing of `sent` is missing, five times at most. The error is the last read's; a read that
 /// failed shows nothing.
-pub(crate) async fn settle(reader: &dyn Reader, target: &str, sent: &[String]) -> (Tally, Option<String>) {
+pub(crate) async fn settle(
+    reader: &dyn TargetReader,
+    target: &str,
+    sent: &[String],
+) -> (PresenceTally, Option<String>) {
     let mut pauses = PAUSES_MS.into_iter();
     loop {
         let (shown, error) = match read(reader, target).await {
             Ok(shown) => (shown, None),
-            Err(error) => (Shown::new(Vec::new()), Some(error)),
+            Err(error) => (TextCounts::new(Vec::new()), Some(error)),
         };
         let tally = shown.tally(sent);
         match pauses.next() {
@@ -89,9 +93,9 @@ pub(crate) async fn settle(reader: &dyn Reader, target: &str, sent: &[String]) -
 }
 
 /// One read, bounded in time.
-pub(crate) async fn read(reader: &dyn Reader, target: &str) -> Result<Shown, String> {
+pub(crate) async fn read(reader: &dyn TargetReader, target: &str) -> Result<TextCounts, String> {
     match tokio::time::timeout(Duration::from_millis(READ_TIMEOUT_MS), reader.read(target)).await {
-        Ok(read) => read.map(Shown::new),
+        Ok(read) => read.map(TextCounts::new),
         Err(_) => Err(format!("reading the target back took over {READ_TIMEOUT_MS} ms")),
     }
 }
@@ -107,7 +111,7 @@ mod tests {
         answers: Vec<Result<Vec<ReadComment>, String>>,
     }
 
-    impl Reader for Script {
+    impl TargetReader for Script {
         fn read<'a>(
             &'a self,
             _: &'a str,
@@ -123,7 +127,7 @@ mod tests {
         ReadComment { comment_id: comment_id.into(), text: text.into() }
     }
 
-    async fn settled(answers: Vec<Result<Vec<ReadComment>, String>>) -> (Tally, Option<String>, u32) {
+    async fn settled(answers: Vec<Result<Vec<ReadComment>, String>>) -> (PresenceTally, Option<String>, u32) {
         let script = Script { reads: Mutex::new(0), answers };
         let (tally, error) = settle(&script, "t", &["a".into(), "b ".into()]).await;
         let reads = *script.reads.lock().unwrap();
@@ -134,8 +138,8 @@ mod tests {
     fn texts_are_compared_verbatim_and_pages_that_overlap_are_no_duplicates() {
         let sent: Vec<String> = ["a", "b ", "c", "d"].map(String::from).into();
         let read = [("1", "a"), ("1", "a"), ("2", "b"), ("3", "c"), ("4", "c"), ("", "d"), ("", "d")];
-        let shown = Shown::new(read.map(|(id, text)| comment(id, text)).into());
-        assert_eq!(shown.tally(&sent), Tally { once: 1, missing: 1, duplicate: 2 });
+        let shown = TextCounts::new(read.map(|(id, text)| comment(id, text)).into());
+        assert_eq!(shown.tally(&sent), PresenceTally { once: 1, missing: 1, duplicate: 2 });
     }
 
     #[tokio::test(start_paused = true)]
@@ -152,7 +156,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_never_comes_is_missing_after_five_reads() {
         let (tally, error, reads) = settled(vec![Ok(vec![comment("1", "a")])]).await;
-        assert_eq!((tally, error, reads), (Tally { once: 1, missing: 1, duplicate: 0 }, None, 5));
+        assert_eq!((tally, error, reads), (PresenceTally { once: 1, missing: 1, duplicate: 0 }, None, 5));
         let (tally, error, reads) = settled(vec![Err("down".into())]).await;
         assert_eq!((tally.missing, error.as_deref(), reads), (2, Some("down"), 5));
     }
@@ -160,7 +164,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_read_that_hangs_ends() {
         struct Hangs;
-        impl Reader for Hangs {
+        impl TargetReader for Hangs {
             fn read<'a>(
                 &'a self,
                 _: &'a str,

@@ -24,8 +24,8 @@ pub struct ProviderView {
     pub healthy: Option<bool>,
     /// Why it isn't healthy; empty otherwise.
     pub health_reason: String,
-    /// Whether it has shown that it is there and is what it should be: a probe knew it, or it has stored a comment; null if
-    /// it was never asked. Stays true once it was.
+    /// Whether it has shown that it is what it should be: a probe recognized it, or it has stored a comment. Null if it
+    /// was never asked; stays true once it was.
     #[serde(default)]
     pub recognized: Option<bool>,
     /// Why it isn't recognized; empty otherwise.

@@ -159,7 +159,7 @@ pub(crate) use armed::with_failpoints;
 /// Reaches a failpoint: nothing in a build without them.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub fn reach(_fence: Failpoint) {}
+pub fn reach(_failpoint: Failpoint) {}
 
 /// A stream to a channel; itself in a build without failpoints.
 #[cfg(not(feature = "failpoints"))]

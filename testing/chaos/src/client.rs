@@ -1,13 +1,14 @@
 //! One call, written down before it is made and after it has ended. Nothing is retried here.
 
-use crate::Failure;
-use commentd_checker::{Entry, ItemAnswer};
+use crate::error::ChaosError;
+use commentd_checker::log::CallLog;
+use commentd_checker::{CallEvent, ItemReply};
 use commentd_contract::SystemClock;
 use commentd_contract::client::{ContractClient, HttpResponse};
 use commentd_contract::time::Clock;
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -26,12 +27,24 @@ pub struct ClientLog {
 }
 
 impl ClientLog {
+    /// Reads the log of a run; empty where there is none.
+    ///
+    /// # Errors
+    /// When it can't be read, or contradicts itself.
+    pub fn read(path: &Path) -> Result<CallLog, ChaosError> {
+        match File::open(path) {
+            Ok(file) => Ok(CallLog::read(BufReader::new(file))?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(CallLog::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Opens the log to go on with it; `calls` is how many it has already. What its last writer didn't finish is cut
     /// off, so that the next line stands alone.
     ///
     /// # Errors
     /// When the file can't be read or written.
-    pub fn open(path: &Path, calls: u64, clock: SystemClock) -> Result<Self, Failure> {
+    pub fn open(path: &Path, calls: u64, clock: SystemClock) -> Result<Self, ChaosError> {
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
@@ -40,8 +53,8 @@ impl ClientLog {
         Ok(Self { file: Mutex::new(file), calls: AtomicU64::new(calls), clock })
     }
 
-    fn write(&self, entry: &Entry) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(entry)?;
+    fn write(&self, event: &CallEvent) -> Result<(), ChaosError> {
+        let mut line = serde_json::to_vec(event)?;
         line.push(b'\n');
         Ok(self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)?)
     }
@@ -49,7 +62,7 @@ impl ClientLog {
 
 /// What is asked in one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct KeyedRequest {
     /// The key.
     pub key: String,
     /// The target.
@@ -60,7 +73,7 @@ pub struct Ask {
 
 /// How a call ended, as far as the client is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
+pub enum CallResult {
     /// Every comment's outcome is final.
     Final,
     /// Some comment's isn't, or there was no answer.
@@ -71,41 +84,46 @@ pub enum Known {
 ///
 /// # Errors
 /// When the log can't be written; what the sidecar does is never an error here.
-pub async fn ask(log: &ClientLog, address: &str, ask: &Ask, deadline_ms: u64) -> Result<Known, Failure> {
-    let call = log.calls.fetch_add(1, Ordering::Relaxed);
-    log.write(&Entry::Asked {
-        call,
+pub async fn call(
+    log: &ClientLog,
+    address: &str,
+    request: &KeyedRequest,
+    deadline_ms: u64,
+) -> Result<CallResult, ChaosError> {
+    let number = log.calls.fetch_add(1, Ordering::Relaxed);
+    log.write(&CallEvent::Asked {
+        call: number,
         at_ms: log.clock.unix_ms(),
-        key: ask.key.clone(),
-        texts: ask.texts.clone(),
+        key: request.key.clone(),
+        texts: request.texts.clone(),
     })?;
-    let response = post(address, ask, deadline_ms).await;
+    let response = post(address, request, deadline_ms).await;
     let at_ms = log.clock.unix_ms();
     let read = |response: HttpResponse| {
         let status = response.status.as_u16();
-        Ok((status, items(status, &response.body, ask.texts.len())?))
+        Ok((status, items(status, &response.body, request.texts.len())?))
     };
     match response.and_then(read) {
         Err(reason) => {
-            log.write(&Entry::Unanswered { call, at_ms, reason })?;
-            Ok(Known::NotYet)
+            log.write(&CallEvent::Unanswered { call: number, at_ms, reason })?;
+            Ok(CallResult::NotYet)
         }
         Ok((status, items)) => {
             let all = !items.is_empty() && items.iter().all(|item| item.outcome.is_final());
-            log.write(&Entry::Answered { call, at_ms, status, items })?;
-            Ok(if all { Known::Final } else { Known::NotYet })
+            log.write(&CallEvent::Answered { call: number, at_ms, status, items })?;
+            Ok(if all { CallResult::Final } else { CallResult::NotYet })
         }
     }
 }
 
-async fn post(address: &str, ask: &Ask, deadline_ms: u64) -> Result<HttpResponse, String> {
-    let content = match ask.texts.as_slice() {
+async fn post(address: &str, request: &KeyedRequest, deadline_ms: u64) -> Result<HttpResponse, String> {
+    let content = match request.texts.as_slice() {
         [text] => ("content", Value::from(text.as_str())),
         texts => ("comments", Value::from(texts)),
     };
-    let path = if ask.texts.len() == 1 { "/api/comment" } else { "/api/comment/batch" };
+    let path = if request.texts.len() == 1 { "/api/comment" } else { "/api/comment/batch" };
     let body = serde_json::json!({
-        "sns_id": ask.target, "deadline_ms": deadline_ms, "idempotency_key": ask.key, "concurrency": 4,
+        "sns_id": request.target, "deadline_ms": deadline_ms, "idempotency_key": request.key, "concurrency": 4,
         (content.0): content.1,
     });
     let url = Url::parse(&format!("http://{address}")).map_err(|error| format!("{address}: {error}"))?;
@@ -114,15 +132,15 @@ async fn post(address: &str, ask: &Ask, deadline_ms: u64) -> Result<HttpResponse
 }
 
 /// What the reply says of each comment; nothing where the status says that nothing was done.
-fn items(status: u16, body: &[u8], expected: usize) -> Result<Vec<ItemAnswer>, String> {
+fn items(status: u16, body: &[u8], expected: usize) -> Result<Vec<ItemReply>, String> {
     if status != 200 {
         return Ok(Vec::new());
     }
     let reply: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
     let data = reply.get("data").unwrap_or(&Value::Null);
-    let of = |fields: &Value, success: &Value, code: &Value, message: &Value| -> Result<ItemAnswer, String> {
+    let of = |fields: &Value, success: &Value, code: &Value, message: &Value| -> Result<ItemReply, String> {
         let outcome = fields.get("outcome").cloned().unwrap_or(Value::Null);
-        Ok(ItemAnswer {
+        Ok(ItemReply {
             outcome: serde_json::from_value(outcome).map_err(|error| format!("no outcome: {error}"))?,
             comment_id: text(fields.get("comment_id")),
             replayed: fields.get("replayed").and_then(Value::as_bool).unwrap_or(false),

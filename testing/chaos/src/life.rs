@@ -1,10 +1,10 @@
 //! One life of the sidecar: started, used by many clients at once, ended without a word.
 
-use crate::Failure;
-use crate::client::{self, Ask, ClientLog};
-use crate::options::Options;
-use crate::sidecar::{Sidecar, Started};
-use crate::work::{Pending, new_asks};
+use crate::client::{self, ClientLog, KeyedRequest};
+use crate::error::ChaosError;
+use crate::options::ChaosOptions;
+use crate::requests::{UncertainKeys, new_requests};
+use crate::sidecar::{SidecarProcess, StartResult};
 use commentd_contract::SystemClock;
 use commentd_delivery::Clock;
 use commentd_providers::failpoint::Failpoint;
@@ -32,9 +32,9 @@ const LONG_MS: RangeInclusive<u64> = 400..=1500;
 
 /// What the lives of a run share.
 #[derive(Debug)]
-pub struct World {
+pub struct RunContext {
     /// What the run is to do.
-    pub options: Options,
+    pub options: ChaosOptions,
     /// The program to kill.
     pub program: PathBuf,
     /// Where the channel is.
@@ -42,32 +42,32 @@ pub struct World {
     /// The clients' log.
     pub log: ClientLog,
     /// The keys that are not certain yet.
-    pub pending: Mutex<Pending>,
+    pub pending: Mutex<UncertainKeys>,
     /// The time, for the patience of settling.
     pub clock: SystemClock,
 }
 
 /// How a life is to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// At this passage of this fence.
-    AtFence(Failpoint, u64),
+pub enum PlannedEnd {
+    /// At this passage of this failpoint.
+    AtFailpoint(Failpoint, u64),
     /// After so many calls of clients, and then so many microseconds.
     After(u64, u64),
     /// When everything is certain, or nothing becomes certain any more.
     Settled,
 }
 
-impl End {
-    /// The end of this life of a run. Fences come in turn.
+impl PlannedEnd {
+    /// The end of this life of a run. Failpoints come in turn.
     pub fn of(life: u64, keys: u64, random: &mut fastrand::Rng) -> Self {
         if life % SETTLES_EVERY == SETTLES_EVERY - 1 {
-            return End::Settled;
+            return PlannedEnd::Settled;
         }
         let turn = usize::try_from(life / 2).unwrap_or(0) % Failpoint::ALL.len();
         match Failpoint::ALL.get(turn) {
-            Some(fence) if life % 2 == 1 => End::AtFence(*fence, random.u64(1..=keys)),
-            _ => End::After(random.u64(..=keys), random.u64(..3000)),
+            Some(failpoint) if life % 2 == 1 => PlannedEnd::AtFailpoint(*failpoint, random.u64(1..=keys)),
+            _ => PlannedEnd::After(random.u64(..=keys), random.u64(..3000)),
         }
     }
 }
@@ -77,46 +77,51 @@ pub fn random_of(seed: u64, life: u64) -> fastrand::Rng {
     fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ life)
 }
 
-/// Lives one life and gives how it ended: the fence's name, `random moment`, `settled`, `all asked` where the fence
-/// or the moment never came, or `didn't start` where the ledger failed at the start already.
+/// Lives one life and gives how it ended: the failpoint's name, `random moment`, `settled`, `all asked` where the
+/// failpoint or the moment never came, or `didn't start` where the ledger failed at the start already.
 ///
 /// # Errors
 /// When the sidecar can't be started or crashes, or the log can't be written.
-pub async fn live(world: &Arc<World>, life: u64, end: End) -> Result<&'static str, Failure> {
-    let mut random = random_of(world.options.seed, life);
-    let ledger_fault = ledger_fault(&world.options, life, &end, &mut random);
-    let fence = match &end {
-        End::AtFence(fence, passage) => Some(format!("{}:{passage}", fence.as_str())),
-        End::After(..) | End::Settled => None,
+pub async fn live(context: &Arc<RunContext>, life: u64, end: PlannedEnd) -> Result<&'static str, ChaosError> {
+    let mut random = random_of(context.options.seed, life);
+    let ledger_fault = ledger_fault(&context.options, life, &end, &mut random);
+    let failpoint = match &end {
+        PlannedEnd::AtFailpoint(failpoint, passage) => Some(format!("{}:{passage}", failpoint.as_str())),
+        PlannedEnd::After(..) | PlannedEnd::Settled => None,
     };
-    let new = if life < world.options.cycles { world.options.keys } else { 0 };
-    let asks = {
-        let mut pending = lock(&world.pending);
-        let new = new_asks(life, new, &mut random);
-        let asks = pending.mixed(new.clone(), &mut random);
-        new.into_iter().for_each(|ask| pending.add(ask));
-        asks
+    let new = if life < context.options.cycles { context.options.keys } else { 0 };
+    let requests = {
+        let mut pending = lock(&context.pending);
+        let new = new_requests(life, new, &mut random);
+        let requests = pending.mixed(new.clone(), &mut random);
+        new.into_iter().for_each(|request| pending.add(request));
+        requests
     };
     if life % LOSES_EVERY == LOSES_EVERY - 1 {
-        lose_log(world, &mut random).await?;
+        lose_log(context, &mut random).await?;
     }
-    let started =
-        Sidecar::start(&world.options, &world.program, &world.url, fence.as_deref(), ledger_fault.as_deref());
+    let started = SidecarProcess::start(
+        &context.options,
+        &context.program,
+        &context.url,
+        failpoint.as_deref(),
+        ledger_fault.as_deref(),
+    );
     let mut sidecar = match started.await? {
-        Started::Running(sidecar) => sidecar,
-        Started::Ended(_) if ledger_fault.is_some() => return Ok("didn't start"),
-        // A fence may stand on the way of the start, too.
-        Started::Ended(status) if fence.is_some() && was_killed(status) => return Ok("at start"),
-        Started::Ended(status) => return Err(crashed(status)),
+        StartResult::Running(sidecar) => sidecar,
+        StartResult::Ended(_) if ledger_fault.is_some() => return Ok("didn't start"),
+        // A failpoint may stand on the way of the start, too.
+        StartResult::Ended(status) if failpoint.is_some() && was_killed(status) => return Ok("at start"),
+        StartResult::Ended(status) => return Err(crashed(status)),
     };
-    let round = Round::new(world, &sidecar.address, random.u64(..));
-    let (mut clients, mut calls) = round.start(asks);
+    let pool = ClientPool::new(context, &sidecar.address, random.u64(..));
+    let (mut clients, mut calls) = pool.start(requests);
     let came = match &end {
-        End::AtFence(..) => tokio::select! {
+        PlannedEnd::AtFailpoint(..) => tokio::select! {
             status = sidecar.ended() => Some(status?),
             result = all_of(&mut clients) => result.map(|()| None)?,
         },
-        End::After(after, then_us) => {
+        PlannedEnd::After(after, then_us) => {
             tokio::select! {
                 biased;
                 status = sidecar.ended() => Some(status?),
@@ -128,12 +133,12 @@ pub async fn live(world: &Arc<World>, life: u64, end: End) -> Result<&'static st
                 result = all_of(&mut clients) => result.map(|()| None)?,
             }
         }
-        End::Settled => {
+        PlannedEnd::Settled => {
             tokio::select! {
                 status = sidecar.ended() => Some(status?),
                 result = async {
                     all_of(&mut clients).await?;
-                    settle(world, &round).await
+                    settle(context, &pool).await
                 } => result.map(|()| None)?,
             }
         }
@@ -143,13 +148,13 @@ pub async fn live(world: &Arc<World>, life: u64, end: End) -> Result<&'static st
         Some(status) => Some(status),
         None => sidecar.kill().await?,
     };
-    round.over.send_replace(true);
+    pool.over.send_replace(true);
     all_of(&mut clients).await?;
     match (&end, status) {
-        (End::AtFence(fence, _), Some(status)) if was_killed(status) => Ok(fence.as_str()),
+        (PlannedEnd::AtFailpoint(failpoint, _), Some(status)) if was_killed(status) => Ok(failpoint.as_str()),
         (_, Some(status)) => Err(crashed(status)),
-        (End::Settled, None) => Ok("settled"),
-        (End::After(..), None) if !all_asked => Ok("random moment"),
+        (PlannedEnd::Settled, None) => Ok("settled"),
+        (PlannedEnd::After(..), None) if !all_asked => Ok("random moment"),
         _ => Ok("all asked"),
     }
 }
@@ -163,8 +168,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 ///
 /// # Errors
 /// When the sidecar starts, as if nothing were lost.
-async fn lose_log(world: &World, random: &mut fastrand::Rng) -> Result<(), Failure> {
-    let path = world.options.state.join("ledger.db-wal");
+async fn lose_log(context: &RunContext, random: &mut fastrand::Rng) -> Result<(), ChaosError> {
+    let path = context.options.state.join("ledger.db-wal");
     let Ok(log) = std::fs::read(&path) else { return Ok(()) };
     let place = random.usize(..LOG_BEGINS);
     let how = match log.get(place) {
@@ -183,19 +188,24 @@ async fn lose_log(world: &World, random: &mut fastrand::Rng) -> Result<(), Failu
             format!("damaged at byte {place}")
         }
     };
-    let started = Sidecar::start(&world.options, &world.program, &world.url, None, None).await?;
-    if let Started::Running(sidecar) = started {
+    let started = SidecarProcess::start(&context.options, &context.program, &context.url, None, None).await?;
+    if let StartResult::Running(sidecar) = started {
         sidecar.kill().await?;
-        return Err(Failure(format!("a sidecar starts though the ledger's log was {how}")));
+        return Err(ChaosError(format!("a sidecar starts though the ledger's log was {how}")));
     }
     std::fs::write(&path, log)?;
     Ok(())
 }
 
 /// What `COMMENTD_LEDGER_FAULT` is in this life.
-fn ledger_fault(options: &Options, life: u64, end: &End, random: &mut fastrand::Rng) -> Option<String> {
+fn ledger_fault(
+    options: &ChaosOptions,
+    life: u64,
+    end: &PlannedEnd,
+    random: &mut fastrand::Rng,
+) -> Option<String> {
     use crate::options::LedgerFault::{Both, Full, ReadOnly};
-    let fault = options.ledger_fault.filter(|_| life % 4 < 2 && *end != End::Settled)?;
+    let fault = options.ledger_fault.filter(|_| life % 4 < 2 && *end != PlannedEnd::Settled)?;
     // A comment takes about half a page, and many share a commit: so that it comes early, with most still to do.
     let full = format!("full:{}", random.u64(..=options.keys / 8));
     let read_only = format!("read-only:{}", random.u64(1..=options.keys / 8 + 1));
@@ -214,29 +224,29 @@ fn was_killed(status: ExitStatus) -> bool {
     return !status.success();
 }
 
-fn crashed(status: ExitStatus) -> Failure {
-    Failure(format!("the sidecar ended by itself ({status}); see serve.log in the state directory"))
+fn crashed(status: ExitStatus) -> ChaosError {
+    ChaosError(format!("the sidecar ended by itself ({status}); see serve.log in the state directory"))
 }
 
 /// Asks again and again until all is certain, or nothing has become so for as long as the options say.
-async fn settle(world: &Arc<World>, round: &Round) -> Result<(), Failure> {
-    let patience = Duration::from_secs(world.options.settle_patience_s);
-    let (mut left, mut since) = (usize::MAX, world.clock.now());
+async fn settle(context: &Arc<RunContext>, pool: &ClientPool) -> Result<(), ChaosError> {
+    let patience = Duration::from_secs(context.options.settle_patience_s);
+    let (mut left, mut since) = (usize::MAX, context.clock.now());
     loop {
-        let asks = lock(&world.pending).all();
-        if asks.len() < left {
-            (left, since) = (asks.len(), world.clock.now());
+        let requests = lock(&context.pending).all();
+        if requests.len() < left {
+            (left, since) = (requests.len(), context.clock.now());
         }
-        if left == 0 || world.clock.now() - since >= patience {
+        if left == 0 || context.clock.now() - since >= patience {
             return Ok(());
         }
-        let (mut clients, _) = round.start(asks);
+        let (mut clients, _) = pool.start(requests);
         all_of(&mut clients).await?;
         tokio::time::sleep(BETWEEN_ROUNDS).await;
     }
 }
 
-async fn all_of(clients: &mut JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+async fn all_of(clients: &mut JoinSet<Result<(), ChaosError>>) -> Result<(), ChaosError> {
     while let Some(ended) = clients.join_next().await {
         ended??;
     }
@@ -244,35 +254,44 @@ async fn all_of(clients: &mut JoinSet<Result<(), Failure>>) -> Result<(), Failur
 }
 
 /// The clients of one life.
-struct Round {
-    world: Arc<World>,
+struct ClientPool {
+    context: Arc<RunContext>,
     address: String,
     seed: u64,
     /// Set when the sidecar is dead: then nobody begins another call.
     over: watch::Sender<bool>,
 }
 
-impl Round {
-    fn new(world: &Arc<World>, address: &str, seed: u64) -> Self {
-        Self { world: Arc::clone(world), address: address.to_owned(), seed, over: watch::Sender::new(false) }
+impl ClientPool {
+    fn new(context: &Arc<RunContext>, address: &str, seed: u64) -> Self {
+        Self {
+            context: Arc::clone(context),
+            address: address.to_owned(),
+            seed,
+            over: watch::Sender::new(false),
+        }
     }
 
-    /// Starts clients that share these asks; also gives how many calls have ended.
-    fn start(&self, asks: VecDeque<Ask>) -> (JoinSet<Result<(), Failure>>, watch::Receiver<u64>) {
-        let asks = Arc::new(Mutex::new(asks));
+    /// Starts clients that share these requests; also gives how many calls have ended.
+    fn start(
+        &self,
+        requests: VecDeque<KeyedRequest>,
+    ) -> (JoinSet<Result<(), ChaosError>>, watch::Receiver<u64>) {
+        let requests = Arc::new(Mutex::new(requests));
         let calls = Arc::new(watch::Sender::new(0));
         let mut clients = JoinSet::new();
-        for number in 0..self.world.options.clients.max(1) {
-            let (world, address, asks) = (Arc::clone(&self.world), self.address.clone(), Arc::clone(&asks));
+        for number in 0..self.context.options.clients.max(1) {
+            let (context, address, requests) =
+                (Arc::clone(&self.context), self.address.clone(), Arc::clone(&requests));
             let (calls, over) = (Arc::clone(&calls), self.over.subscribe());
             let mut random = fastrand::Rng::with_seed(self.seed.wrapping_add(number as u64));
             clients.spawn(async move {
                 while !*over.borrow() {
-                    let Some(ask) = lock(&asks).pop_front() else { break };
+                    let Some(request) = lock(&requests).pop_front() else { break };
                     let deadlines = if random.bool() { SHORT_MS } else { LONG_MS };
                     let deadline_ms = random.u64(deadlines);
-                    let known = client::ask(&world.log, &address, &ask, deadline_ms).await?;
-                    lock(&world.pending).ended(&ask.key, known);
+                    let known = client::call(&context.log, &address, &request, deadline_ms).await?;
+                    lock(&context.pending).ended(&request.key, known);
                     calls.send_modify(|calls| *calls += 1);
                 }
                 Ok(())

@@ -6,19 +6,19 @@ use std::path::PathBuf;
 /// Which channel stands behind the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Channel {
+pub enum ChannelKind {
     /// commentd's own board, with faults.
     Board,
     /// A real Isso.
     Isso,
 }
 
-impl Channel {
+impl ChannelKind {
     /// Its name as a channel.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Channel::Board => "board",
-            Channel::Isso => "isso",
+            ChannelKind::Board => "board",
+            ChannelKind::Isso => "isso",
         }
     }
 }
@@ -38,10 +38,10 @@ pub enum LedgerFault {
 /// Kill the sidecar again and again while clients use it, then judge what they saw against what the channel has
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "commentd-chaos", version, max_term_width = 110)]
-pub struct Options {
+pub struct ChaosOptions {
     /// The channel behind the sidecar
     #[arg(long, value_enum, default_value = "board")]
-    pub channel: Channel,
+    pub channel: ChannelKind,
     /// Lives of the sidecar, each ended by kill -9
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub cycles: u64,
@@ -54,7 +54,7 @@ pub struct Options {
     /// Directory of the run; a second run on it goes on
     #[arg(long, value_name = "DIR")]
     pub state: PathBuf,
-    /// The program to kill [default: commentd-fenced beside this one]
+    /// The program to kill [default: commentd-with-failpoints beside this one]
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,
     /// Isso's program

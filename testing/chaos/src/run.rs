@@ -1,13 +1,12 @@
 //! All lives of a run, and the judgement.
 
-use crate::Failure;
 use crate::client::ClientLog;
-use crate::life::{End, World, live, random_of};
-use crate::options::Options;
-use crate::state::{Identity, State, write_whole};
+use crate::error::ChaosError;
+use crate::life::{PlannedEnd, RunContext, live, random_of};
+use crate::options::ChaosOptions;
+use crate::requests::UncertainKeys;
+use crate::state::{RunIdentity, RunState, write_whole};
 use crate::upstream::Upstream;
-use crate::work::Pending;
-use commentd_checker::log::Log;
 use commentd_checker::{Summary, Violation};
 use commentd_contract::SystemClock;
 use commentd_contract::time::whole_ms;
@@ -15,9 +14,7 @@ use commentd_delivery::Clock;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// Violations whose history is kept in the result; the summary counts all.
@@ -25,10 +22,10 @@ const MOST_TOLD: usize = 100;
 
 /// What a run came to.
 #[derive(Debug, Serialize)]
-pub struct Outcome {
+pub struct ChaosResult {
     /// Which run it was.
     #[serde(flatten)]
-    pub identity: Identity,
+    pub identity: RunIdentity,
     /// Lives, each ended by `kill -9`.
     pub lives: u64,
     /// How they ended.
@@ -50,18 +47,18 @@ pub struct Outcome {
 ///
 /// # Errors
 /// When it can't go on, was stopped, or the sidecar crashed.
-pub async fn run(options: &Options, stop: impl Future<Output = ()>) -> Result<Outcome, Failure> {
-    let mut state = State::load(options).await?;
+pub async fn run(options: &ChaosOptions, stop: impl Future<Output = ()>) -> Result<ChaosResult, ChaosError> {
+    let mut state = RunState::load(options).await?;
     let path = options.state.join("clients.jsonl");
     let log = ClientLog::read(&path)?;
     let upstream = Upstream::start(options, &state).await?;
     let clock = SystemClock::start();
-    let world = Arc::new(World {
+    let context = Arc::new(RunContext {
         options: options.clone(),
         program: program(options)?,
         url: upstream.url.clone(),
         log: ClientLog::open(&path, log.calls, clock)?,
-        pending: Mutex::new(Pending::of(&log)),
+        pending: Mutex::new(UncertainKeys::of(&log)),
         clock,
     });
     drop(log);
@@ -69,28 +66,28 @@ pub async fn run(options: &Options, stop: impl Future<Output = ()>) -> Result<Ou
         let progress = progress(options.cycles, state.lives);
         while state.lives <= options.cycles {
             let life = state.lives;
-            let began = world.clock.now();
+            let began = context.clock.now();
             // The one after the last only settles what is left.
             let end = match life < options.cycles {
-                true => End::of(life, options.keys, &mut random_of(options.seed, !life)),
-                false => End::Settled,
+                true => PlannedEnd::of(life, options.keys, &mut random_of(options.seed, !life)),
+                false => PlannedEnd::Settled,
             };
-            let ended = live(&world, life, end).await?;
-            state.life_is_over(ended, whole_ms(world.clock.now() - began))?;
+            let ended = live(&context, life, end).await?;
+            state.life_is_over(ended, whole_ms(context.clock.now() - began))?;
             progress.inc(1);
         }
         progress.finish_and_clear();
-        Ok::<(), Failure>(())
+        Ok::<(), ChaosError>(())
     };
     tokio::select! {
         ended = lives => ended?,
-        () = stop => return Err(Failure("stopped; the same command goes on from here".into())),
+        () = stop => return Err(ChaosError("stopped; the same command goes on from here".into())),
     }
-    let keys_left = world.pending.lock().map_or(0, |pending| pending.len() as u64);
+    let keys_left = context.pending.lock().map_or(0, |pending| pending.len() as u64);
     let record = upstream.end().await?;
     let (summary, mut violations) = Summary::of(&ClientLog::read(&path)?, &record);
     violations.truncate(MOST_TOLD);
-    let outcome = Outcome {
+    let result = ChaosResult {
         identity: state.identity.clone(),
         lives: state.lives,
         endings: state.endings.clone(),
@@ -101,13 +98,13 @@ pub async fn run(options: &Options, stop: impl Future<Output = ()>) -> Result<Ou
         violations,
     };
     if let Some(file) = &options.json {
-        write_whole(file, &serde_json::to_vec_pretty(&outcome)?)?;
+        write_whole(file, &serde_json::to_vec_pretty(&result)?)?;
     }
-    Ok(outcome)
+    Ok(result)
 }
 
-fn program(options: &Options) -> Result<PathBuf, Failure> {
-    let beside = || Ok(std::env::current_exe()?.with_file_name("commentd-fenced"));
+fn program(options: &ChaosOptions) -> Result<PathBuf, ChaosError> {
+    let beside = || Ok(std::env::current_exe()?.with_file_name("commentd-with-failpoints"));
     options.program.clone().map_or_else(beside, Ok)
 }
 
@@ -120,21 +117,7 @@ fn progress(lives: u64, done: u64) -> ProgressBar {
     }
 }
 
-impl ClientLog {
-    /// Reads the log of a run; empty where there is none.
-    ///
-    /// # Errors
-    /// When it can't be read, or contradicts itself.
-    pub fn read(path: &Path) -> Result<Log, Failure> {
-        match File::open(path) {
-            Ok(file) => Ok(Log::read(BufReader::new(file))?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Log::default()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-impl std::fmt::Display for Outcome {
+impl std::fmt::Display for ChaosResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let endings: Vec<String> = self.endings.iter().map(|(end, count)| format!("{end} {count}")).collect();
         writeln!(f, "  lives                 {} in {} s", self.lives, self.took_ms / 1000)?;

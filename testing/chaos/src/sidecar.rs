@@ -1,7 +1,7 @@
 //! The process that is killed.
 
-use crate::Failure;
-use crate::options::{Channel, Options};
+use crate::error::ChaosError;
+use crate::options::{ChannelKind, ChaosOptions};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -14,7 +14,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running sidecar.
 #[derive(Debug)]
-pub struct Sidecar {
+pub struct SidecarProcess {
     child: Child,
     /// `host:port`.
     pub address: String,
@@ -22,26 +22,26 @@ pub struct Sidecar {
 
 /// What came of starting one.
 #[derive(Debug)]
-pub enum Started {
+pub enum StartResult {
     /// It listens.
-    Running(Box<Sidecar>),
+    Running(Box<SidecarProcess>),
     /// It ended before it listened, as this status.
     Ended(ExitStatus),
 }
 
-impl Sidecar {
-    /// Starts one in front of the channel at `url`. `fence` is what `COMMENTD_FAILPOINT` takes, `ledger_fault` what
+impl SidecarProcess {
+    /// Starts one in front of the channel at `url`. `failpoint` is what `COMMENTD_FAILPOINT` takes, `ledger_fault` what
     /// `COMMENTD_LEDGER_FAULT` takes.
     ///
     /// # Errors
     /// When it can't be started, or doesn't say for a minute where it listens.
     pub async fn start(
-        options: &Options,
+        options: &ChaosOptions,
         program: &Path,
         url: &str,
-        fence: Option<&str>,
+        failpoint: Option<&str>,
         ledger_fault: Option<&str>,
-    ) -> Result<Started, Failure> {
+    ) -> Result<StartResult, ChaosError> {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
@@ -61,13 +61,13 @@ impl Sidecar {
             .stderr(log)
             .kill_on_drop(true);
         match options.channel {
-            Channel::Board => command.args(["--native-timeout-ms", "400"]),
-            Channel::Isso => {
+            ChannelKind::Board => command.args(["--native-timeout-ms", "400"]),
+            ChannelKind::Isso => {
                 command.args(["--set", "website=https://example.org", "--set", "unmoderated=true"])
             }
         };
-        if let Some(fence) = fence {
-            command.env("COMMENTD_FAILPOINT", fence);
+        if let Some(failpoint) = failpoint {
+            command.env("COMMENTD_FAILPOINT", failpoint);
         }
         if let Some(fault) = ledger_fault {
             command.env("COMMENTD_LEDGER_FAULT", fault);
@@ -77,12 +77,12 @@ impl Sidecar {
         }
         let mut child = command
             .spawn()
-            .map_err(|error| Failure(format!("{} can't be started: {error}", program.display())))?;
-        let stdout = child.stdout.take().ok_or_else(|| Failure("the sidecar has no stdout".into()))?;
+            .map_err(|error| ChaosError(format!("{} can't be started: {error}", program.display())))?;
+        let stdout = child.stdout.take().ok_or_else(|| ChaosError("the sidecar has no stdout".into()))?;
         let found = tokio::time::timeout(START_LIMIT, address(BufReader::new(stdout).lines())).await;
-        match found.map_err(|_| Failure("the sidecar doesn't say where it listens".into()))?? {
-            Some(address) => Ok(Started::Running(Box::new(Self { child, address }))),
-            None => Ok(Started::Ended(child.wait().await?)),
+        match found.map_err(|_| ChaosError("the sidecar doesn't say where it listens".into()))?? {
+            Some(address) => Ok(StartResult::Running(Box::new(Self { child, address }))),
+            None => Ok(StartResult::Ended(child.wait().await?)),
         }
     }
 
@@ -90,7 +90,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// When it can't be waited for.
-    pub async fn ended(&mut self) -> Result<ExitStatus, Failure> {
+    pub async fn ended(&mut self) -> Result<ExitStatus, ChaosError> {
         Ok(self.child.wait().await?)
     }
 
@@ -98,7 +98,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// When it can't be killed or waited for.
-    pub async fn kill(mut self) -> Result<Option<ExitStatus>, Failure> {
+    pub async fn kill(mut self) -> Result<Option<ExitStatus>, ChaosError> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(Some(status));
         }
@@ -108,7 +108,7 @@ impl Sidecar {
 }
 
 /// Where it listens; `None` if it ended before it said so.
-async fn address(mut lines: Lines<BufReader<ChildStdout>>) -> Result<Option<String>, Failure> {
+async fn address(mut lines: Lines<BufReader<ChildStdout>>) -> Result<Option<String>, ChaosError> {
     while let Some(line) = lines.next_line().await? {
         if let Some((_, after)) = line.split_once("listening on http://") {
             let address = after.split_whitespace().next().unwrap_or_default().to_owned();

@@ -1,7 +1,7 @@
 //! How far a run has come, in its directory.
 
-use crate::Failure;
-use crate::options::{Channel, LedgerFault, Options};
+use crate::error::ChaosError;
+use crate::options::{ChannelKind, ChaosOptions, LedgerFault};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 
 /// What makes two runs the same run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub struct RunIdentity {
     /// The channel.
-    pub channel: Channel,
+    pub channel: ChannelKind,
     /// New keys in each life.
     pub keys: u64,
     /// The seed.
@@ -28,9 +28,9 @@ pub struct Identity {
 
 /// How far a run has come.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct State {
+pub struct RunState {
     /// Which run it is.
-    pub identity: Identity,
+    pub identity: RunIdentity,
     /// Lives that are over.
     pub lives: u64,
     /// How the lives ended.
@@ -46,13 +46,13 @@ pub struct State {
     path: PathBuf,
 }
 
-impl State {
+impl RunState {
     /// The state in the run's directory, or that of a new run. Creates the directory.
     ///
     /// # Errors
     /// When it can't be read, or belongs to another run.
-    pub async fn load(options: &Options) -> Result<Self, Failure> {
-        let identity = Identity {
+    pub async fn load(options: &ChaosOptions) -> Result<Self, ChaosError> {
+        let identity = RunIdentity {
             channel: options.channel,
             keys: options.keys,
             seed: options.seed,
@@ -61,13 +61,13 @@ impl State {
             settles_within_s: options.settles_within_s,
         };
         std::fs::create_dir_all(&options.state)
-            .map_err(|error| Failure(format!("--state {}: {error}", options.state.display())))?;
+            .map_err(|error| ChaosError(format!("--state {}: {error}", options.state.display())))?;
         let path = options.state.join("state.json");
         let mut state = if path.exists() {
-            let state: State = serde_json::from_slice(&std::fs::read(&path)?)
-                .map_err(|error| Failure(format!("{}: {error}; name another --state", path.display())))?;
+            let state: RunState = serde_json::from_slice(&std::fs::read(&path)?)
+                .map_err(|error| ChaosError(format!("{}: {error}; name another --state", path.display())))?;
             if state.identity != identity {
-                return Err(Failure(format!(
+                return Err(ChaosError(format!(
                     "{} is of a run with other options ({}); name another --state",
                     path.display(),
                     serde_json::to_string(&state.identity)?
@@ -89,14 +89,14 @@ impl State {
     ///
     /// # Errors
     /// When it can't be written down.
-    pub fn life_is_over(&mut self, ended: &str, took_ms: u64) -> Result<(), Failure> {
+    pub fn life_is_over(&mut self, ended: &str, took_ms: u64) -> Result<(), ChaosError> {
         self.lives += 1;
         *self.endings.entry(ended.to_owned()).or_default() += 1;
         self.took_ms += took_ms;
         self.save()
     }
 
-    fn save(&self) -> Result<(), Failure> {
+    fn save(&self) -> Result<(), ChaosError> {
         write_whole(&self.path, &serde_json::to_vec_pretty(self)?)
     }
 }
@@ -105,11 +105,11 @@ impl State {
 ///
 /// # Errors
 /// When it can't be written.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ChaosError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)
-        .map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+        .map_err(|error| ChaosError(format!("{}: {error}", path.display())))?;
     file.write_all(bytes)?;
-    file.persist(path).map_err(|error| Failure(format!("{}: {}", path.display(), error.error)))?;
+    file.persist(path).map_err(|error| ChaosError(format!("{}: {}", path.display(), error.error)))?;
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! The channel behind the sidecar. It outlives the sidecar's lives, and its own database is its record.
 
-use crate::Failure;
-use crate::options::{Channel, Options};
-use crate::state::State;
+use crate::error::ChaosError;
+use crate::options::{ChannelKind, ChaosOptions};
+use crate::state::RunState;
 use commentd_board::{Board, BoardOptions, Fault, FaultPlan, FaultRule};
-use commentd_checker::Record;
-use commentd_checker::channel::{Fault as Noted, Stored};
+use commentd_checker::ChannelRecord;
+use commentd_checker::channel::{ChannelComment, ChannelFault};
 use commentd_contract::Outcome;
 use rusqlite::{Connection, OpenFlags, Row};
 use std::io::{BufRead, BufReader};
@@ -30,11 +30,11 @@ pub struct Upstream {
     /// Its database.
     database: PathBuf,
     settles_within_s: u64,
-    kind: Kind,
+    kind: ChannelProcess,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum ChannelProcess {
     Board { board: Board, journal: PathBuf, stop: oneshot::Sender<()>, serving: JoinHandle<()> },
     Isso { child: Child },
 }
@@ -44,10 +44,10 @@ impl Upstream {
     ///
     /// # Errors
     /// When it can't be started, or somebody else has the port.
-    pub async fn start(options: &Options, state: &State) -> Result<Self, Failure> {
+    pub async fn start(options: &ChaosOptions, state: &RunState) -> Result<Self, ChaosError> {
         match options.channel {
-            Channel::Board => start_board(options, state).await,
-            Channel::Isso => start_isso(options, state).await,
+            ChannelKind::Board => start_board(options, state).await,
+            ChannelKind::Isso => start_isso(options, state).await,
         }
     }
 
@@ -55,14 +55,14 @@ impl Upstream {
     ///
     /// # Errors
     /// When its database can't be read.
-    pub async fn end(self) -> Result<Record, Failure> {
+    pub async fn end(self) -> Result<ChannelRecord, ChaosError> {
         let settles_within_ms = self.settles_within_s * 1000;
         match self.kind {
-            Kind::Board { board, journal, stop, serving } => {
+            ChannelProcess::Board { board, journal, stop, serving } => {
                 let mut counters = board.watch();
                 let done = counters.wait_for(|counters| counters.in_flight == 0);
                 let done = tokio::time::timeout(BOARD_END_LIMIT, done).await;
-                done.map_err(|_| Failure("the board still has posts in flight".into()))??;
+                done.map_err(|_| ChaosError("the board still has posts in flight".into()))??;
                 drop(stop);
                 serving.await?;
                 let stored = read(
@@ -76,9 +76,9 @@ impl Upstream {
                         stored(row, u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0), stands)
                     },
                 )?;
-                Ok(Record::new(stored, noted(&journal)?, settles_within_ms))
+                Ok(ChannelRecord::new(stored, noted(&journal)?, settles_within_ms))
             }
-            Kind::Isso { mut child } => {
+            ChannelProcess::Isso { mut child } => {
                 child.kill().await?;
                 let stored = read(
                     &self.database,
@@ -89,15 +89,15 @@ impl Upstream {
                         stored(row, whole_ms(row.get(2)?), stands)
                     },
                 )?;
-                Ok(Record::new(stored, [], settles_within_ms))
+                Ok(ChannelRecord::new(stored, [], settles_within_ms))
             }
         }
     }
 }
 
-fn stored(row: &Row<'_>, stored_at_ms: u64, stands: Outcome) -> rusqlite::Result<Stored> {
+fn stored(row: &Row<'_>, stored_at_ms: u64, stands: Outcome) -> rusqlite::Result<ChannelComment> {
     let id: i64 = row.get(0)?;
-    Ok(Stored { id: id.to_string(), text: row.get(1)?, stored_at_ms, stands: Some(stands) })
+    Ok(ChannelComment { id: id.to_string(), text: row.get(1)?, stored_at_ms, stands: Some(stands) })
 }
 
 #[expect(
@@ -112,8 +112,8 @@ fn whole_ms(seconds: f64) -> u64 {
 fn read(
     database: &Path,
     sql: &str,
-    row: impl Fn(&Row<'_>) -> rusqlite::Result<Stored>,
-) -> Result<Vec<Stored>, Failure> {
+    row: impl Fn(&Row<'_>) -> rusqlite::Result<ChannelComment>,
+) -> Result<Vec<ChannelComment>, ChaosError> {
     let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let mut statement = connection.prepare(sql)?;
     let rows = statement.query_map([], |found| row(found))?;
@@ -121,7 +121,7 @@ fn read(
 }
 
 /// The faults that the board has written down. A last line that was cut off with its writer is left out.
-fn noted(journal: &Path) -> Result<Vec<Noted>, Failure> {
+fn noted(journal: &Path) -> Result<Vec<ChannelFault>, ChaosError> {
     let lines = BufReader::new(std::fs::File::open(journal)?).lines();
     let mut noted = Vec::new();
     for line in lines {
@@ -155,7 +155,7 @@ fn faults(settles_within_s: u64) -> FaultPlan {
     FaultPlan { latency_ms: 1, jitter_ms: 1, fail_ratio: 0.0, rules }
 }
 
-async fn start_board(options: &Options, state: &State) -> Result<Upstream, Failure> {
+async fn start_board(options: &ChaosOptions, state: &RunState) -> Result<Upstream, ChaosError> {
     let database = options.state.join("board.db");
     let journal = options.state.join("board-faults.jsonl");
     let board = Board::open(BoardOptions {
@@ -167,7 +167,7 @@ async fn start_board(options: &Options, state: &State) -> Result<Upstream, Failu
         journal: Some(journal.clone()),
     })?;
     let listener = TcpListener::bind(("127.0.0.1", state.port)).await.map_err(|error| {
-        Failure(format!("the board's port {} isn't free: {error}; try again in a minute", state.port))
+        ChaosError(format!("the board's port {} isn't free: {error}; try again in a minute", state.port))
     })?;
     let url = format!("http://127.0.0.1:{}", state.port);
     let (stop, stopped) = oneshot::channel::<()>();
@@ -178,11 +178,11 @@ async fn start_board(options: &Options, state: &State) -> Result<Upstream, Failu
             let _ = board.serve(listener, async { drop(stopped.await) }).await;
         }
     });
-    let kind = Kind::Board { board, journal, stop, serving };
+    let kind = ChannelProcess::Board { board, journal, stop, serving };
     Ok(Upstream { url, database, settles_within_s: options.settles_within_s, kind })
 }
 
-async fn start_isso(options: &Options, state: &State) -> Result<Upstream, Failure> {
+async fn start_isso(options: &ChaosOptions, state: &RunState) -> Result<Upstream, ChaosError> {
     let url = format!("http://127.0.0.1:{}", state.port);
     let database = options.state.join("isso.db");
     let config = options.state.join("isso.cfg");
@@ -202,7 +202,7 @@ async fn start_isso(options: &Options, state: &State) -> Result<Upstream, Failur
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| {
-            Failure(format!("--isso {}: {error}; scripts/test installs it", options.isso.display()))
+            ChaosError(format!("--isso {}: {error}; scripts/test installs it", options.isso.display()))
         })?;
     let listening = async {
         while TcpStream::connect(("127.0.0.1", state.port)).await.is_err() {
@@ -212,7 +212,7 @@ async fn start_isso(options: &Options, state: &State) -> Result<Upstream, Failur
     };
     tokio::time::timeout(ISSO_START_LIMIT, listening)
         .await
-        .map_err(|_| Failure(format!("Isso doesn't listen on {url}")))?;
-    let kind = Kind::Isso { child };
+        .map_err(|_| ChaosError(format!("Isso doesn't listen on {url}")))?;
+    let kind = ChannelProcess::Isso { child };
     Ok(Upstream { url, database, settles_within_s: options.settles_within_s, kind })
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A comment at the channel, as the channel itself shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
+pub struct ChannelComment {
     /// The channel's id.
     pub id: String,
     /// Its text.
@@ -21,7 +21,7 @@ pub struct Stored {
 
 /// A fault that the channel has made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
+pub struct ChannelFault {
     /// Its name.
     pub fault: String,
     /// How long after the connection's end it stored the comment, in milliseconds, where it did so late.
@@ -33,9 +33,9 @@ pub struct Fault {
 
 /// The channel's own record.
 #[derive(Clone, Debug, Default)]
-pub struct Record {
+pub struct ChannelRecord {
     /// Comments by text.
-    pub stored: BTreeMap<String, Vec<Stored>>,
+    pub stored: BTreeMap<String, Vec<ChannelComment>>,
     /// Texts that met any fault.
     pub hit: BTreeSet<String>,
     /// Texts that the channel has refused after it had stored them: it lies.
@@ -52,12 +52,12 @@ pub struct Record {
 /// The one fault that is a lie: a refusal after the comment was stored.
 const LIE: &str = "refuse_after";
 
-impl Record {
+impl ChannelRecord {
     /// A record of these comments and faults. A comment that was stored later than `settles_within_ms` after its
     /// connection's end has stayed away.
     pub fn new(
-        stored: impl IntoIterator<Item = Stored>,
-        faults: impl IntoIterator<Item = Fault>,
+        stored: impl IntoIterator<Item = ChannelComment>,
+        faults: impl IntoIterator<Item = ChannelFault>,
         settles_within_ms: u64,
     ) -> Self {
         let mut record = Self::default();
@@ -89,7 +89,7 @@ impl Record {
     }
 
     /// The comments with this text, in the order in which they were stored.
-    pub fn of(&self, text: &str) -> &[Stored] {
+    pub fn of(&self, text: &str) -> &[ChannelComment] {
         self.stored.get(text).map_or(&[], Vec::as_slice)
     }
 }

@@ -1,7 +1,7 @@
 //! The promises of SPEC 3, key by key.
 
-use crate::channel::{Record, Stored};
-use crate::log::{Call, History, ItemAnswer, Log};
+use crate::channel::{ChannelComment, ChannelRecord};
+use crate::log::{CallLog, CommentCall, CommentHistory, ItemReply};
 use commentd_contract::Outcome;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,21 +34,21 @@ pub enum Excuse {
     StayedAway,
 }
 
-/// Something that is wrong with one comment.
+/// A way in which the history of one comment breaks the promise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Finding {
+struct Breach {
     promise: u8,
     what: String,
     excuse: Option<Excuse>,
 }
 
 /// What the channel did to one comment, and so what it can be blamed for.
-struct Blame {
+struct ChannelBlame {
     lied: bool,
     stayed_away: bool,
 }
 
-impl Blame {
+impl ChannelBlame {
     fn away(&self) -> Option<Excuse> {
         self.stayed_away.then_some(Excuse::StayedAway)
     }
@@ -58,23 +58,23 @@ impl Blame {
     }
 }
 
-/// The findings about one comment.
+/// The breaches of the promise in one comment.
 #[derive(Default)]
-struct Findings(BTreeSet<Finding>);
+struct Breaches(BTreeSet<Breach>);
 
-impl Findings {
+impl Breaches {
     fn add(&mut self, promise: u8, excuse: Option<Excuse>, what: impl Into<String>) {
-        self.0.insert(Finding { promise, what: what.into(), excuse });
+        self.0.insert(Breach { promise, what: what.into(), excuse });
     }
 }
 
 /// Goes through all keys, and through all comments of the channel.
-pub fn check(log: &Log, record: &Record) -> Vec<Violation> {
+pub fn check(log: &CallLog, record: &ChannelRecord) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let mut owners: BTreeMap<&str, &History> = BTreeMap::new();
+    let mut owners: BTreeMap<&str, &CommentHistory> = BTreeMap::new();
     for (text, history) in &log.histories {
         let blame =
-            Blame { lied: record.lied.contains(text), stayed_away: record.stayed_away.contains(text) };
+            ChannelBlame { lied: record.lied.contains(text), stayed_away: record.stayed_away.contains(text) };
         let (stored, _) = effects(history, record.of(text));
         let mut found = check_one(history, &stored, &blame);
         check_departures(history, record.left.get(text).map_or(&[], Vec::as_slice), &mut found);
@@ -88,13 +88,13 @@ pub fn check(log: &Log, record: &Record) -> Vec<Violation> {
                 found.add(2, None, format!("comment {} was claimed for {other}, too", answer.comment_id));
             }
         }
-        violations.extend(found.0.into_iter().map(|finding| Violation {
-            promise: finding.promise,
+        violations.extend(found.0.into_iter().map(|breach| Violation {
+            promise: breach.promise,
             key: history.key.clone(),
             item: history.item,
-            what: finding.what,
-            excuse: finding.excuse,
-            history: told(text, history, record),
+            what: breach.what,
+            excuse: breach.excuse,
+            history: lines_of(text, history, record),
         }));
     }
     for (text, stored) in &record.stored {
@@ -114,10 +114,13 @@ pub fn check(log: &Log, record: &Record) -> Vec<Violation> {
 
 /// The comments with this text that its key may have added, and how many were there before anybody asked for it:
 /// those are somebody else's.
-pub(crate) fn effects<'a>(history: &History, stored: &'a [Stored]) -> (Vec<&'a Stored>, usize) {
+pub(crate) fn effects<'a>(
+    history: &CommentHistory,
+    stored: &'a [ChannelComment],
+) -> (Vec<&'a ChannelComment>, usize) {
     let asked_ms = history.calls.iter().map(|call| call.asked_ms).min().unwrap_or(0);
-    let is_ours = |comment: &&Stored| comment.stored_at_ms == 0 || comment.stored_at_ms >= asked_ms;
-    let ours: Vec<&Stored> = stored.iter().filter(is_ours).collect();
+    let is_ours = |comment: &&ChannelComment| comment.stored_at_ms == 0 || comment.stored_at_ms >= asked_ms;
+    let ours: Vec<&ChannelComment> = stored.iter().filter(is_ours).collect();
     let others = stored.len() - ours.len();
     (ours, others)
 }
@@ -126,8 +129,8 @@ fn exists(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Delivered | Outcome::Held | Outcome::Misplaced)
 }
 
-fn check_one(history: &History, stored: &[&Stored], blame: &Blame) -> Findings {
-    let mut found = Findings::default();
+fn check_one(history: &CommentHistory, stored: &[&ChannelComment], blame: &ChannelBlame) -> Breaches {
+    let mut found = Breaches::default();
     if stored.len() > 1 {
         // A lie is no excuse: what was refused is never sent again.
         found.add(1, blame.away(), format!("the channel has it {} times", stored.len()));
@@ -158,25 +161,25 @@ fn check_one(history: &History, stored: &[&Stored], blame: &Blame) -> Findings {
 }
 
 /// What is said beside an outcome, or instead of one, must be true as well.
-fn check_words(history: &History, call: &Call, found: &mut Findings) {
+fn check_words(history: &CommentHistory, call: &CommentCall, found: &mut Breaches) {
     let is_before =
-        |other: &&Call| other.asked != call.asked && call.ended.is_none_or(|end| other.asked < end);
-    if call.told_in_flight && !history.calls.iter().any(|other| is_before(&other)) {
+        |other: &&CommentCall| other.asked != call.asked && call.ended.is_none_or(|end| other.asked < end);
+    if call.says_in_flight && !history.calls.iter().any(|other| is_before(&other)) {
         found.add(4, None, "it was told to be in flight, and nobody else had asked for it");
     }
     let fails = call
         .answer
         .as_ref()
         .is_none_or(|answer| matches!(answer.outcome, Outcome::NotSent | Outcome::Refused));
-    if call.told_a_success && fails {
+    if call.says_success && fails {
         found.add(4, None, "it was told a success, and nothing of it is recorded or there");
     }
 }
 
 /// A comment leaves only while somebody waits for it.
-fn check_departures(history: &History, left_ms: &[u64], found: &mut Findings) {
+fn check_departures(history: &CommentHistory, left_ms: &[u64], found: &mut Breaches) {
     for left_ms in left_ms {
-        let waits = |call: &Call| {
+        let waits = |call: &CommentCall| {
             call.asked_ms <= *left_ms && call.ended_ms.is_none_or(|ended_ms| *left_ms <= ended_ms)
         };
         if !history.calls.iter().any(waits) {
@@ -185,7 +188,7 @@ fn check_departures(history: &History, left_ms: &[u64], found: &mut Findings) {
     }
 }
 
-fn check_existing(answer: &ItemAnswer, ended_ms: u64, stored: &[&Stored], found: &mut Findings) {
+fn check_existing(answer: &ItemReply, ended_ms: u64, stored: &[&ChannelComment], found: &mut Breaches) {
     let outcome = answer.outcome;
     // Milliseconds are cut off on both sides alike, so a comment stored before the answer never looks younger.
     if !stored.iter().any(|comment| comment.stored_at_ms <= ended_ms) {
@@ -211,16 +214,16 @@ fn fits(outcome: Outcome, stands: Outcome) -> bool {
 
 /// After `not_sent` there is none, until a call that was still open then, or came later, adds one.
 fn check_absent(
-    history: &History,
-    call: &Call,
+    history: &CommentHistory,
+    call: &CommentCall,
     ended_ms: u64,
-    stored: &[&Stored],
-    blame: &Blame,
-    found: &mut Findings,
+    stored: &[&ChannelComment],
+    blame: &ChannelBlame,
+    found: &mut Breaches,
 ) {
     let end = call.ended.unwrap_or(usize::MAX);
     let others = || {
-        let ended_later = |other: &&Call| other.ended.is_none_or(|other_end| other_end > call.asked);
+        let ended_later = |other: &&CommentCall| other.ended.is_none_or(|other_end| other_end > call.asked);
         history.calls.iter().filter(|other| other.asked != call.asked).filter(ended_later)
     };
     // While another call is open, it may add the comment between this answer's making and its arrival.
@@ -233,10 +236,11 @@ fn check_absent(
     }
 }
 
-fn check_changes(history: &History, found: &mut Findings) {
+fn check_changes(history: &CommentHistory, found: &mut Breaches) {
     let answered = || history.calls.iter().filter(|call| call.answer.is_some());
     // Against the first certain answer, every other certain one and every later doubt is a change.
-    let is_certain = |call: &&Call| call.answer.as_ref().is_some_and(|answer| answer.outcome.is_final());
+    let is_certain =
+        |call: &&CommentCall| call.answer.as_ref().is_some_and(|answer| answer.outcome.is_final());
     let first = answered().filter(is_certain).min_by_key(|call| call.ended);
     let Some((first, certain)) = first.and_then(|first| Some((first, first.answer.as_ref()?))) else {
         return;
@@ -258,7 +262,7 @@ fn check_changes(history: &History, found: &mut Findings) {
 }
 
 /// A comment's history, for people.
-fn told(text: &str, history: &History, record: &Record) -> Vec<String> {
+fn lines_of(text: &str, history: &CommentHistory, record: &ChannelRecord) -> Vec<String> {
     let mut lines = vec![format!("key {}[{}], text {text:?}", history.key, history.item)];
     for call in &history.calls {
         let mut line = format!("#{} asked at {}", call.asked, call.asked_ms);

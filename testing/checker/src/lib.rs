@@ -12,7 +12,7 @@ pub mod check;
 pub mod log;
 pub mod summary;
 
-pub use channel::Record;
+pub use channel::ChannelRecord;
 pub use check::{Excuse, Violation, check};
-pub use log::{Entry, History, ItemAnswer};
+pub use log::{CallEvent, CommentHistory, ItemReply};
 pub use summary::Summary;

@@ -9,7 +9,7 @@ use std::io::{self, BufRead};
 /// leaves, the others after the answer or its absence is certain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Entry {
+pub enum CallEvent {
     /// A request is about to be sent.
     Asked {
         /// Which call; numbers are used once.
@@ -30,7 +30,7 @@ pub enum Entry {
         /// The HTTP status.
         status: u16,
         /// What was said of each comment; empty where the status says that nothing was.
-        items: Vec<ItemAnswer>,
+        items: Vec<ItemReply>,
     },
     /// No answer came, and none will.
     Unanswered {
@@ -45,7 +45,7 @@ pub enum Entry {
 
 /// What was said of one comment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ItemAnswer {
+pub struct ItemReply {
     /// The outcome.
     pub outcome: Outcome,
     /// The channel's id of it; empty if none was given.
@@ -67,7 +67,7 @@ pub struct ItemAnswer {
 
 /// One call about one comment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct CommentCall {
     /// Place of the question in the log.
     pub asked: usize,
     /// Wall time of the question, in milliseconds since 1970.
@@ -77,13 +77,13 @@ pub struct Call {
     /// Wall time of its end, in milliseconds since 1970.
     pub ended_ms: Option<u64>,
     /// What was said of the comment; `None` if nothing was.
-    pub answer: Option<ItemAnswer>,
+    pub answer: Option<ItemReply>,
     /// Whether an answer came that says nothing of the comment: the sidecar had no room, or the key was in flight.
     pub put_off: bool,
     /// Whether that answer says that somebody else has the key in flight.
-    pub told_in_flight: bool,
+    pub says_in_flight: bool,
     /// Whether that answer says that it succeeded, of whatever.
-    pub told_a_success: bool,
+    pub says_success: bool,
     /// Why nothing was said, for people.
     pub silence: String,
 }
@@ -94,7 +94,7 @@ const KEY_IN_FLIGHT: i64 = 64;
 /// What is said beside that code where somebody else is at it; a ledger that doesn't answer says something else.
 const IN_FLIGHT: &str = "in flight";
 
-impl Call {
+impl CommentCall {
     fn end(&mut self, place: usize, at_ms: u64, silence: String) {
         self.ended = Some(place);
         self.ended_ms = Some(at_ms);
@@ -104,20 +104,20 @@ impl Call {
 
 /// All that happened to one comment of one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
+pub struct CommentHistory {
     /// The key.
     pub key: String,
     /// Its place in the batch.
     pub item: usize,
     /// The calls, in the order of their questions.
-    pub calls: Vec<Call>,
+    pub calls: Vec<CommentCall>,
 }
 
 /// A log, by the text of the comments.
 #[derive(Clone, Debug, Default)]
-pub struct Log {
+pub struct CallLog {
     /// Histories by text.
-    pub histories: BTreeMap<String, History>,
+    pub histories: BTreeMap<String, CommentHistory>,
     /// Calls that have no answer.
     pub unanswered: u64,
     /// All calls.
@@ -128,7 +128,7 @@ pub struct Log {
 
 /// What is wrong with a log as such.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
+pub enum CallLogError {
     /// It can't be read.
     #[error("the log can't be read: {0}")]
     Io(io::Error),
@@ -142,23 +142,23 @@ pub enum LogError {
     },
 }
 
-impl Log {
+impl CallLog {
     /// Reads a log, a JSON line an entry. A last line that was cut off, as by the end of the writer, is left out.
     ///
     /// # Errors
     /// When it can't be read, a line isn't an entry, or one contradicts those before it.
-    pub fn read(lines: impl BufRead) -> Result<Self, LogError> {
+    pub fn read(lines: impl BufRead) -> Result<Self, CallLogError> {
         let mut entries = Vec::new();
         let mut broken = None;
         for (index, line) in lines.lines().enumerate() {
-            let line = line.map_err(LogError::Io)?;
+            let line = line.map_err(CallLogError::Io)?;
             if let Some(error) = broken.take() {
                 return Err(error);
             }
             match serde_json::from_str(&line) {
                 Ok(entry) => entries.push(entry),
                 Err(error) => {
-                    broken = Some(LogError::Line { number: index + 1, reason: error.to_string() });
+                    broken = Some(CallLogError::Line { number: index + 1, reason: error.to_string() });
                 }
             }
         }
@@ -169,21 +169,21 @@ impl Log {
     ///
     /// # Errors
     /// When one contradicts those before it.
-    pub fn of(entries: &[Entry]) -> Result<Self, LogError> {
-        let mut log = Log::default();
+    pub fn of(entries: &[CallEvent]) -> Result<Self, CallLogError> {
+        let mut log = CallLog::default();
         let mut open: BTreeMap<u64, (Vec<String>, usize)> = BTreeMap::new();
         let mut keys = std::collections::BTreeSet::new();
         for (place, entry) in entries.iter().enumerate() {
-            let wrong = |reason: &str| LogError::Line { number: place + 1, reason: reason.into() };
+            let wrong = |reason: &str| CallLogError::Line { number: place + 1, reason: reason.into() };
             match entry {
-                Entry::Asked { call, at_ms, key, texts } => {
+                CallEvent::Asked { call, at_ms, key, texts } => {
                     log.calls += 1;
                     keys.insert(key.clone());
                     if open.insert(*call, (texts.clone(), place)).is_some() {
                         return Err(wrong("this call was asked already"));
                     }
                     for (item, text) in texts.iter().enumerate() {
-                        let history = log.histories.entry(text.clone()).or_insert_with(|| History {
+                        let history = log.histories.entry(text.clone()).or_insert_with(|| CommentHistory {
                             key: key.clone(),
                             item,
                             calls: Vec::new(),
@@ -191,27 +191,27 @@ impl Log {
                         if history.key != *key || history.item != item {
                             return Err(wrong("this text belongs to another key or place"));
                         }
-                        history.calls.push(Call {
+                        history.calls.push(CommentCall {
                             asked: place,
                             asked_ms: *at_ms,
                             ended: None,
                             ended_ms: None,
                             answer: None,
                             put_off: false,
-                            told_in_flight: false,
-                            told_a_success: false,
+                            says_in_flight: false,
+                            says_success: false,
                             silence: "the log ends before it".into(),
                         });
                     }
                 }
-                Entry::Answered { call, at_ms, status, items } => {
+                CallEvent::Answered { call, at_ms, status, items } => {
                     let (texts, asked) = open.remove(call).ok_or_else(|| wrong("nobody asked this"))?;
                     if !items.is_empty() && items.len() != texts.len() {
                         return Err(wrong("an answer for another number of comments"));
                     }
                     for (index, text) in texts.iter().enumerate() {
                         let item = items.get(index).cloned();
-                        let says = |what: &dyn Fn(&ItemAnswer) -> bool| item.as_ref().is_some_and(what);
+                        let says = |what: &dyn Fn(&ItemReply) -> bool| item.as_ref().is_some_and(what);
                         let in_flight = says(&|item| {
                             item.error_code == KEY_IN_FLIGHT && item.error_message.contains(IN_FLIGHT)
                         });
@@ -221,13 +221,13 @@ impl Log {
                         if let Some(call) = log.call(text, asked) {
                             call.end(place, *at_ms, silence);
                             call.put_off = answer.is_none();
-                            call.told_in_flight = in_flight;
-                            call.told_a_success = success;
+                            call.says_in_flight = in_flight;
+                            call.says_success = success;
                             call.answer = answer;
                         }
                     }
                 }
-                Entry::Unanswered { call, at_ms, reason } => {
+                CallEvent::Unanswered { call, at_ms, reason } => {
                     log.unanswered += 1;
                     let (texts, asked) = open.remove(call).ok_or_else(|| wrong("nobody asked this"))?;
                     for text in &texts {
@@ -244,7 +244,7 @@ impl Log {
     }
 
     /// The call about this comment that was asked at this place.
-    fn call(&mut self, text: &str, asked: usize) -> Option<&mut Call> {
+    fn call(&mut self, text: &str, asked: usize) -> Option<&mut CommentCall> {
         self.histories.get_mut(text)?.calls.iter_mut().rev().find(|call| call.asked == asked)
     }
 }

@@ -1,8 +1,8 @@
 //! What a run came to, in figures.
 
-use crate::channel::Record;
+use crate::channel::ChannelRecord;
 use crate::check::{Excuse, Violation, check, effects};
-use crate::log::{History, Log};
+use crate::log::{CallLog, CommentHistory};
 use commentd_contract::Outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +43,7 @@ pub struct Summary {
 
 impl Summary {
     /// Judges a run; also gives the violations, without those that are the channel's.
-    pub fn of(log: &Log, record: &Record) -> (Self, Vec<Violation>) {
+    pub fn of(log: &CallLog, record: &ChannelRecord) -> (Self, Vec<Violation>) {
         let mut summary = Summary {
             keys: log.keys,
             comments: log.histories.len() as u64,
@@ -75,7 +75,7 @@ impl Summary {
         (summary, ours)
     }
 
-    fn count(&mut self, text: &str, history: &History, record: &Record) {
+    fn count(&mut self, text: &str, history: &CommentHistory, record: &ChannelRecord) {
         let (effects, others) = effects(history, record.of(text));
         self.effects += effects.len() as u64;
         self.foreign += others as u64;

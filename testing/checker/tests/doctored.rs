@@ -7,17 +7,17 @@
     reason = "a test may fail by panicking"
 )]
 
-use commentd_checker::channel::{Fault, Stored};
-use commentd_checker::log::Log;
-use commentd_checker::{Entry, ItemAnswer, Record, Summary, check};
+use commentd_checker::channel::{ChannelComment, ChannelFault};
+use commentd_checker::log::CallLog;
+use commentd_checker::{CallEvent, ChannelRecord, ItemReply, Summary, check};
 use commentd_contract::Outcome;
 
-fn asked(call: u64, key: &str, at_ms: u64) -> Entry {
-    Entry::Asked { call, at_ms, key: key.into(), texts: vec![format!("text of {key}")] }
+fn asked(call: u64, key: &str, at_ms: u64) -> CallEvent {
+    CallEvent::Asked { call, at_ms, key: key.into(), texts: vec![format!("text of {key}")] }
 }
 
-fn answered(call: u64, at_ms: u64, outcome: Outcome, comment_id: &str) -> Entry {
-    let item = ItemAnswer {
+fn answered(call: u64, at_ms: u64, outcome: Outcome, comment_id: &str) -> CallEvent {
+    let item = ItemReply {
         outcome,
         comment_id: comment_id.into(),
         replayed: false,
@@ -25,39 +25,39 @@ fn answered(call: u64, at_ms: u64, outcome: Outcome, comment_id: &str) -> Entry 
         error_code: 0,
         error_message: String::new(),
     };
-    Entry::Answered { call, at_ms, status: 200, items: vec![item] }
+    CallEvent::Answered { call, at_ms, status: 200, items: vec![item] }
 }
 
-fn unanswered(call: u64, at_ms: u64) -> Entry {
-    Entry::Unanswered { call, at_ms, reason: "reset".into() }
+fn unanswered(call: u64, at_ms: u64) -> CallEvent {
+    CallEvent::Unanswered { call, at_ms, reason: "reset".into() }
 }
 
-fn stored(key: &str, id: &str, stored_at_ms: u64) -> Stored {
-    Stored { id: id.into(), text: format!("text of {key}"), stored_at_ms, stands: None }
+fn stored(key: &str, id: &str, stored_at_ms: u64) -> ChannelComment {
+    ChannelComment { id: id.into(), text: format!("text of {key}"), stored_at_ms, stands: None }
 }
 
-fn standing(stands: Outcome) -> Vec<Stored> {
-    vec![Stored { stands: Some(stands), ..stored("a", "7", 15) }]
+fn standing(stands: Outcome) -> Vec<ChannelComment> {
+    vec![ChannelComment { stands: Some(stands), ..stored("a", "7", 15) }]
 }
 
 /// An answer whose item has this code.
-fn coded(call: u64, at_ms: u64, outcome: Outcome, code: i64) -> Entry {
-    let Entry::Answered { call, at_ms, status, mut items } = answered(call, at_ms, outcome, "") else {
+fn coded(call: u64, at_ms: u64, outcome: Outcome, code: i64) -> CallEvent {
+    let CallEvent::Answered { call, at_ms, status, mut items } = answered(call, at_ms, outcome, "") else {
         unreachable!()
     };
     items[0].error_code = code;
-    Entry::Answered { call, at_ms, status, items }
+    CallEvent::Answered { call, at_ms, status, items }
 }
 
-fn promises(entries: &[Entry], comments: Vec<Stored>) -> Vec<u8> {
-    let log = Log::of(entries).unwrap();
-    check(&log, &Record::new(comments, [], 1000)).iter().map(|violation| violation.promise).collect()
+fn promises(entries: &[CallEvent], comments: Vec<ChannelComment>) -> Vec<u8> {
+    let log = CallLog::of(entries).unwrap();
+    check(&log, &ChannelRecord::new(comments, [], 1000)).iter().map(|violation| violation.promise).collect()
 }
 
 #[test]
 fn honest_histories_have_no_violations() {
     use Outcome::{Delivered, Held, Misplaced, NotSent, Refused, Unknown};
-    let cases: Vec<(Vec<Entry>, Vec<Stored>)> = vec![
+    let cases: Vec<(Vec<CallEvent>, Vec<ChannelComment>)> = vec![
         (vec![asked(1, "a", 10), answered(1, 20, Delivered, "7")], vec![stored("a", "7", 15)]),
         (vec![asked(1, "a", 10), answered(1, 20, Refused, "")], vec![]),
         (vec![asked(1, "a", 10), answered(1, 20, NotSent, "")], vec![]),
@@ -127,7 +127,7 @@ fn honest_histories_have_no_violations() {
 }
 
 /// What is planted, the promises that it breaks, what clients saw, and what the channel has.
-type Planted = (&'static str, Vec<u8>, Vec<Entry>, Vec<Stored>);
+type Planted = (&'static str, Vec<u8>, Vec<CallEvent>, Vec<ChannelComment>);
 
 fn planted_in_answers() -> Vec<Planted> {
     use Outcome::{Delivered, Held, NotSent, Refused, Unknown};
@@ -266,13 +266,13 @@ fn every_planted_violation_is_found() {
 }
 
 /// An answer whose item says this beside its code.
-fn saying(call: u64, at_ms: u64, code: i64, message: &str, success: bool) -> Entry {
-    let Entry::Answered { call, at_ms, status, mut items } = coded(call, at_ms, Outcome::Unknown, code)
+fn saying(call: u64, at_ms: u64, code: i64, message: &str, success: bool) -> CallEvent {
+    let CallEvent::Answered { call, at_ms, status, mut items } = coded(call, at_ms, Outcome::Unknown, code)
     else {
         unreachable!()
     };
     (items[0].error_message, items[0].success) = (message.into(), success);
-    Entry::Answered { call, at_ms, status, items }
+    CallEvent::Answered { call, at_ms, status, items }
 }
 
 #[test]
@@ -289,9 +289,9 @@ fn what_is_told_in_flight_or_a_success_must_be_so() {
 
 #[test]
 fn a_comment_that_leaves_when_nobody_waits_for_it_is_found() {
-    let left = |entries: &[Entry], at_ms: u64| {
-        let record = Record::new([], [], 1000).with_departures([("text of a".to_owned(), at_ms)]);
-        let violations = check(&Log::of(entries).unwrap(), &record);
+    let left = |entries: &[CallEvent], at_ms: u64| {
+        let record = ChannelRecord::new([], [], 1000).with_departures([("text of a".to_owned(), at_ms)]);
+        let violations = check(&CallLog::of(entries).unwrap(), &record);
         violations.iter().map(|violation| violation.promise).collect::<Vec<_>>()
     };
     let hung_up = [asked(1, "a", 10), unanswered(1, 20)];
@@ -333,7 +333,7 @@ fn a_lying_channel_and_one_that_stays_away_are_not_our_violations() {
         stored("ours", "3", 15),
         stored("soon", "4", 15),
     ];
-    let fault = |name: &str, late_ms, key: &str| Fault {
+    let fault = |name: &str, late_ms, key: &str| ChannelFault {
         fault: name.into(),
         late_ms,
         texts: vec![format!("text of {key}")],
@@ -343,8 +343,8 @@ fn a_lying_channel_and_one_that_stays_away_are_not_our_violations() {
         fault("store_late", Some(8000), "late"),
         fault("store_late", Some(500), "soon"),
     ];
-    let log = Log::of(&entries).unwrap();
-    let (summary, violations) = Summary::of(&log, &Record::new(comments, faults, 1000));
+    let log = CallLog::of(&entries).unwrap();
+    let (summary, violations) = Summary::of(&log, &ChannelRecord::new(comments, faults, 1000));
     assert_eq!((summary.channel_lies, summary.stayed_away, summary.violations), (1, 1, 2));
     let mut keys: Vec<&str> = violations.iter().map(|violation| violation.key.as_str()).collect();
     keys.dedup();
@@ -361,14 +361,14 @@ fn a_lie_is_no_excuse_for_a_second_comment_nor_lateness_for_a_wrong_id() {
         answered(2, 20, Outcome::Delivered, "9"),
     ];
     let comments = vec![stored("lied", "1", 15), stored("lied", "2", 16), stored("late", "3", 15)];
-    let fault = |name: &str, late_ms, key: &str| Fault {
+    let fault = |name: &str, late_ms, key: &str| ChannelFault {
         fault: name.into(),
         late_ms,
         texts: vec![format!("text of {key}")],
     };
     let faults = [fault("refuse_after", None, "lied"), fault("store_late", Some(8000), "late")];
-    let log = Log::of(&entries).unwrap();
-    let (summary, violations) = Summary::of(&log, &Record::new(comments, faults, 1000));
+    let log = CallLog::of(&entries).unwrap();
+    let (summary, violations) = Summary::of(&log, &ChannelRecord::new(comments, faults, 1000));
     assert_eq!((summary.channel_lies, summary.stayed_away, summary.violations), (1, 0, 2));
     let found: Vec<(&str, u8)> = violations.iter().map(|v| (v.key.as_str(), v.promise)).collect();
     assert_eq!(found, [("late", 2), ("lied", 1)]);
@@ -376,7 +376,7 @@ fn a_lie_is_no_excuse_for_a_second_comment_nor_lateness_for_a_wrong_id() {
 
 #[test]
 fn a_call_that_was_put_off_is_no_fault() {
-    let refused = |call| Entry::Answered { call, at_ms: 20, status: 503, items: vec![] };
+    let refused = |call| CallEvent::Answered { call, at_ms: 20, status: 503, items: vec![] };
     let entries = [
         asked(1, "a", 10),
         refused(1),
@@ -385,8 +385,8 @@ fn a_call_that_was_put_off_is_no_fault() {
         asked(3, "b", 10),
         refused(3),
     ];
-    let log = Log::of(&entries).unwrap();
-    let (summary, violations) = Summary::of(&log, &Record::new([stored("a", "7", 35)], [], 1000));
+    let log = CallLog::of(&entries).unwrap();
+    let (summary, violations) = Summary::of(&log, &ChannelRecord::new([stored("a", "7", 35)], [], 1000));
     assert_eq!((summary.hit, summary.unanswered, violations.len()), (0, 0, 0));
     assert_eq!(summary.outcomes.get("none"), Some(&1));
 }
@@ -404,19 +404,19 @@ fn what_stays_unknown_is_counted_before_and_after_lookup() {
         answered(4, 20, Outcome::Delivered, "2"),
         asked(5, "d", 10),
     ];
-    let log = Log::of(&entries).unwrap();
+    let log = CallLog::of(&entries).unwrap();
     let (summary, _) =
-        Summary::of(&log, &Record::new([stored("a", "1", 15), stored("c", "2", 15)], [], 1000));
+        Summary::of(&log, &ChannelRecord::new([stored("a", "1", 15), stored("c", "2", 15)], [], 1000));
     assert_eq!((summary.comments, summary.hit, summary.unanswered), (4, 3, 1));
     assert_eq!((summary.unknown_before_lookup, summary.unknown_after_lookup), (3, 2));
 }
 
 #[test]
 fn a_log_that_contradicts_itself_is_refused_and_a_cut_last_line_is_not() {
-    assert!(Log::of(&[answered(1, 2, Outcome::Delivered, "")]).is_err());
-    assert!(Log::of(&[asked(1, "a", 1), asked(1, "a", 2)]).is_err());
+    assert!(CallLog::of(&[answered(1, 2, Outcome::Delivered, "")]).is_err());
+    assert!(CallLog::of(&[asked(1, "a", 1), asked(1, "a", 2)]).is_err());
     let whole = serde_json::to_string(&asked(1, "a", 1)).unwrap();
     let cut = &whole[..whole.len() / 2];
-    assert_eq!(Log::read(format!("{whole}\n{cut}").as_bytes()).unwrap().calls, 1);
-    assert!(Log::read(format!("{cut}\n{whole}\n").as_bytes()).is_err());
+    assert_eq!(CallLog::read(format!("{whole}\n{cut}").as_bytes()).unwrap().calls, 1);
+    assert!(CallLog::read(format!("{cut}\n{whole}\n").as_bytes()).is_err());
 }

@@ -35,8 +35,8 @@ fn answer(status: u16, body: impl ToString) -> HttpResponse {
 
 fn failed(status: u16, body: impl ToString) -> (Code, String) {
     match read(&answer(status, body), 2) {
-        Batch::Failed { code, message } => (code, message),
-        Batch::Answered(data) => panic!("was read as an answer: {data:?}"),
+        BatchResult::Failed { code, message } => (code, message),
+        BatchResult::Answered(data) => panic!("was read as an answer: {data:?}"),
     }
 }
 
@@ -128,7 +128,7 @@ fn another_provider_fails_the_item_only_when_a_match_is_required() {
 
 #[test]
 fn a_round_without_an_answer_fails_every_item() {
-    let batch = Batch::Failed { code: Code::OutcomeUnknown, message: "late".into() };
+    let batch = BatchResult::Failed { code: Code::OutcomeUnknown, message: "late".into() };
     let round = judge(&options(), 3, 1200, batch, "mock");
     assert_eq!((round.succeeded, round.failed, round.strict_success), (0, 2, false));
     assert_eq!((round.batch_latency_ms, round.under_target, round.provider.as_str()), (1200, false, "mock"));

@@ -8,14 +8,14 @@ use serde_json::Value;
 const MAX_WORD_CHARS: usize = 64;
 
 #[derive(Debug, Deserialize)]
-pub(super) struct BatchReply {
+pub(super) struct AnyBatchReply {
     pub(super) v: u64,
-    pub(super) data: BatchData,
+    pub(super) data: AnyBatchData,
 }
 
 /// `data` of a batch reply.
 #[derive(Debug, Deserialize)]
-pub(crate) struct BatchData {
+pub(crate) struct AnyBatchData {
     /// The primary provider.
     #[serde(default, deserialize_with = "word")]
     pub(super) provider: String,
@@ -30,11 +30,11 @@ pub(crate) struct BatchData {
     #[serde(default)]
     pub(super) raw_batch_failed: u32,
     /// `results[i]` answers `comments[i]`.
-    pub(super) results: Vec<Item>,
+    pub(super) results: Vec<AnyItem>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Item {
+pub(super) struct AnyItem {
     #[serde(default)]
     pub(super) success: bool,
     #[serde(default)]
@@ -54,11 +54,11 @@ pub(super) struct Item {
     #[serde(default, deserialize_with = "text")]
     pub(super) provider_error_message: String,
     #[serde(default)]
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) attempts: Vec<AnyAttempt>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Attempt {
+pub(super) struct AnyAttempt {
     #[serde(default, deserialize_with = "word")]
     pub(super) provider: String,
     #[serde(default)]

@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use commentd_acceptance::{
-    AcceptArgs, AcceptError, AcceptOptions, NoProgress, ReadComment, Reader, Report, run,
+    AcceptArgs, AcceptError, AcceptOptions, NoProgress, ReadComment, Report, TargetReader, run,
 };
 use commentd_contract::{BatchRequest, StandIns, SystemClock};
 use serde_json::{Value, json};
@@ -133,7 +133,7 @@ pub(crate) struct StoreReader {
     pub(crate) change: fn(&mut Vec<ReadComment>),
 }
 
-impl Reader for StoreReader {
+impl TargetReader for StoreReader {
     fn read<'a>(
         &'a self,
         target: &'a str,

@@ -4,7 +4,7 @@ use super::parts::native;
 use crate::commands::flags::ChannelFlags;
 use crate::failure::{CommandResult, Failure, config_failure};
 use crate::{console, logging};
-use commentd_acceptance::{AcceptArgs, AcceptOptions, Progress, ReadComment, Reader};
+use commentd_acceptance::{AcceptArgs, AcceptOptions, Progress, ReadComment, TargetReader};
 use commentd_contract::SystemClock;
 use commentd_contract::report::Round;
 use commentd_contract::terminal;
@@ -35,7 +35,7 @@ impl std::fmt::Debug for AcceptCommand {
 /// Reads a target back from the channel itself.
 pub(crate) struct BackReader(pub(crate) Arc<NativeHttp>);
 
-impl Reader for BackReader {
+impl TargetReader for BackReader {
     fn read<'a>(
         &'a self,
         target: &'a str,
@@ -89,7 +89,7 @@ pub(crate) async fn run(command: AcceptCommand) -> CommandResult {
         console::warn(warning);
     }
     let reader = if options.verify { Some(reader(command.channel)?) } else { None };
-    let reader = reader.as_ref().map(|reader| reader as &dyn Reader);
+    let reader = reader.as_ref().map(|reader| reader as &dyn TargetReader);
     if !options.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
         let health = commentd_acceptance::health(&options).await?;
         if let Some(question) = question(&options, &health) {

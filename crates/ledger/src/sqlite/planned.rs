@@ -1,11 +1,11 @@
 //! Failures of the store that a test asks for.
 //!
-//! Only a build with the feature `fences` has them, and only the variable `COMMENTD_LEDGER_FAULT` arms one: with
+//! Only a build with the feature `failpoints` has them, and only the variable `COMMENTD_LEDGER_FAULT` arms one: with
 //! `full:40` the file may grow by 40 pages and is full then; with `read-only:40` nothing can be written any more
 //! after 40 commits, and with `read-only-with:/tmp/x` once that file is there. Without the feature each function is
 //! empty and inline.
 
-#[cfg(feature = "fences")]
+#[cfg(feature = "failpoints")]
 mod armed {
     use rusqlite::Connection;
     use std::path::PathBuf;
@@ -48,18 +48,18 @@ mod armed {
     }
 }
 
-#[cfg(feature = "fences")]
+#[cfg(feature = "failpoints")]
 pub(super) use armed::{arm, before_begin};
 
-/// Arms the failure that is planned; nothing in a build without fences.
-#[cfg(not(feature = "fences"))]
+/// Arms the failure that is planned; nothing in a build without failpoints.
+#[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 #[allow(clippy::unnecessary_wraps, reason = "the other one can fail")]
 pub(super) fn arm(_connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Makes the failure that is due after so many commits; nothing in a build without fences.
-#[cfg(not(feature = "fences"))]
+/// Makes the failure that is due after so many commits; nothing in a build without failpoints.
+#[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub(super) fn before_begin(_connection: &rusqlite::Connection, _commits: u64) {}

@@ -3,16 +3,16 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a command prints is what it is for")]
 
 use clap::Parser;
-use commentd_chaos::options::Options;
-use commentd_chaos::{Failure, run};
+use commentd_chaos::options::ChaosOptions;
+use commentd_chaos::{ChaosError, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = ChaosOptions::parse();
     match go(&options) {
-        Ok(outcome) => {
-            println!("{outcome}");
-            ExitCode::from(u8::from(outcome.summary.violations > 0))
+        Ok(result) => {
+            println!("{result}");
+            ExitCode::from(u8::from(result.summary.violations > 0))
         }
         Err(failure) => {
             eprintln!("commentd-chaos: {failure}");
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn go(options: &Options) -> Result<run::Outcome, Failure> {
+fn go(options: &ChaosOptions) -> Result<run::ChaosResult, ChaosError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         #[cfg(unix)]

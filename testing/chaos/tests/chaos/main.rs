@@ -1,4 +1,4 @@
-//! The fenced program from outside: small runs of chaos, healthy and broken, and ledgers that fail.
+//! The program with failpoints from outside: small runs of chaos, healthy and broken, and ledgers that fail.
 
 #![allow(
     clippy::unwrap_used,

@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 
 /// A row that begins on the page. Of one that is too long for it, the columns that stand there.
-pub(crate) struct Row {
+pub(crate) struct PageRow {
     /// Its number, unless it belongs to an index or to a table without numbers.
     pub(crate) number: Option<i64>,
     pub(crate) columns: Vec<Value>,
@@ -14,7 +14,7 @@ const INDEX_LEAF: u8 = 0x0a;
 const TABLE_LEAF: u8 = 0x0d;
 
 /// The rows on this page, none if it isn't one that has any.
-pub(crate) fn rows(page: &[u8]) -> Vec<Row> {
+pub(crate) fn rows(page: &[u8]) -> Vec<PageRow> {
     // Before the cells' places stands a header; before a cell of an interior page, the number of another page.
     let (header, child) = match page.first() {
         Some(&INDEX_INTERIOR) => (12, 4),
@@ -27,7 +27,7 @@ pub(crate) fn rows(page: &[u8]) -> Vec<Row> {
     places.filter_map(|place| row(&mut page.get(place + child..)?, has_numbers)).collect()
 }
 
-fn row(cell: &mut &[u8], has_number: bool) -> Option<Row> {
+fn row(cell: &mut &[u8], has_number: bool) -> Option<PageRow> {
     let _its_length = varint(cell)?;
     let number = if has_number { Some(varint(cell)?) } else { None };
     let record = *cell;
@@ -40,7 +40,7 @@ fn row(cell: &mut &[u8], has_number: bool) -> Option<Row> {
         let Some(value) = value(kind, &mut body) else { break };
         columns.push(value);
     }
-    Some(Row { number, columns })
+    Some(PageRow { number, columns })
 }
 
 fn value(kind: i64, body: &mut &[u8]) -> Option<Value> {

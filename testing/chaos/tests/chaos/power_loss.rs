@@ -38,7 +38,7 @@ fn load(without: Option<&str>) -> Proof {
         .with(FaultRule::ratio(Fault::RefuseAfter, 0.05));
     let (board, folder) = (TestBoard::with(plan), tempfile::tempdir().unwrap());
     let trace = folder.path().join("trace");
-    let fenced = command(&board.url, folder.path());
+    let with_failpoints = command(&board.url, folder.path());
     let mut command = Command::new("strace");
     // -D: the sidecar is our child, and strace only looks on.
     command.args(["-D", "-f", "-y", "-s", "1000000", "-o"]).arg(&trace);
@@ -46,8 +46,8 @@ fn load(without: Option<&str>) -> Proof {
     for sync in ["fsync", "fdatasync"] {
         command.args(["-e", &format!("inject={sync}:delay_exit={SLOW_SYNC_US}")]);
     }
-    command.arg(fenced.get_program()).args(fenced.get_args());
-    for (name, value) in fenced.get_envs() {
+    command.arg(with_failpoints.get_program()).args(with_failpoints.get_args());
+    for (name, value) in with_failpoints.get_envs() {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),

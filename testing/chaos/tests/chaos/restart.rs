@@ -1,4 +1,4 @@
-//! Two clients use one key through two connections, and between them the sidecar dies at a fence and is started again
+//! Two clients use one key through two connections, and between them the sidecar dies at a failpoint and is started again
 //! on the same ledger: one comment, and the second client learns which.
 
 use crate::support::{TestBoard, batch, command, try_batch};
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 /// The longest that the second client asks again for what isn't certain yet.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn dies_at(fence: &str) {
+fn dies_at(failpoint: &str) {
     let (board, folder) = (TestBoard::honest(), tempfile::tempdir().unwrap());
-    let command = |fence: Option<&str>| {
+    let command = |failpoint: Option<&str>| {
         let mut command = command(&board.url, folder.path());
         command.args(["--set", "settles_within_s=1"]);
-        command.envs(fence.map(|fence| ("COMMENTD_FAILPOINT", fence)));
+        command.envs(failpoint.map(|failpoint| ("COMMENTD_FAILPOINT", failpoint)));
         command
     };
-    let first = ServingProcess::start(command(Some(fence)));
+    let first = ServingProcess::start(command(Some(failpoint)));
     let answer = try_batch(&first, "one-key", &["one"], 10_000);
-    assert!(answer.is_err(), "it was to die at {fence}: {answer:?}");
+    assert!(answer.is_err(), "it was to die at {failpoint}: {answer:?}");
     drop(first);
     let second = ServingProcess::start(command(None));
     // That a comment isn't there is believed only at a place where a marker of ours was seen.
@@ -32,11 +32,11 @@ fn dies_at(fence: &str) {
         if item["outcome"] == "delivered" {
             break item;
         }
-        assert!(status == 200 && start.elapsed() < PATIENCE, "not delivered after {fence}: {reply}");
+        assert!(status == 200 && start.elapsed() < PATIENCE, "not delivered after {failpoint}: {reply}");
         std::thread::park_timeout(Duration::from_millis(20));
     };
     let comments: Vec<_> = board.comments("t").into_iter().filter(|comment| comment.text == "one").collect();
-    assert_eq!(comments.len(), 1, "after {fence}: {comments:?}");
+    assert_eq!(comments.len(), 1, "after {failpoint}: {comments:?}");
     assert_eq!(item["comment_id"], comments[0].id.as_str());
 }
 

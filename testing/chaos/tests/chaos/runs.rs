@@ -3,17 +3,17 @@
 
 use crate::support::PROGRAM;
 use clap::Parser;
-use commentd_chaos::options::Options;
-use commentd_chaos::run::{Outcome, run};
+use commentd_chaos::options::ChaosOptions;
+use commentd_chaos::run::{ChaosResult, run};
 use std::path::Path;
 
-fn options(state: &Path, more: &[&str]) -> Options {
+fn options(state: &Path, more: &[&str]) -> ChaosOptions {
     let state = state.to_str().unwrap();
     let args = ["chaos", "--state", state, "--program", PROGRAM, "--settles-within-s", "1"];
-    Options::parse_from(args.iter().chain(more))
+    ChaosOptions::parse_from(args.iter().chain(more))
 }
 
-fn chaos(more: &[&str]) -> Outcome {
+fn chaos(more: &[&str]) -> ChaosResult {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let outcome = runtime.block_on(run(&options(folder.path(), more), std::future::pending()));
@@ -31,8 +31,8 @@ fn a_healthy_build_keeps_the_promise_at_every_fence() {
     assert_eq!(outcome.summary.violations, 0, "{outcome}");
     assert_eq!(outcome.summary.keys, 400);
     assert_eq!(outcome.keys_left, 0, "{outcome}");
-    for fence in ["before-intent", "after-intent", "mid-body", "after-effect", "after-record"] {
-        assert!(outcome.endings.contains_key(fence), "no life ended at {fence}: {outcome}");
+    for failpoint in ["before-intent", "after-intent", "mid-body", "after-effect", "after-record"] {
+        assert!(outcome.endings.contains_key(failpoint), "no life ended at {failpoint}: {outcome}");
     }
 }
 
@@ -69,7 +69,7 @@ fn a_run_that_was_stopped_is_gone_on_with() {
 }
 
 /// A run on a build without this rule. It needn't settle: what is broken shows before.
-fn broken(rule: &str) -> Outcome {
+fn broken(rule: &str) -> ChaosResult {
     chaos(&["--cycles", "8", "--keys", "25", "--without", rule, "--settle-patience-s", "1"])
 }
 

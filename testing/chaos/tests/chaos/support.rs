@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The program to be killed.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_commentd-fenced");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_commentd-with-failpoints");
 
 /// A board that ends with the test.
 pub(crate) struct TestBoard {

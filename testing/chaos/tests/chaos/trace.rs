@@ -3,14 +3,14 @@
 //! The lines of a trace are in the order in which the calls began and ended, for all threads together: a call that
 //! begins on a later line than another one's end began later.
 
-use crate::pages::{Row, rows};
+use crate::pages::{PageRow, rows};
 use rusqlite::types::Value;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 
 /// A system call that wrote or synced something.
 #[derive(Debug, Default)]
-struct Call {
+struct SystemCall {
     name: String,
     /// What stands in angle brackets behind the file's number.
     file: String,
@@ -19,7 +19,7 @@ struct Call {
 }
 
 /// A call begins or has ended.
-enum Moment {
+enum CallPhase {
     Begins(usize),
     Ended(usize),
 }
@@ -27,8 +27,8 @@ enum Moment {
 /// The calls of a trace, and their moments in order.
 #[derive(Default)]
 pub(crate) struct Trace {
-    calls: Vec<Call>,
-    moments: Vec<Moment>,
+    calls: Vec<SystemCall>,
+    moments: Vec<CallPhase>,
 }
 
 impl Trace {
@@ -42,7 +42,7 @@ impl Trace {
             if rest.starts_with(b"<... ") {
                 if let Some(call) = open.remove(&process) {
                     trace.calls[call].result = result(rest);
-                    trace.moments.push(Moment::Ended(call));
+                    trace.moments.push(CallPhase::Ended(call));
                 }
                 continue;
             }
@@ -51,17 +51,17 @@ impl Trace {
                 continue;
             }
             let call = trace.calls.len();
-            trace.calls.push(Call {
+            trace.calls.push(SystemCall {
                 name: String::from_utf8_lossy(&rest[..paren]).into_owned(),
                 file: file(&rest[paren..]),
                 data: strings(&rest[paren..]),
                 result: result(rest),
             });
-            trace.moments.push(Moment::Begins(call));
+            trace.moments.push(CallPhase::Begins(call));
             if rest.ends_with(b"<unfinished ...>") {
                 open.insert(process, call);
             } else {
-                trace.moments.push(Moment::Ended(call));
+                trace.moments.push(CallPhase::Ended(call));
             }
         }
         trace
@@ -119,18 +119,18 @@ fn strings(args: &[u8]) -> Vec<u8> {
 }
 
 /// What a row of the ledger says.
-enum Fact {
+enum TracedEvent {
     /// The delivery has an attempt with this marker, which came to these kinds of verdict.
     Attempt { delivery: i64, marker: String, kinds: Vec<String> },
     /// The delivery's first attempt came to these.
     End { delivery: i64, kinds: Vec<String> },
 }
 
-type Page = Vec<Fact>;
+type Page = Vec<TracedEvent>;
 
 /// The ledger's pages as they would be there after a loss of power.
 #[derive(Default)]
-struct Disk {
+struct SyncedDisk {
     durable: BTreeMap<u32, Page>,
     /// The number of the page that comes next, and whether it ends a transaction.
     next: Option<(u32, bool)>,
@@ -140,7 +140,7 @@ struct Disk {
     syncing: HashMap<usize, Vec<(u32, Page)>>,
 }
 
-impl Disk {
+impl SyncedDisk {
     /// Takes in a write to the write-ahead log: the header of a frame, or its page.
     fn written(&mut self, data: &[u8]) {
         if data.len() == 24 {
@@ -164,7 +164,7 @@ impl Disk {
     fn has(&self, marker: &str, wanted: &[&str]) -> bool {
         let Some(wanted_of) = self.deliveries_of(marker).next() else { return false };
         self.durable.values().flatten().any(|fact| {
-            let (Fact::Attempt { delivery, kinds, .. } | Fact::End { delivery, kinds }) = fact;
+            let (TracedEvent::Attempt { delivery, kinds, .. } | TracedEvent::End { delivery, kinds }) = fact;
             *delivery == wanted_of && kinds.iter().any(|kind| wanted.contains(&kind.as_str()))
         })
     }
@@ -172,7 +172,7 @@ impl Disk {
     /// The delivery of each attempt with this marker, which is one and the same.
     fn deliveries_of(&self, marker: &str) -> impl Iterator<Item = i64> {
         self.durable.values().flatten().filter_map(move |fact| match fact {
-            Fact::Attempt { delivery, marker: other, .. } if other == marker => Some(*delivery),
+            TracedEvent::Attempt { delivery, marker: other, .. } if other == marker => Some(*delivery),
             _ => None,
         })
     }
@@ -183,18 +183,20 @@ fn facts(page: &[u8]) -> Page {
     rows(page).into_iter().filter_map(fact).collect()
 }
 
-fn fact(row: Row) -> Option<Fact> {
+fn fact(row: PageRow) -> Option<TracedEvent> {
     let text = |column: usize| match &row.columns[column] {
         Value::Text(text) => text.clone(),
         _ => String::new(),
     };
     Some(match (row.columns.len(), row.number, row.columns.first()) {
         // `deliveries`, each with its first attempt, and `ends`, where that came to something.
-        (16, Some(delivery), _) => Fact::Attempt { delivery, marker: text(13), kinds: Vec::new() },
-        (6, Some(delivery), Some(Value::Null)) => Fact::End { delivery, kinds: kinds([text(3), text(4)]) },
+        (16, Some(delivery), _) => TracedEvent::Attempt { delivery, marker: text(13), kinds: Vec::new() },
+        (6, Some(delivery), Some(Value::Null)) => {
+            TracedEvent::End { delivery, kinds: kinds([text(3), text(4)]) }
+        }
         // `attempts`, the further ones.
         (11, None, Some(Value::Integer(delivery))) => {
-            Fact::Attempt { delivery: *delivery, marker: text(7), kinds: kinds([text(9), text(10)]) }
+            TracedEvent::Attempt { delivery: *delivery, marker: text(7), kinds: kinds([text(9), text(10)]) }
         }
         _ => return None,
     })
@@ -226,12 +228,12 @@ pub(crate) struct Proof {
 /// Follows the trace of a sidecar in front of the board: what was on the disk when each comment was sent, and when
 /// each was answered.
 pub(crate) fn prove(trace: &Trace) -> Proof {
-    let mut disk = Disk::default();
+    let mut disk = SyncedDisk::default();
     let mut proof = Proof::default();
     let mut sends: HashMap<String, usize> = HashMap::new();
     for moment in &trace.moments {
         match moment {
-            Moment::Begins(number) => {
+            CallPhase::Begins(number) => {
                 let call = &trace.calls[*number];
                 let is_log = call.file.ends_with("-wal");
                 if is_log && call.name.ends_with("sync") {
@@ -249,7 +251,7 @@ pub(crate) fn prove(trace: &Trace) -> Proof {
                     answered(&call.data, &disk, &mut proof);
                 }
             }
-            Moment::Ended(number) => {
+            CallPhase::Ended(number) => {
                 let call = &trace.calls[*number];
                 if !call.file.ends_with("-wal") {
                     continue;
@@ -280,7 +282,7 @@ fn marker_of(request: &[u8]) -> String {
     after[..32].to_owned()
 }
 
-fn answered(reply: &[u8], disk: &Disk, proof: &mut Proof) {
+fn answered(reply: &[u8], disk: &SyncedDisk, proof: &mut Proof) {
     let body = reply.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
     let reply: Json = serde_json::from_slice(&reply[body..]).expect("a reply is written whole");
     let data = &reply["data"];

@@ -6,7 +6,7 @@
 use super::network::{End, Wire};
 use super::world::{World, unix_ms};
 use crate::machine::dice::Dice;
-use commentd_checker::channel::{Fault, Record, Stored};
+use commentd_checker::channel::{ChannelComment, ChannelFault, ChannelRecord};
 use commentd_contract::Outcome;
 use commentd_contract::time::whole_ms;
 use commentd_delivery::Moment;
@@ -26,7 +26,7 @@ pub(super) struct Channels {
     pub(super) deduplicates_within: Duration,
     pub(super) wires: Vec<Wire>,
     comments: Vec<Kept>,
-    faults: Vec<Fault>,
+    faults: Vec<ChannelFault>,
     /// The text of every comment that has left for a channel, and when.
     left: Vec<(String, Moment)>,
     /// Ids that clients were told as their own.
@@ -135,15 +135,16 @@ impl Channels {
     }
 
     /// What the channels have in the end, and what they did wrong.
-    pub(super) fn record(&self) -> Record {
-        let stored = self.comments.iter().filter(|comment| !comment.lost).map(|comment| Stored {
+    pub(super) fn record(&self) -> ChannelRecord {
+        let stored = self.comments.iter().filter(|comment| !comment.lost).map(|comment| ChannelComment {
             id: comment.id.clone(),
             text: comment.text.clone(),
             stored_at_ms: unix_ms(comment.at),
             stands: Some(if comment.state == "held" { Outcome::Held } else { Outcome::Delivered }),
         });
         let left = self.left.iter().map(|(text, at)| (text.clone(), unix_ms(*at)));
-        Record::new(stored, self.faults.iter().cloned(), whole_ms(self.settles_within)).with_departures(left)
+        ChannelRecord::new(stored, self.faults.iter().cloned(), whole_ms(self.settles_within))
+            .with_departures(left)
     }
 
     fn store(&mut self, comment: Kept) -> usize {
@@ -349,7 +350,8 @@ fn fate(world: &mut World) -> Fate {
 
 fn fault(world: &mut World, name: &'static str, late: Option<Duration>, text: &str) {
     world.count(name);
-    let fault = Fault { fault: name.into(), late_ms: late.map(whole_ms), texts: vec![text.to_owned()] };
+    let fault =
+        ChannelFault { fault: name.into(), late_ms: late.map(whole_ms), texts: vec![text.to_owned()] };
     world.channels.faults.push(fault);
 }
 

@@ -3,7 +3,7 @@
 
 use super::world::{Shared, World, lock};
 use crate::machine::dice::Dice;
-use commentd_checker::{Entry, ItemAnswer};
+use commentd_checker::{CallEvent, ItemReply};
 use commentd_contract::SystemClock;
 use commentd_contract::{Addressing, Code, Outcome};
 use commentd_delivery::record::KeyRef;
@@ -89,7 +89,7 @@ impl Client {
             world.calls += 1;
             let (call, at_ms) = (world.calls, world.unix_ms());
             world.note(|| format!("client {number} asks for key {key} within {deadline:?}: call {call}"));
-            let entry = Entry::Asked { call, at_ms, key: format!("key {key}"), texts: texts.clone() };
+            let entry = CallEvent::Asked { call, at_ms, key: format!("key {key}"), texts: texts.clone() };
             world.entries.push(entry);
             world.open_calls.insert(call);
             call
@@ -111,7 +111,7 @@ impl Client {
         let Ok(answers) = answers else {
             world.count("hang-ups");
             world.note(|| format!("client {number} hangs up on call {call}"));
-            world.entries.push(Entry::Unanswered { call, at_ms, reason: "hung up".into() });
+            world.entries.push(CallEvent::Unanswered { call, at_ms, reason: "hung up".into() });
             return;
         };
         if took > deadline + LATE {
@@ -119,7 +119,7 @@ impl Client {
             world.broken.get_or_insert(late);
         }
         let is_single = texts.len() == 1;
-        let items: Vec<ItemAnswer> = answers
+        let items: Vec<ItemReply> = answers
             .iter()
             .filter_map(|answer| item_of(answer, is_single, self.script.unknown_is_success))
             .collect();
@@ -131,7 +131,7 @@ impl Client {
         let words: Vec<String> =
             items.iter().map(|item| format!("{} {}", item.outcome, item.comment_id)).collect();
         world.note(|| format!("call {call} is answered: {}", words.join(", ")));
-        world.entries.push(Entry::Answered {
+        world.entries.push(CallEvent::Answered {
             call,
             at_ms,
             status: if items.is_empty() { 503 } else { 200 },
@@ -163,8 +163,8 @@ impl Client {
 }
 
 /// What a reply says of an item; `None` where a single request's status says that nothing is known of it.
-fn item_of(delivered: &Delivered, is_single: bool, unknown_is_success: bool) -> Option<ItemAnswer> {
-    let without = |outcome: Outcome, code: Code, message: &str| ItemAnswer {
+fn item_of(delivered: &Delivered, is_single: bool, unknown_is_success: bool) -> Option<ItemReply> {
+    let without = |outcome: Outcome, code: Code, message: &str| ItemReply {
         outcome,
         comment_id: String::new(),
         replayed: false,
@@ -172,7 +172,7 @@ fn item_of(delivered: &Delivered, is_single: bool, unknown_is_success: bool) -> 
         error_code: i64::from(code.number()),
         error_message: message.to_owned(),
     };
-    let by_status = |item: ItemAnswer| (!is_single).then_some(item);
+    let by_status = |item: ItemReply| (!is_single).then_some(item);
     match delivered {
         Delivered::Told(told) => Some(told_of(told, delivered.is_success(unknown_is_success))),
         Delivered::KeyInFlight => by_status(without(Outcome::Unknown, Code::KeyInFlight, "in flight")),
@@ -186,11 +186,11 @@ fn item_of(delivered: &Delivered, is_single: bool, unknown_is_success: bool) -> 
     }
 }
 
-fn told_of(told: &Told, success: bool) -> ItemAnswer {
+fn told_of(told: &Told, success: bool) -> ItemReply {
     let answer = &told.answer;
     let stored = answer.outcome.is_final() && answer.outcome != Outcome::Refused;
     let comment_id = told.speaking().filter(|_| stored).map(|(_, verdict)| verdict.comment_id.clone());
-    ItemAnswer {
+    ItemReply {
         outcome: answer.outcome,
         comment_id: comment_id.unwrap_or_default(),
         replayed: told.replayed,
@@ -204,6 +204,6 @@ fn told_of(told: &Told, success: bool) -> ItemAnswer {
 pub(super) fn connections_break(world: &mut World) {
     let at_ms = world.unix_ms();
     for call in std::mem::take(&mut world.open_calls) {
-        world.entries.push(Entry::Unanswered { call, at_ms, reason: "the connection broke".into() });
+        world.entries.push(CallEvent::Unanswered { call, at_ms, reason: "the connection broke".into() });
     }
 }

@@ -21,8 +21,8 @@ use crate::Story;
 use crate::machine::dice::Dice;
 use client::Script;
 use commentd_channels::{Manifest, built_in};
-use commentd_checker::log::Log;
-use commentd_checker::{Entry, Summary};
+use commentd_checker::log::CallLog;
+use commentd_checker::{CallEvent, Summary};
 use commentd_contract::SystemClock;
 use commentd_delivery::DeliveryId;
 use commentd_delivery::id::Ids;
@@ -276,13 +276,13 @@ fn judge(world: &Shared) -> Option<String> {
     if let Some(broken) = world.broken.take() {
         return Some(broken);
     }
-    let log = match Log::of(&world.entries) {
+    let log = match CallLog::of(&world.entries) {
         Ok(log) => log,
         Err(error) => return Some(format!("the clients' log is wrong: {error}")),
     };
     let record = world.channels.record();
     let (summary, violations) = Summary::of(&log, &record);
-    let answers = world.entries.iter().filter(|entry| matches!(entry, Entry::Answered { .. })).count();
+    let answers = world.entries.iter().filter(|entry| matches!(entry, CallEvent::Answered { .. })).count();
     for (what, count) in [
         ("comments", summary.comments),
         ("calls", summary.calls),

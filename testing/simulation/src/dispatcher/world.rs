@@ -3,7 +3,7 @@
 use super::channel::Channels;
 use super::disk::Disk;
 use crate::machine::dice::Dice;
-use commentd_checker::Entry;
+use commentd_checker::CallEvent;
 use commentd_contract::time::whole_ms;
 use commentd_delivery::Moment;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ pub(super) struct World {
     pub(super) disk: Disk,
     pub(super) channels: Channels,
     /// The clients' log, which the checker judges.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<CallEvent>,
     /// Calls without an end so far.
     pub(super) open_calls: BTreeSet<u64>,
     pub(super) calls: u64,

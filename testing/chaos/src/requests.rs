@@ -1,7 +1,7 @@
 //! Which keys are to be asked: new ones, those that are not certain yet, and some that are.
 
-use crate::client::{Ask, Known};
-use commentd_checker::log::Log;
+use crate::client::{CallResult, KeyedRequest};
+use commentd_checker::log::CallLog;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How many certain keys are remembered, to be asked again.
@@ -11,98 +11,98 @@ const MOST_OLD: usize = 200;
 
 /// The keys that are not certain yet, oldest first, and the latest of those that are.
 #[derive(Debug, Default)]
-pub struct Pending {
-    asks: BTreeMap<u64, Ask>,
+pub struct UncertainKeys {
+    requests: BTreeMap<u64, KeyedRequest>,
     numbers: HashMap<String, u64>,
     next: u64,
-    certain: VecDeque<Ask>,
+    certain: VecDeque<KeyedRequest>,
 }
 
-impl Pending {
+impl UncertainKeys {
     /// Those of an earlier run, by its log.
-    pub fn of(log: &Log) -> Self {
-        let mut keys: BTreeMap<usize, (Ask, bool)> = BTreeMap::new();
+    pub fn of(log: &CallLog) -> Self {
+        let mut keys: BTreeMap<usize, (KeyedRequest, bool)> = BTreeMap::new();
         let mut first_asked: HashMap<&str, usize> = HashMap::new();
         let mut histories: Vec<_> = log.histories.iter().collect();
         histories.sort_by_key(|(_, history)| history.item);
         for (text, history) in histories {
             let Some(asked) = history.calls.first().map(|call| call.asked) else { continue };
             let place = *first_asked.entry(&history.key).or_insert(asked);
-            let (ask, certain) = keys.entry(place).or_insert_with(|| {
+            let (request, certain) = keys.entry(place).or_insert_with(|| {
                 let (key, target) = (history.key.clone(), target_of(&history.key));
-                (Ask { key, target, texts: Vec::new() }, true)
+                (KeyedRequest { key, target, texts: Vec::new() }, true)
             });
-            ask.texts.push(text.clone());
+            request.texts.push(text.clone());
             let mut answers = history.calls.iter().filter_map(|call| call.answer.as_ref());
             *certain &= answers.any(|answer| answer.outcome.is_final());
         }
         let mut pending = Self::default();
-        for (ask, certain) in keys.into_values() {
+        for (request, certain) in keys.into_values() {
             if certain {
-                pending.remember(ask);
+                pending.remember(request);
             } else {
-                pending.add(ask);
+                pending.add(request);
             }
         }
         pending
     }
 
     /// Adds one, at the end.
-    pub fn add(&mut self, ask: Ask) {
-        if !self.numbers.contains_key(&ask.key) {
-            self.numbers.insert(ask.key.clone(), self.next);
-            self.asks.insert(self.next, ask);
+    pub fn add(&mut self, request: KeyedRequest) {
+        if !self.numbers.contains_key(&request.key) {
+            self.numbers.insert(request.key.clone(), self.next);
+            self.requests.insert(self.next, request);
             self.next += 1;
         }
     }
 
     /// Takes in how a call about this key ended.
-    pub fn ended(&mut self, key: &str, known: Known) {
-        if known == Known::Final
+    pub fn ended(&mut self, key: &str, known: CallResult) {
+        if known == CallResult::Final
             && let Some(number) = self.numbers.remove(key)
-            && let Some(ask) = self.asks.remove(&number)
+            && let Some(request) = self.requests.remove(&number)
         {
-            self.remember(ask);
+            self.remember(request);
         }
     }
 
-    fn remember(&mut self, ask: Ask) {
+    fn remember(&mut self, request: KeyedRequest) {
         if self.certain.len() == MOST_CERTAIN {
             self.certain.pop_front();
         }
-        self.certain.push_back(ask);
+        self.certain.push_back(request);
     }
 
     /// All that is asked in one life, in a random order: the new ones, the oldest of the uncertain ones, and some
     /// that are certain. Some twice, so that two clients use one key at once.
-    pub fn mixed(&self, new: Vec<Ask>, random: &mut fastrand::Rng) -> VecDeque<Ask> {
+    pub fn mixed(&self, new: Vec<KeyedRequest>, random: &mut fastrand::Rng) -> VecDeque<KeyedRequest> {
         let certain_again = new.len() / 20 + 1;
-        let mut asks = new;
-        asks.extend(self.asks.values().take(MOST_OLD).cloned());
+        let mut requests = new;
+        requests.extend(self.requests.values().take(MOST_OLD).cloned());
         for _ in 0..certain_again.min(self.certain.len()) {
-            asks.extend(self.certain.get(random.usize(..self.certain.len())).cloned());
+            requests.extend(self.certain.get(random.usize(..self.certain.len())).cloned());
         }
-        random.shuffle(&mut asks);
-        let twice = |ask: Ask| {
+        random.shuffle(&mut requests);
+        let twice = |request: KeyedRequest| {
             let times = if random.u8(..) < 20 { 2 } else { 1 };
-            std::iter::repeat_n(ask, times)
+            std::iter::repeat_n(request, times)
         };
-        asks.into_iter().flat_map(twice).collect()
+        requests.into_iter().flat_map(twice).collect()
     }
 
     /// All that are not certain yet, oldest first.
-    pub fn all(&self) -> VecDeque<Ask> {
-        self.asks.values().cloned().collect()
+    pub fn all(&self) -> VecDeque<KeyedRequest> {
+        self.requests.values().cloned().collect()
     }
 
     /// How many are not certain yet.
     pub fn len(&self) -> usize {
-        self.asks.len()
+        self.requests.len()
     }
 
     /// Whether all are certain.
     pub fn is_empty(&self) -> bool {
-        self.asks.is_empty()
+        self.requests.is_empty()
     }
 }
 
@@ -112,12 +112,12 @@ pub fn target_of(key: &str) -> String {
 }
 
 /// The new keys of this life, some of them batches.
-pub fn new_asks(life: u64, keys: u64, random: &mut fastrand::Rng) -> Vec<Ask> {
-    let ask = |number| {
+pub fn new_requests(life: u64, keys: u64, random: &mut fastrand::Rng) -> Vec<KeyedRequest> {
+    let request = |number| {
         let key = format!("{life}-{number}");
         let size = if random.u8(..) < 64 { random.u64(2..=5) } else { 1 };
         let texts = (0..size).map(|item| format!("comment {key}[{item}]")).collect();
-        Ask { target: target_of(&key), key, texts }
+        KeyedRequest { target: target_of(&key), key, texts }
     };
-    (0..keys).map(ask).collect()
+    (0..keys).map(request).collect()
 }

@@ -1,4 +1,4 @@
-//! commentd with fences, for tests of crashes; see `commentd_providers::failpoint`. With the name of a rule in
+//! commentd with failpoints, for tests of crashes; see `commentd_providers::failpoint`. With the name of a rule in
 //! `COMMENTD_WITHOUT` it is broken on purpose; see `commentd_delivery::rule_switch`.
 
 #![allow(clippy::print_stderr, reason = "a program for tests says what it doesn't understand")]
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         match name.parse() {
             Ok(rule) => rule_switch::switch_off(rule),
             Err(error) => {
-                eprintln!("commentd-fenced: COMMENTD_WITHOUT: {error}");
+                eprintln!("commentd-with-failpoints: COMMENTD_WITHOUT: {error}");
                 return ExitCode::from(commentd::COULD_NOT_RUN);
             }
         }
