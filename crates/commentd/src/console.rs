@@ -1,11 +1,10 @@
-//! The one owner of stdout and stderr: what is said there, logs included, and what of it is lost.
+//! The only place that writes to stdout and stderr, logs included, and counts what of it is lost.
 //!
-//! A command that ends by itself writes as it goes; a reader that has gone away is no fault of ours. A service must
-//! never wait for whoever reads, nor fail with them: after [`never_wait`], everything goes by a queue to a thread for
-//! each stream. What finds the queue full or the stream closed is counted, and the count is written as soon as
-//! something can be.
+//! A command that ends by itself writes directly; it is no error if nobody reads any more. A service must neither wait
+//! for its readers nor fail with them: after [`never_wait`], everything goes through a queue to a thread for each stream.
+//! What finds the queue full or the stream closed is counted, and the count is written as soon as anything can be.
 //!
-//! Nothing that it writes can steer a terminal, whoever wrote it first.
+//! Control characters are taken out, so that no text from outside can steer a terminal.
 
 use commentd_contract::terminal;
 use std::io::{self, IsTerminal, Write};
@@ -17,7 +16,7 @@ use std::time::Duration;
 
 /// Texts that may wait for a stream.
 const MOST_WAITING: usize = 4096;
-/// Between two looks whether all was written.
+/// Between two checks whether all was written.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 static STREAMS: OnceLock<[Stream; 2]> = OnceLock::new();

@@ -1,10 +1,10 @@
-//! The wish to stop. The first asks for it, a second ends the process at once.
+//! Signals that ask the process to stop. The first starts a drain, a second ends the process at once.
 
 use crate::console;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What a second wish leaves for the last lines of the log.
+/// How long a second one waits for the last lines of the log.
 const LAST_LINES: Duration = Duration::from_millis(100);
 
 /// Ready when the process is asked to stop. It listens from this call on, not from the first poll: whoever reads the
@@ -20,8 +20,8 @@ pub(crate) fn stop_requested() -> impl Future<Output = ()> {
     }
 }
 
-/// Takes one wish in. `code` is what the process ends with if it is the second.
-fn wished(asked: &watch::Sender<bool>, code: Option<i32>) {
+/// Takes one request to stop. `code` is what the process ends with if it is the second.
+fn stop_asked(asked: &watch::Sender<bool>, code: Option<i32>) {
     let is_second = asked.send_replace(true);
     if let Some(code) = code.filter(|_| is_second) {
         console::warn("asked to stop once more: ends at once; what is open is unknown at the next start");
@@ -33,7 +33,7 @@ fn wished(asked: &watch::Sender<bool>, code: Option<i32>) {
 #[cfg(unix)]
 fn listen(asked: watch::Sender<bool>) {
     use tokio::signal::unix::{SignalKind, signal};
-    // A terminal that goes away says so twice, which is no second wish.
+    // A terminal that goes away says so twice, which doesn't count as a second.
     for (kind, can_be_second) in
         [(SignalKind::interrupt(), true), (SignalKind::terminate(), true), (SignalKind::hangup(), false)]
     {
@@ -46,7 +46,7 @@ fn listen(asked: watch::Sender<bool>) {
         let asked = asked.clone();
         tokio::spawn(async move {
             while signal.recv().await.is_some() {
-                wished(&asked, can_be_second.then_some(128 + number));
+                stop_asked(&asked, can_be_second.then_some(128 + number));
             }
         });
     }
@@ -80,7 +80,7 @@ fn listen(asked: watch::Sender<bool>) {
                 let asked = asked.clone();
                 tokio::spawn(async move {
                     while signal.recv().await.is_some() {
-                        wished(&asked, $code);
+                        stop_asked(&asked, $code);
                     }
                 });
             }

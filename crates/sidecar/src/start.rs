@@ -1,6 +1,6 @@
-//! Puts a sidecar together: ledger, recovery, listener, in this order.
+//! Starts a sidecar: ledger, listener, recovery, first probe, in this order.
 //!
-//! The ledger comes first, because whoever holds it is the sidecar; a second one must not even bind.
+//! The ledger comes first: only one process can hold it, and a second one must not even bind the address.
 
 use crate::dispatch::{Bounds, Dispatcher};
 use crate::http::{Api, ApiSettings};
@@ -22,8 +22,8 @@ use tokio::net::TcpListener;
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// Between two sweeps of the ledger.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// Deliveries that one turn of a sweep removes at most. What is to be recorded waits for a turn to end, and each
-/// delivery may have its claim on a page of its own, and its names if it was unknown for long.
+/// Most deliveries that one step of a sweep removes. Writes wait for a step to end, and each removed delivery may
+/// touch several pages of its own.
 const SWEEP_AT_MOST: u32 = 16;
 
 /// What a sidecar is made of.
@@ -163,8 +163,8 @@ impl Sidecar {
     }
 }
 
-/// Ages the ledger, and removes what has been settled for longer than the retention, a little at a time. Between two
-/// turns it rests for as long as one took, so that deliveries have the ledger for at least half of the time.
+/// Ages the ledger, and removes what has been settled for longer than the retention, a few deliveries a step. Between
+/// two steps it waits for as long as one took, so that deliveries have the ledger for at least half of the time.
 async fn sweep(dispatcher: Dispatcher, retention: Duration) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

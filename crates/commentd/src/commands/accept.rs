@@ -51,7 +51,7 @@ impl TargetReader for BackReader {
     }
 }
 
-/// A bar on a terminal, nothing elsewhere; notes go to stderr.
+/// A progress bar on a terminal, nothing elsewhere; notes go to stderr.
 #[derive(Default)]
 struct Bar {
     bar: OnceLock<ProgressBar>,

@@ -1,4 +1,4 @@
-//! `commentd channels`: what can be posted to, and whether a manifest proves itself.
+//! `commentd channels`: the channels there are, and whether manifests pass their own examples.
 
 mod tryout;
 
@@ -52,7 +52,7 @@ pub enum ChannelsCommand {
 /// What `channels new` writes.
 const START: &str = include_str!("channels/start.toml");
 
-/// Where nothing says how wide the paper is, in characters.
+/// The width of texts where no terminal has one, in characters.
 const PLAIN_WIDTH: u16 = 110;
 
 pub(crate) fn run(command: &ChannelsCommand) -> CommandResult {

@@ -28,10 +28,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// What the upstream of the headline case takes for a comment.
+/// What the board takes for a comment.
 const LATENCY_MS: u64 = 30;
 const JITTER_MS: u64 = 5;
-/// What the batch may take over the slowest single call of its round.
+/// How much longer a batch may take than the slowest single call of its round.
 const OVER_GOAL_MS: u64 = 15;
 /// Longer than any demo.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
@@ -50,7 +50,7 @@ pub struct DemoArgs {
     json: bool,
 }
 
-/// Measures the single calls of a provider on their way.
+/// A provider whose calls are measured.
 struct Measured {
     provider: NativeHttp,
     calls_ms: Arc<Mutex<Vec<u64>>>,
@@ -113,7 +113,7 @@ impl Provider for Measured {
     }
 }
 
-/// Takes down the slowest single call of each round as it ends.
+/// Notes the slowest single call of each round as it ends.
 struct Slowest {
     calls_ms: Arc<Mutex<Vec<u64>>>,
     rounds_ms: Mutex<Vec<u64>>,
@@ -258,7 +258,7 @@ fn accept_options(sidecar_url: &str, report_file: Option<PathBuf>) -> Result<Acc
         report_file,
         ..AcceptArgs::default()
     };
-    // The demo needs nothing from outside, so the environment has no say.
+    // The demo needs nothing from outside, so the environment isn't read.
     Ok(args.check(&|_| None)?)
 }
 

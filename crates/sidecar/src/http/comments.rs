@@ -125,8 +125,8 @@ async fn reply_to_batch(
     Ok(json_of(count, StatusCode::OK, &reply))
 }
 
-/// Carries out so many items at a time, started in order; unordered, so that a slow one doesn't hold a place that
-/// the others need. Past the deadline nothing is sent any more, so the rest is answered at once.
+/// Runs so many items at a time, started in order, and gives their results as they come, so that a slow one doesn't
+/// hold back the others. Past the deadline nothing is sent any more, so the rest is started at once.
 async fn all<F: Future>(
     items: impl Iterator<Item = F>,
     concurrency: usize,
@@ -160,7 +160,7 @@ async fn coalesce_writes(response: Response) -> Response {
     response
 }
 
-/// What the request says. What it was read from is given back here, and not kept until the answer.
+/// What the request says. Headers and body are dropped here instead of being kept until the reply.
 fn parsed<T>(
     (headers, body, held): (HeaderMap, Bytes, HeldBytes),
     parse: impl FnOnce(&[u8], StandIns<'_>) -> Result<T, RequestError>,
@@ -212,7 +212,7 @@ fn receive(
 }
 
 impl RequestContext<'_> {
-    /// Delivers one comment and answers for it.
+    /// Delivers one comment.
     async fn item(&self, index: usize, comment: Comment, room: Option<Room>) -> Result<ItemResult, ApiError> {
         if comment.content.is_empty() {
             let message = "content: is empty";
@@ -313,7 +313,7 @@ impl RequestContext<'_> {
     /// An item of a batch that failed.
     fn failed(&self, error: &ApiError) -> ItemResult {
         let mut item = self.without_delivery(error.outcome(), error.code(), &error.to_string());
-        // Whatever `--unknown-as` says: of these, this request has added none.
+        // Whatever `--unknown-as` says: this request has added no comment.
         item.success = false;
         if let ApiError::KeyReused(owner) = error {
             item.single.key_belongs_to.clone_from(owner);
@@ -324,7 +324,7 @@ impl RequestContext<'_> {
     fn rehearse(&self, comment: Comment) -> ItemResult {
         let mut item = self.without_delivery(Outcome::DryRun, Code::Ok, "");
         let Some(provider) = self.app.dispatcher.primary() else { return item };
-        // A dry run records nothing, so any id serves to show where one would stand.
+        // A dry run records nothing; any id shows where one would stand.
         let id = self.app.dispatcher.fresh_id().unwrap_or(commentd_delivery::DeliveryId::from_bytes([0; 16]));
         let job = ProviderJob {
             id,

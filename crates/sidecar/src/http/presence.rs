@@ -1,8 +1,8 @@
 //! Whether the caller at the other end of a connection is still there.
 //!
-//! One that has said all may close its half and wait for the answer; one that has given up closes the whole. Both read
-//! the same here until something is sent: whoever still waits takes an interim response (`100 Continue`, which a server
-//! may send to any HTTP/1.1 client), and whoever has gone answers it with a reset.
+//! A caller may close its sending half and wait for the reply, or give up and close the connection. Both check the same
+//! here until something is sent: a caller that waits accepts an interim response (`100 Continue`, which a server may send
+//! to any HTTP/1.1 client), and one that has gone answers it with a reset.
 
 use std::future::Future;
 use std::io;
@@ -15,17 +15,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// What a caller that has closed its half is sent.
+/// What a caller that has closed its sending half is sent.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// Between a caller's end and the look whether its request is whole. What was read before is with the request by then.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-/// Between two looks whether a reset came back.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// From the end of a caller's bytes to the check whether its request is whole. What was read before is with the
+/// request by then.
+const FIRST_CHECK: Duration = Duration::from_millis(1);
+/// Between two checks whether a reset came back.
+const CHECK_AGAIN: Duration = Duration::from_millis(5);
 
-/// What a connection and the request that is answered on it tell each other.
+/// What a connection and its request in progress tell each other.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
-    is_answering: AtomicBool,
+    in_progress: AtomicBool,
     has_closed_its_half: AtomicBool,
 }
 
@@ -33,49 +34,49 @@ impl Presence {
     /// The request is here as a whole, so its caller may close its half. Not for callers that know no interim response:
     /// of those, one that closes is taken for gone.
     pub(crate) fn request_is_whole(&self) {
-        self.is_answering.store(true, Ordering::Relaxed);
+        self.in_progress.store(true, Ordering::Relaxed);
     }
 
-    /// The answer is made; true if no other request can follow it.
+    /// The reply is made; true if no other request can follow it.
     pub(crate) fn is_answered(&self) -> bool {
-        self.is_answering.store(false, Ordering::Relaxed);
+        self.in_progress.store(false, Ordering::Relaxed);
         self.has_closed_its_half.load(Ordering::Relaxed)
     }
 }
 
-/// A caller's connection. It reads as ended when the caller has gone, and while a request is answered not before.
+/// A caller's connection. While a request is in progress it reads as ended only when the caller has gone.
 #[derive(Debug)]
 pub(crate) struct CallerStream {
     stream: TcpStream,
     presence: Arc<Presence>,
-    /// The next look, once the caller has closed its half.
-    look: Option<Pin<Box<Sleep>>>,
-    /// Whether it was sent something since.
-    is_asked: bool,
+    /// The next check, once the caller has closed its sending half.
+    check: Option<Pin<Box<Sleep>>>,
+    /// Whether it was sent something since then.
+    is_probed: bool,
 }
 
 impl CallerStream {
     pub(crate) fn new(stream: TcpStream, presence: Arc<Presence>) -> Self {
-        Self { stream, presence, look: None, is_asked: false }
+        Self { stream, presence, check: None, is_probed: false }
     }
 
-    /// Ready when the caller that has closed its half has gone.
+    /// Ready when the caller, which has closed its sending half, has gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(look) = &mut self.look {
-            ready!(look.as_mut().poll(cx));
-            if !self.presence.is_answering.load(Ordering::Relaxed) {
+        while let Some(check) = &mut self.check {
+            ready!(check.as_mut().poll(cx));
+            if !self.presence.in_progress.load(Ordering::Relaxed) {
                 return Poll::Ready(Ok(()));
             }
-            let is_there = if self.is_asked {
+            let is_there = if self.is_probed {
                 matches!(self.stream.take_error(), Ok(None))
             } else {
-                self.is_asked = true;
+                self.is_probed = true;
                 self.stream.try_write(INTERIM).is_ok_and(|sent| sent == INTERIM.len())
             };
             if !is_there {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
-            self.look = Some(Box::pin(tokio::time::sleep(LOOK_AGAIN)));
+            self.check = Some(Box::pin(tokio::time::sleep(CHECK_AGAIN)));
         }
         Poll::Ready(Ok(()))
     }
@@ -84,7 +85,7 @@ impl CallerStream {
 impl AsyncRead for CallerStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.look.is_some() {
+        if this.check.is_some() {
             return this.poll_gone(cx);
         }
         let (filled, room) = (buf.filled().len(), buf.remaining());
@@ -93,7 +94,7 @@ impl AsyncRead for CallerStream {
             return Poll::Ready(Ok(()));
         }
         this.presence.has_closed_its_half.store(true, Ordering::Relaxed);
-        this.look = Some(Box::pin(tokio::time::sleep(FIRST_LOOK)));
+        this.check = Some(Box::pin(tokio::time::sleep(FIRST_CHECK)));
         this.poll_gone(cx)
     }
 }
