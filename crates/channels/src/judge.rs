@@ -3,7 +3,7 @@
 use crate::json::Json;
 use crate::language::{Expr, plain};
 use crate::reply::{ChannelReply, shortened};
-use crate::scope::{Known, ReplyNames, Scope};
+use crate::scope::{KnownValue, ReplyNames, Scope};
 use crate::written::{WrittenManifest, WrittenVerdict};
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::Verdict;
@@ -82,7 +82,7 @@ impl VerdictRule {
             Self::When { is, when } => Ok(when.holds(scope)?.then_some(*is)),
             Self::Of { of, map, otherwise } => {
                 let judged = match of.known(scope) {
-                    Some(Known::Text(text)) => map.get(text),
+                    Some(KnownValue::Text(text)) => map.get(text),
                     _ => {
                         let value = of.eval(scope)?;
                         if value.is_none() {

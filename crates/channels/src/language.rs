@@ -9,7 +9,7 @@
 //!   `none`
 //! - `omit`: leaves out the leaf whose value it is
 
-use crate::scope::{DeliveryNames, Known, ReplyNames};
+use crate::scope::{DeliveryNames, KnownValue, ReplyNames};
 use minijinja::value::Object;
 use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, Value};
 use std::sync::{Arc, LazyLock};
@@ -223,7 +223,7 @@ impl Expr {
     }
 
     /// What it evaluates to, where that is known without evaluating it; `None` says nothing.
-    pub(crate) fn known<'a>(&self, scope: &'a Value) -> Option<Known<'a>> {
+    pub(crate) fn known<'a>(&self, scope: &'a Value) -> Option<KnownValue<'a>> {
         let names = || scope.downcast_object_ref::<DeliveryNames>();
         match &*self.shape {
             Shape::Path(path) => match path.as_slice() {
@@ -231,13 +231,13 @@ impl Expr {
                 _ => None,
             },
             Shape::PathOrOmit(path) => match path.as_slice() {
-                [name] if names()?.is_empty(name) => Some(Known::Omit),
+                [name] if names()?.is_empty(name) => Some(KnownValue::Omit),
                 [name] => names()?.known(name),
                 _ => None,
             },
             Shape::At(path) => {
                 let reply = scope.downcast_object_ref::<ReplyNames>()?;
-                reply.part(path.iter().map(String::as_str))?.as_text().map(Known::Text)
+                reply.part(path.iter().map(String::as_str))?.as_text().map(KnownValue::Text)
             }
             _ => None,
         }
@@ -256,7 +256,7 @@ impl Expr {
     /// # Errors
     /// As [`Expr::eval`].
     pub fn text(&self, scope: &Value) -> Result<String, String> {
-        if let Some(Known::Text(text)) = self.known(scope) {
+        if let Some(KnownValue::Text(text)) = self.known(scope) {
             return Ok(text.to_owned());
         }
         let given = self.given(scope)?.filter(|value| !value.is_none());
@@ -512,11 +512,13 @@ mod tests {
                 let given = expr.given(&scope).ok().map(|given| given.map(|value| value.to_string()));
                 assert_eq!(given, machine, "{source}");
                 match expr.known(&scope) {
-                    Some(Known::Text(text)) => assert_eq!(Some(Some(text.to_owned())), machine, "{source}"),
-                    Some(Known::Number(number)) => {
+                    Some(KnownValue::Text(text)) => {
+                        assert_eq!(Some(Some(text.to_owned())), machine, "{source}")
+                    }
+                    Some(KnownValue::Number(number)) => {
                         assert_eq!(Some(Some(number.to_string())), machine, "{source}")
                     }
-                    Some(Known::Omit) => assert_eq!(Some(None), machine, "{source}"),
+                    Some(KnownValue::Omit) => assert_eq!(Some(None), machine, "{source}"),
                     None => {}
                 }
             }

@@ -1,7 +1,7 @@
 //! A value of a manifest that may be an expression.
 
 use crate::language::Expr;
-use crate::scope::Known;
+use crate::scope::KnownValue;
 use minijinja::Value;
 use std::time::Duration;
 
@@ -42,9 +42,9 @@ impl Leaf {
             Leaf::Fixed(value) => serde_json::to_writer(json, value).map_err(|error| error.to_string())?,
             Leaf::Expr(expr) => {
                 let written = match expr.known(scope) {
-                    Some(Known::Text(text)) => serde_json::to_writer(json, text),
-                    Some(Known::Number(number)) => serde_json::to_writer(json, &number),
-                    Some(Known::Omit) => return Ok(false),
+                    Some(KnownValue::Text(text)) => serde_json::to_writer(json, text),
+                    Some(KnownValue::Number(number)) => serde_json::to_writer(json, &number),
+                    Some(KnownValue::Omit) => return Ok(false),
                     None => match expr.given(scope)? {
                         Some(value) => serde_json::to_writer(json, &value),
                         None => return Ok(false),

@@ -80,12 +80,12 @@ enum PathPart {
 enum Tree {
     Leaf(Leaf),
     Array(Vec<Tree>),
-    Object(Vec<Entry>),
+    Object(Vec<ObjectEntry>),
 }
 
 /// One entry of an object.
 #[derive(Clone, Debug)]
-struct Entry {
+struct ObjectEntry {
     /// Its name in JSON with the colon, where it is the first that is written.
     start: Vec<u8>,
     /// The same with the comma before it.
@@ -213,7 +213,7 @@ impl Tree {
                     let start = format!("{}:", serde_json::Value::from(name.as_str()));
                     let later = format!(",{start}").into_bytes();
                     let tree = Tree::compile(value, &format!("{place}.{name}"))?;
-                    entries.push(Entry { start: start.into_bytes(), later, tree });
+                    entries.push(ObjectEntry { start: start.into_bytes(), later, tree });
                 }
                 Tree::Object(entries)
             }

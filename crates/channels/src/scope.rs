@@ -38,7 +38,7 @@ pub(crate) struct DeliveryNames {
 }
 
 /// What an expression is known to give.
-pub(crate) enum Known<'a> {
+pub(crate) enum KnownValue<'a> {
     /// One of the delivery's own texts, or one of the reply's.
     Text(&'a str),
     /// One of its numbers.
@@ -80,10 +80,10 @@ impl DeliveryNames {
     }
 
     /// What this gives, where that needs no value of MiniJinja's.
-    pub(crate) fn known(&self, name: &str) -> Option<Known<'_>> {
+    pub(crate) fn known(&self, name: &str) -> Option<KnownValue<'_>> {
         match name {
-            "left_ms" => self.left_ms.map(Known::Number),
-            _ => self.text(name).map(Known::Text),
+            "left_ms" => self.left_ms.map(KnownValue::Number),
+            _ => self.text(name).map(KnownValue::Text),
         }
     }
 

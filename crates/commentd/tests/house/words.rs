@@ -75,7 +75,6 @@ const NOT_YET: &[&str] = &[
     "ARCHITECTURE.md",
     "crates/delivery",
     "crates/ledger",
-    "crates/providers",
     "crates/sidecar",
     "docs/evidence.md",
     "scripts",

@@ -12,8 +12,8 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 /// Late replies to earlier requests that are read past before the connection counts as broken.
 const MOST_LATE_REPLIES: u32 = 64;
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+trait PipeStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> PipeStream for T {}
 
 /// Why there is no connection. Nothing was sent.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl fmt::Display for PipeError {
 
 /// A connection. Dropping it closes it.
 pub(super) struct Pipe {
-    frames: Framed<Box<dyn Stream>, LengthDelimitedCodec>,
+    frames: Framed<Box<dyn PipeStream>, LengthDelimitedCodec>,
 }
 
 impl Pipe {
@@ -119,12 +119,12 @@ impl Pipe {
 }
 
 #[cfg(unix)]
-async fn connect(name: &str) -> io::Result<Box<dyn Stream>> {
+async fn connect(name: &str) -> io::Result<Box<dyn PipeStream>> {
     Ok(Box::new(tokio::net::UnixStream::connect(name).await?))
 }
 
 #[cfg(windows)]
-async fn connect(name: &str) -> io::Result<Box<dyn Stream>> {
+async fn connect(name: &str) -> io::Result<Box<dyn PipeStream>> {
     use tokio::net::windows::named_pipe::ClientOptions;
     /// All instances of the pipe are taken (ERROR_PIPE_BUSY).
     const PIPE_BUSY: i32 = 231;
@@ -151,7 +151,7 @@ mod tests {
     /// Far more than anything here takes.
     const LONG: Duration = Duration::from_secs(60);
 
-    type Server = Framed<Box<dyn Stream>, LengthDelimitedCodec>;
+    type Server = Framed<Box<dyn PipeStream>, LengthDelimitedCodec>;
 
     #[cfg(unix)]
     fn name(directory: &Path) -> String {
@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    fn framed(stream: Box<dyn Stream>) -> Server {
+    fn framed(stream: Box<dyn PipeStream>) -> Server {
         Framed::new(stream, LengthDelimitedCodec::builder().little_endian().new_codec())
     }
 
