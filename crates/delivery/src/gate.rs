@@ -62,12 +62,34 @@ impl Gate {
         self.went_on.store(us, Ordering::Release);
     }
 
-    /// Whether the attempt has waited for something of our own, and its provider has had less than `fair` since.
-    pub fn has_only_waited(&self, fair: Duration, now: Moment) -> bool {
+    /// How the attempt has waited for something of our own.
+    pub fn own_wait(&self) -> OwnWait {
         match self.went_on.load(Ordering::Acquire) {
-            0 => false,
-            WAITS => true,
-            us => now.since(Moment::at(Duration::from_micros(us))) < fair,
+            0 => OwnWait::Never,
+            WAITS => OwnWait::Waits,
+            us => OwnWait::Until(Moment::at(Duration::from_micros(us))),
+        }
+    }
+}
+
+/// Whether an attempt has waited for something that isn't its provider's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnWait {
+    /// It hasn't.
+    Never,
+    /// It still does.
+    Waits,
+    /// It went on at this moment.
+    Until(Moment),
+}
+
+impl OwnWait {
+    /// Whether the attempt has waited for something of our own, and its provider has had less than `fair` since.
+    pub fn is_all(self, fair: Duration, now: Moment) -> bool {
+        match self {
+            OwnWait::Never => false,
+            OwnWait::Waits => true,
+            OwnWait::Until(went_on) => now.since(went_on) < fair,
         }
     }
 }
@@ -90,11 +112,11 @@ mod tests {
     fn what_has_only_waited_for_us_is_known() {
         let at = |ms| Moment::at(Duration::from_millis(ms));
         let (gate, fair) = (Gate::new(), Duration::from_millis(500));
-        assert!(!gate.has_only_waited(fair, at(900)));
+        assert!(!gate.own_wait().is_all(fair, at(900)));
         gate.waits();
-        assert!(gate.has_only_waited(fair, at(9000)));
+        assert!(gate.own_wait().is_all(fair, at(9000)));
         gate.goes_on(at(9000));
-        assert!(gate.has_only_waited(fair, at(9499)) && !gate.has_only_waited(fair, at(9500)));
+        assert!(gate.own_wait().is_all(fair, at(9499)) && !gate.own_wait().is_all(fair, at(9500)));
     }
 
     #[test]

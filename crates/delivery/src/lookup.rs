@@ -76,19 +76,19 @@ impl LookupResult {
     }
 }
 
-/// First wait between two looks; doubles with each.
+/// First wait between two lookups; doubles with each.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// No wait between looks is longer.
+/// No wait between lookups is longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// Looks after which an attempt that can't be settled is left as it is (about an hour).
 const MOST_LOOKS: u32 = 20;
 
-/// The looks for one ambiguous attempt.
+/// The lookups for one ambiguous attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupSchedule {
     ability: LookupAbility,
     ended: Moment,
-    looks: u32,
+    lookups: u32,
     absent_since: Option<Moment>,
 }
 
@@ -107,27 +107,28 @@ impl LookupSchedule {
     /// A search for an attempt that ended at `ended`. For an attempt of an earlier process, the start of this
     /// search serves: it is later, and that is the safe side.
     pub fn new(ability: LookupAbility, ended: Moment) -> Self {
-        Self { ability, ended, looks: 0, absent_since: None }
+        Self { ability, ended, lookups: 0, absent_since: None }
     }
 
     /// Whether nobody has looked yet.
     pub fn is_fresh(&self) -> bool {
-        self.looks == 0
+        self.lookups == 0
     }
 
-    /// Lets the waits between looks begin anew, because somebody waits for what they find.
+    /// Lets the waits between lookups begin anew, because somebody waits for what they find.
     pub fn hasten(&mut self) {
-        self.looks = 0;
+        self.lookups = 0;
     }
 
     /// Takes in a look that began at `began` and didn't find the comment.
     ///
-    /// Absence is proved by two complete looks that see every state, both begun after `settles_within` from the
+    /// Absence is proved by two complete lookups that see every state, both begun after `settles_within` from the
     /// attempt's end, at least half of `settles_within` apart.
     pub fn missed(&mut self, complete: bool, began: Moment, now: Moment) -> NextLookup {
-        self.looks = self.looks.saturating_add(1);
-        let wait =
-            FIRST_WAIT.saturating_mul(1u32.checked_shl(self.looks - 1).unwrap_or(u32::MAX)).min(LONGEST_WAIT);
+        self.lookups = self.lookups.saturating_add(1);
+        let wait = FIRST_WAIT
+            .saturating_mul(1u32.checked_shl(self.lookups - 1).unwrap_or(u32::MAX))
+            .min(LONGEST_WAIT);
         let Some(settles_within) = self.ability.settles_within.filter(|_| self.sees_enough()) else {
             return self.again_at(now + wait);
         };
@@ -136,7 +137,7 @@ impl LookupSchedule {
         let complete = complete || is_off(RuleSwitch::AbsenceTakesCompleteLooks);
         if !complete || began < settled {
             return match self.again_at(now + wait) {
-                // However many looks there were, the ones that can prove something are still to come.
+                // However many lookups there were, the ones that can prove something are still to come.
                 NextLookup::At(next) if now < settled => NextLookup::At(next.min(settled)),
                 _ if now < settled => NextLookup::At(settled),
                 next => next,
@@ -158,7 +159,7 @@ impl LookupSchedule {
     }
 
     fn again_at(&self, moment: Moment) -> NextLookup {
-        if self.looks >= MOST_LOOKS { NextLookup::GiveUp } else { NextLookup::At(moment) }
+        if self.lookups >= MOST_LOOKS { NextLookup::GiveUp } else { NextLookup::At(moment) }
     }
 }
 
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!(search.missed(true, at(1500), at(1600)), NextLookup::Absent);
     }
 
-    /// Twenty looks are over in less than an hour; a channel may take longer to settle.
+    /// Twenty lookups are over in less than an hour; a channel may take longer to settle.
     #[test]
     fn no_search_is_given_up_before_the_channel_has_settled() {
         for settles_ms in [60_000, 3_600_000, 4 * 3_600_000] {
@@ -232,15 +233,15 @@ mod tests {
     fn incomplete_or_blind_looks_prove_nothing() {
         for mut search in [search(false, Some(10)), search(true, None)] {
             let mut now = at(1_000_000);
-            let mut looks = 0;
+            let mut lookups = 0;
             loop {
                 match search.missed(true, now, now) {
                     NextLookup::At(next) => now = next,
                     NextLookup::GiveUp => break,
                     NextLookup::Absent => panic!("absence was claimed without proof"),
                 }
-                looks += 1;
-                assert!(looks < 100);
+                lookups += 1;
+                assert!(lookups < 100);
             }
         }
         let mut incomplete = search(true, Some(10));

@@ -1,9 +1,10 @@
-//! What the ledger keeps of a delivery, and the answer that follows from it.
+//! What the ledger keeps of a delivery.
 
 use crate::fingerprint::{Comment, Fingerprint};
 use crate::id::DeliveryId;
+use crate::outcome::outcome_of;
 use crate::rule_switch::{RuleSwitch, is_off};
-use crate::verdict::{Effect, Verdict};
+use crate::verdict::Verdict;
 use commentd_contract::{Code, Outcome, ProviderName, VerdictKind};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -89,11 +90,6 @@ pub struct AttemptRecord {
 }
 
 impl AttemptRecord {
-    /// Whether it may have passed its gate, whatever it was resolved as.
-    pub fn was_sent(&self) -> bool {
-        was_sent(self.verdict.as_ref())
-    }
-
     /// What is known of it by now.
     pub fn settled(&self) -> Option<&Verdict> {
         self.resolution.as_ref().map(|resolution| &resolution.verdict).or(self.verdict.as_ref())
@@ -146,55 +142,6 @@ pub fn outcome_of_attempts(attempts: &[AttemptRecord]) -> Outcome {
 /// Whether one of these attempts has no verdict yet.
 pub fn is_open(attempts: &[AttemptRecord]) -> bool {
     attempts.iter().any(|attempt| attempt.verdict.is_none())
-}
-
-/// The outcome that follows from the attempts' verdicts, in order; `None` stands for one that is open.
-///
-/// An effect of one settles the delivery. Otherwise any attempt that is open or unknown makes it unknown,
-/// whatever came after. Otherwise the last verdict speaks; without any attempt, nothing was sent.
-pub fn outcome_of<'a>(verdicts: impl Iterator<Item = Option<&'a Verdict>>) -> Outcome {
-    let mut last = Outcome::NotSent;
-    let mut unresolved = false;
-    let mut stored = None;
-    for verdict in verdicts {
-        let Some(verdict) = verdict else {
-            unresolved = true;
-            continue;
-        };
-        match verdict.rule().effect {
-            Effect::One => stored = Some(outcome_of_stored(verdict.kind)),
-            Effect::Unclear => unresolved = true,
-            Effect::None => {
-                last = match verdict.kind {
-                    VerdictKind::Refused | VerdictKind::Duplicate => Outcome::Refused,
-                    _ => Outcome::NotSent,
-                }
-            }
-        }
-    }
-    match (stored, unresolved) {
-        (Some(outcome), _) => outcome,
-        (None, true) => Outcome::Unknown,
-        (None, false) => last,
-    }
-}
-
-fn outcome_of_stored(kind: VerdictKind) -> Outcome {
-    match kind {
-        VerdictKind::Held => Outcome::Held,
-        VerdictKind::Misplaced => Outcome::Misplaced,
-        _ => Outcome::Delivered,
-    }
-}
-
-/// The verdict that speaks for the outcome of these attempts: the one that stored it, else the last that is
-/// unresolved, else the last.
-pub fn speaking_verdict(attempts: &[AttemptRecord]) -> Option<&Verdict> {
-    let settled = || attempts.iter().filter_map(AttemptRecord::settled);
-    settled()
-        .find(|verdict| verdict.rule().effect == Effect::One)
-        .or_else(|| settled().rfind(|verdict| verdict.rule().effect == Effect::Unclear))
-        .or_else(|| settled().next_back())
 }
 
 /// The verdict of an attempt that was open when its process ended.

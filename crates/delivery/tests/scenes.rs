@@ -6,17 +6,15 @@ mod support;
 
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::Verdict;
-use commentd_delivery::step::Event::{
-    CallerGone, Cancelled, ClaimLost, IntentFailed, IntentRecorded, Settled, SettlingFailed, Start, Woken,
-};
+use commentd_delivery::step::Event::{CallerGone, ClaimLost, IntentRecorded, Settled, Start, Woken};
 use commentd_delivery::step::{Event, Plan, ProviderRules};
 use support::{
-    BOTH, DEDUPLICATING, LOOKED_UP, PLAIN, QUEUED, Scene, after, at, check, ended, found, looking, missed,
-    plan, repeated, verdict,
+    BOTH, DEDUPLICATING, LOOKED_UP, PLAIN, QUEUED, Scene, after, at, cancelled, check, ended, found,
+    intent_failed, looking, missed, plan, repeated, settling_failed, verdict,
 };
 
 fn throttled_ms(hint_ms: u64) -> Event {
-    Event::Ended(Verdict { retry_after_ms: Some(hint_ms), ..verdict(VerdictKind::Throttled) })
+    Event::AttemptEnded(Verdict { retry_after_ms: Some(hint_ms), ..verdict(VerdictKind::Throttled) })
 }
 
 #[test]
@@ -25,15 +23,15 @@ fn the_deadline_closes_every_phase() {
     check([
         Scene::new("recording the intent", two())
             .on(0, Start, "intent 0@0, wake 1000")
-            .on(1000, Woken, "answer not_sent 62")
+            .on(1000, Woken, "answer not_sent 62 unrecorded")
             .on(1400, IntentRecorded, "settle 0 not_sent")
             .on(1401, Settled, "finish")
             .comes_to(Outcome::NotSent)
             .over(),
         Scene::new("the intent fails after the answer", two())
             .on(0, Start, "intent 0@0, wake 1000")
-            .on(1000, Woken, "answer not_sent 62")
-            .on(1001, IntentFailed, "finish")
+            .on(1000, Woken, "answer not_sent 62 unrecorded")
+            .on(1001, intent_failed(), "finish")
             .over(),
         Scene::new("the intent is durable at the deadline, the wake-up comes later", two())
             .on(0, Start, "intent 0@0, wake 1000")
@@ -43,14 +41,14 @@ fn the_deadline_closes_every_phase() {
         Scene::new("sending, the gate is not passed", two())
             .sent()
             .on(1000, Woken, "cancel")
-            .on(1000, Cancelled(true), "settle 0 not_sent, wake 1020")
+            .on(1000, cancelled(true), "settle 0 not_sent, wake 1020")
             .on(1001, ended(VerdictKind::NotSent), "")
             .on(1002, Settled, "answer not_sent 62, finish")
             .over(),
         Scene::new("sending, the gate is passed", two())
             .sent()
             .on(1000, Woken, "cancel")
-            .on(1000, Cancelled(false), "answer unknown 56")
+            .on(1000, cancelled(false), "answer unknown 56")
             .comes_to(Outcome::Unknown)
             .on(1900, ended(VerdictKind::Delivered), "settle 0 delivered")
             .on(1901, Settled, "finish")
@@ -60,7 +58,7 @@ fn the_deadline_closes_every_phase() {
             .sent()
             .on(1000, Woken, "cancel")
             .on(1000, ended(VerdictKind::Denied), "settle 0 denied, wake 1020")
-            .on(1000, Cancelled(false), "")
+            .on(1000, cancelled(false), "")
             .on(1003, Settled, "answer not_sent 66, finish")
             .over(),
         Scene::new("waiting for a retry that comes too late", plan(&[PLAIN]))
@@ -89,11 +87,11 @@ fn the_deadline_closes_every_phase() {
         looking("resting")
             .on(700, missed(101), "wake 800")
             .on(800, missed(800), "")
-            .on(940, Woken, "look 0@0, wake 1000")
+            .on(940, Woken, "lookup 0@0, wake 1000")
             .on(950, missed(940), "wake 1000")
-            .on(1000, Woken, "answer unknown 56, look 0@0")
+            .on(1000, Woken, "answer unknown 56, lookup 0@0")
             .on(1010, missed(1000), "wake 1040")
-            .on(1040, Woken, "look 0@0")
+            .on(1040, Woken, "lookup 0@0")
             .on(1041, missed(1040), "resolve 0 not_sent")
             .on(1042, Settled, "finish")
             .comes_to(Outcome::NotSent),
@@ -105,14 +103,14 @@ fn the_deadline_rules_a_repetition_too() {
     check([
         repeated("the second passes no gate", DEDUPLICATING)
             .on(1000, Woken, "cancel")
-            .on(1000, Cancelled(true), "settle 1 not_sent, wake 1020")
+            .on(1000, cancelled(true), "settle 1 not_sent, wake 1020")
             .on(1001, Settled, "answer unknown 56, finish")
             .comes_to(Outcome::Unknown),
         repeated("the second is on its way", BOTH)
             .on(1000, Woken, "cancel")
-            .on(1000, Cancelled(false), "answer unknown 56")
+            .on(1000, cancelled(false), "answer unknown 56")
             .on(1200, ended(VerdictKind::Unknown), "settle 1 unknown")
-            .on(1201, Settled, "look 0@0")
+            .on(1201, Settled, "lookup 0@0")
             .on(1210, found(VerdictKind::Held, 1201), "resolve 0 held")
             .on(1211, Settled, "finish")
             .comes_to(Outcome::Held),
@@ -130,8 +128,8 @@ fn the_deadline_rules_a_repetition_too() {
 #[test]
 fn nothing_starts_without_time_for_it() {
     let none = |min_useful_ms, deadline_ms| {
-        let link = ProviderRules { min_useful: support::ms(min_useful_ms), ..PLAIN };
-        Plan { deadline: at(deadline_ms), ..plan(&[link]) }
+        let provider = ProviderRules { min_useful: support::ms(min_useful_ms), ..PLAIN };
+        Plan { deadline: at(deadline_ms), ..plan(&[provider]) }
     };
     check([
         Scene::new("no time at all", none(50, 0))
@@ -184,12 +182,12 @@ fn a_caller_that_is_gone_ends_every_phase() {
         Scene::new("sending, the gate is not passed", two())
             .sent()
             .on(50, CallerGone, "cancel")
-            .on(50, Cancelled(true), "settle 0 not_sent")
+            .on(50, cancelled(true), "settle 0 not_sent")
             .on(51, Settled, "finish"),
         Scene::new("sending, the gate is passed", two())
             .sent()
             .on(50, CallerGone, "cancel")
-            .on(50, Cancelled(false), "")
+            .on(50, cancelled(false), "")
             .on(1000, Woken, "")
             .on(1200, ended(VerdictKind::Throttled), "settle 0 throttled")
             .on(1201, Settled, "finish")
@@ -208,23 +206,23 @@ fn a_caller_that_is_gone_ends_every_phase() {
         Scene::new("waiting to repeat an unknown", plan(&[BOTH]))
             .settling(VerdictKind::Unknown)
             .on(101, Settled, "wake ?")
-            .on(102, CallerGone, "look 0@0")
+            .on(102, CallerGone, "lookup 0@0")
             .on(110, found(VerdictKind::Delivered, 102), "resolve 0 delivered")
             .on(111, Settled, "finish")
             .comes_to(Outcome::Delivered),
         looking("looking")
             .on(110, CallerGone, "")
             .on(120, missed(101), "wake ?")
-            .on(400, Woken, "look 0@0")
+            .on(400, Woken, "lookup 0@0")
             .on(401, missed(400), "wake 500")
-            .on(500, Woken, "look 0@0")
+            .on(500, Woken, "lookup 0@0")
             .on(501, missed(500), "resolve 0 not_sent")
             .on(502, Settled, "finish")
             .comes_to(Outcome::NotSent),
         looking("resting")
             .on(120, missed(101), "wake ?")
             .on(130, CallerGone, "")
-            .on(220, Woken, "look 0@0")
+            .on(220, Woken, "lookup 0@0")
             .on(230, found(VerdictKind::Delivered, 220), "resolve 0 delivered")
             .on(231, Settled, "finish"),
     ]);
@@ -235,31 +233,31 @@ fn what_cannot_be_recorded_is_not_sent() {
     check([
         Scene::new("the first intent", plan(&[PLAIN, PLAIN]))
             .on(0, Start, "intent 0@0, wake 1000")
-            .on(1, IntentFailed, "answer not_sent 61 hint 1000 unrecorded, finish")
+            .on(1, intent_failed(), "answer not recorded, finish")
             .comes_to(Outcome::NotSent)
             .over(),
         Scene::new("a later intent after effect none", plan(&[PLAIN, PLAIN]))
             .settling(VerdictKind::Denied)
             .on(101, Settled, "intent 1@1, wake 1000")
-            .on(102, IntentFailed, "answer not_sent 61 hint 1000, finish")
+            .on(102, intent_failed(), "answer not_sent 61 hint 1000, finish")
             .comes_to(Outcome::NotSent),
         // Code 61 would say that the delivery has had no effect.
         Scene::new("a later intent after an unknown", plan(&[DEDUPLICATING]))
             .settling(VerdictKind::Unknown)
             .on(101, Settled, "wake ?")
             .on(151, Woken, "intent 1@0, wake 1000")
-            .on(152, IntentFailed, "answer unknown 56, finish")
+            .on(152, intent_failed(), "answer unknown 56, finish")
             .comes_to(Outcome::Unknown),
         Scene::new("a later intent after an unknown that can be looked up", plan(&[BOTH]))
             .settling(VerdictKind::Unknown)
             .on(101, Settled, "wake ?")
             .on(151, Woken, "intent 1@0, wake 1000")
-            .on(152, IntentFailed, "look 0@0, wake 1000")
+            .on(152, intent_failed(), "lookup 0@0, wake 1000")
             .on(160, found(VerdictKind::Delivered, 152), "resolve 0 delivered, wake 1020")
             .on(161, Settled, "answer delivered 0, finish"),
         Scene::new("a resumed delivery's intent", after(plan(&[PLAIN]), &[VerdictKind::Denied]))
             .on(0, Start, "intent 1@0, wake 1000")
-            .on(1, IntentFailed, "answer not_sent 61 hint 1000, finish"),
+            .on(1, intent_failed(), "answer not_sent 61 hint 1000, finish"),
     ]);
 }
 
@@ -268,22 +266,22 @@ fn what_was_not_recorded_is_unknown() {
     check(VerdictKind::ALL.map(|kind| {
         Scene::new("a verdict", plan(&[BOTH, PLAIN]))
             .settling(kind)
-            .on(101, SettlingFailed, "answer unknown 56, finish")
+            .on(101, settling_failed(), "answer unknown 56, finish")
             .comes_to(Outcome::Unknown)
             .over()
     }));
     check([
         looking("a resolution")
             .on(110, found(VerdictKind::Delivered, 101), "resolve 0 delivered, wake 1020")
-            .on(111, SettlingFailed, "answer unknown 56, finish")
+            .on(111, settling_failed(), "answer unknown 56, finish")
             .comes_to(Outcome::Unknown)
             .over(),
         Scene::new("a late verdict", plan(&[PLAIN, PLAIN]))
             .sent()
             .on(1000, Woken, "cancel")
-            .on(1000, Cancelled(false), "answer unknown 56")
+            .on(1000, cancelled(false), "answer unknown 56")
             .on(1100, ended(VerdictKind::Denied), "settle 0 denied")
-            .on(1101, SettlingFailed, "finish")
+            .on(1101, settling_failed(), "finish")
             .comes_to(Outcome::Unknown),
     ]);
 }
@@ -299,13 +297,13 @@ fn a_comment_of_another_delivery_is_not_ours() {
         Scene::new("the reply names it, and a lookup knows better", plan(&[LOOKED_UP, PLAIN]))
             .settling(VerdictKind::Misplaced)
             .on(101, ClaimLost, "settle 0 unknown, wake 1020")
-            .on(102, Settled, "look 0@0, wake 1000")
+            .on(102, Settled, "lookup 0@0, wake 1000")
             .on(110, found(VerdictKind::Delivered, 102), "resolve 0 delivered, wake 1020")
             .on(111, Settled, "answer delivered 0, finish"),
         Scene::new("the reply names it, and then nothing can be recorded", plan(&[PLAIN]))
             .settling(VerdictKind::Delivered)
             .on(101, ClaimLost, "settle 0 unknown, wake 1020")
-            .on(102, SettlingFailed, "answer unknown 56, finish")
+            .on(102, settling_failed(), "answer unknown 56, finish")
             .comes_to(Outcome::Unknown),
         Scene::new("the reply names it after the grace", plan(&[PLAIN]))
             .sent()
@@ -318,7 +316,7 @@ fn a_comment_of_another_delivery_is_not_ours() {
             .on(110, found(VerdictKind::Delivered, 101), "resolve 0 delivered, wake 1020")
             .on(111, ClaimLost, "wake ?")
             .comes_to(Outcome::Unknown)
-            .on(220, Woken, "look 0@0, wake 1000")
+            .on(220, Woken, "lookup 0@0, wake 1000")
             .on(230, found(VerdictKind::Held, 220), "resolve 0 held, wake 1020")
             .on(231, Settled, "answer held 0, finish"),
     ]);
@@ -351,7 +349,7 @@ fn a_delivery_that_is_certain_stays_so() {
         .on(0, Start, "intent 1@0, wake 1000")
         .on(1, IntentRecorded, "send 1@0")
         .on(2, ended(VerdictKind::Duplicate), "settle 1 unknown, wake 1020")
-        .on(3, Settled, "look 1@0, wake 1000")
+        .on(3, Settled, "lookup 1@0, wake 1000")
         .on(4, missed(3), "resolve 1 duplicate, wake 1020")
         .on(5, Settled, "answer refused 52, finish"),
     ]);
@@ -363,7 +361,7 @@ fn a_late_verdict_is_recorded_and_starts_nothing() {
         let scene = Scene::new("late", plan(&[DEDUPLICATING, PLAIN]))
             .sent()
             .on(1000, Woken, "cancel")
-            .on(1000, Cancelled(false), "answer unknown 56")
+            .on(1000, cancelled(false), "answer unknown 56")
             .on(1100, ended(kind), "settle 0 ?")
             .on(1101, Settled, "finish")
             .over();
@@ -386,7 +384,7 @@ fn a_wake_up_that_is_early_or_was_replaced_is_ignored() {
         Scene::new("recording the intent", plan(&[PLAIN]))
             .on(0, Start, "intent 0@0, wake 1000")
             .on(999, Woken, "wake 1000")
-            .on(1000, Woken, "answer not_sent 62"),
+            .on(1000, Woken, "answer not_sent 62 unrecorded"),
         Scene::new("sending", plan(&[PLAIN])).sent().on(999, Woken, "wake 1000").on(1000, Woken, "cancel"),
         Scene::new("settling", plan(&[PLAIN])).settling(VerdictKind::Held).on(1000, Woken, "wake 1020").on(
             1020,
@@ -410,7 +408,7 @@ fn a_wake_up_that_is_early_or_was_replaced_is_ignored() {
 /// A channel may count its window from any request that carried the key, also one that it throttled.
 #[test]
 fn the_deduplication_window_counts_from_the_first_request() {
-    let link = |window_ms| ProviderRules { deduplicates_within: Some(support::ms(window_ms)), ..PLAIN };
+    let provider = |window_ms| ProviderRules { deduplicates_within: Some(support::ms(window_ms)), ..PLAIN };
     let repeat = |name, plan: Plan, then: &'static str| {
         Scene::new(name, plan)
             .sent()
@@ -422,8 +420,8 @@ fn the_deduplication_window_counts_from_the_first_request() {
             .on(411, Settled, then)
     };
     check([
-        repeat("it reaches the deadline", plan(&[link(1001)]), "wake ?"),
-        repeat("it doesn't", plan(&[link(1000)]), "answer unknown 56, finish"),
+        repeat("it reaches the deadline", plan(&[provider(1001)]), "wake ?"),
+        repeat("it doesn't", plan(&[provider(1000)]), "answer unknown 56, finish"),
         Scene::new(
             "an earlier run has used the key",
             after(plan(&[DEDUPLICATING]), &[VerdictKind::Throttled]),
@@ -432,7 +430,7 @@ fn the_deduplication_window_counts_from_the_first_request() {
         .on(1, IntentRecorded, "send 1@0")
         .on(2, ended(VerdictKind::Unknown), "settle 1 unknown, wake 1020")
         .on(3, Settled, "answer unknown 56, finish"),
-        Scene::new("another channel never had it", plan(&[PLAIN, link(1001)]))
+        Scene::new("another channel never had it", plan(&[PLAIN, provider(1001)]))
             .settling(VerdictKind::Denied)
             .on(101, Settled, "intent 1@1, wake 1000")
             .on(102, IntentRecorded, "send 1@1")
@@ -460,7 +458,7 @@ fn what_cannot_be_tried_is_skipped_with_its_reason() {
                 "skip 0 denied 66, skip 1 denied 66, answer not_sent 66 hint 1000 unrecorded, finish",
             )
             .over(),
-        Scene::new("the attempt speaks for the answer, not the link that was skipped after it", two())
+        Scene::new("the attempt speaks for the answer, not the provider that was skipped after it", two())
             .sent()
             .shut(&[1])
             .on(100, ended(VerdictKind::Denied), "settle 0 denied, wake 1020")
@@ -472,7 +470,7 @@ fn what_cannot_be_tried_is_skipped_with_its_reason() {
             .shut(&[0])
             .on(151, Woken, "skip 0 denied 66, intent 1@1, wake 1000"),
         Scene::new(
-            "it opens while the repetition of an unknown waits: no other link",
+            "it opens while the repetition of an unknown waits: no other provider",
             plan(&[DEDUPLICATING, PLAIN]),
         )
         .settling(VerdictKind::Unknown)
@@ -481,7 +479,7 @@ fn what_cannot_be_tried_is_skipped_with_its_reason() {
         .on(151, Woken, "skip 0 denied 66, answer unknown 56, finish"),
         Scene::new("an intent that fails says nothing", two())
             .on(0, Start, "intent 0@0, wake 1000")
-            .on(1, IntentFailed, "answer not_sent 61 hint 1000 unrecorded, finish")
+            .on(1, intent_failed(), "answer not recorded, finish")
             .heard(&[]),
         Scene::new("an attempt that was never sent off says nothing", two())
             .on(0, Start, "intent 0@0, wake 1000")
@@ -490,7 +488,7 @@ fn what_cannot_be_tried_is_skipped_with_its_reason() {
         Scene::new("what runs on after the deadline is heard when it ends", two())
             .sent()
             .on(1000, Woken, "cancel")
-            .on(1000, Cancelled(false), "answer unknown 56")
+            .on(1000, cancelled(false), "answer unknown 56")
             .on(1200, ended(VerdictKind::Unknown), "settle 0 unknown")
             .heard(&["unknown"]),
         looking("a cut reply whose comment is found at once counts as success")
@@ -510,7 +508,7 @@ fn what_cannot_be_tried_is_skipped_with_its_reason() {
             .on(0, Start, "queue 0, wake 950")
             .on(
                 1,
-                Event::NoTurn { link: 0, verdict: verdict(VerdictKind::NotSent) },
+                Event::NoSlot { provider: 0, verdict: verdict(VerdictKind::NotSent) },
                 "leave, skip 0 not_sent 51, answer not_sent 51 unrecorded, finish",
             )
             .heard(&[]),
@@ -520,7 +518,7 @@ fn what_cannot_be_tried_is_skipped_with_its_reason() {
 #[test]
 fn a_queue_ends_where_too_little_time_is_left() {
     let queued = || plan(&[QUEUED, PLAIN]);
-    let lane = |link| Event::LaneFree { link };
+    let lane = |provider| Event::PermitGranted { provider };
     check([
         Scene::new("a lane comes free", queued()).on(0, Start, "queue 0, wake 950").on(
             300,

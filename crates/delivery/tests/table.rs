@@ -13,9 +13,9 @@ mod support;
 use commentd_contract::Outcome::{self, Delivered, Held, Misplaced, NotSent, Refused, Unknown};
 use commentd_contract::VerdictKind;
 use commentd_delivery::machine::Machine;
-use commentd_delivery::step::{Action, Event, Plan, ProviderRules};
+use commentd_delivery::step::{Action, Ending, Event, Plan, ProviderRules};
 use commentd_delivery::{Moment, Verdict};
-use support::{DEDUPLICATING, FakeProviderHealth, PLAIN, SEEING, at, ms, plan, verdict, words};
+use support::{DEDUPLICATING, FakeProviderHealth, PLAIN, SEEING, at, ms, plan, step, verdict, words};
 
 /// When the same provider may try again.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,11 +96,11 @@ enum Window {
     Long,
 }
 
-/// One situation: the verdict comes from link `link` of `links`.
+/// One situation: the verdict comes from provider `provider` of `providers`.
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    links: usize,
-    link: usize,
+    providers: usize,
+    provider: usize,
     kind: VerdictKind,
     after_unknown: bool,
     tries_left: bool,
@@ -136,14 +136,14 @@ fn expected(case: &Case) -> Follows {
     if same && case.tries_left && case.budget_left && case.hint != Hint::Beyond {
         return Follows::SameProvider;
     }
-    if row.next && case.link + 1 < case.links {
+    if row.next && case.provider + 1 < case.providers {
         return Follows::NextProvider;
     }
     match row.end {
         End::Answer(outcome, code) => Follows::Answer(outcome, code),
         End::Doubt | End::LookFirst(..) if case.lookup => Follows::Look,
-        // The links before this one have all had it.
-        End::LookFirst(outcome, code) if case.link == 0 => Follows::Answer(outcome, code),
+        // The providers before this one have all had it.
+        End::LookFirst(outcome, code) if case.provider == 0 => Follows::Answer(outcome, code),
         End::LookFirst(..) => Follows::Answer(Unknown, 56),
         End::Doubt => Follows::Answer(Unknown, 56),
     }
@@ -172,8 +172,8 @@ impl Case {
             lookup: self.lookup.then_some(SEEING),
             ..PLAIN
         };
-        let mut chain = vec![rules; self.links];
-        chain[self.link].max_attempts = 1 + u32::from(self.after_unknown) + u32::from(self.tries_left);
+        let mut chain = vec![rules; self.providers];
+        chain[self.provider].max_attempts = 1 + u32::from(self.after_unknown) + u32::from(self.tries_left);
         Plan { deadline: at(DEADLINE_MS), ..plan(&chain) }
     }
 }
@@ -189,13 +189,13 @@ struct Walk {
 impl Walk {
     fn on(&mut self, event: Event) -> &[Action] {
         self.now = self.now + ms(1);
-        self.actions = self.machine.step(event, self.now, &mut self.health);
+        self.actions = step(&mut self.machine, event, self.now, &mut self.health);
         &self.actions
     }
 
     fn attempt(&mut self, verdict: Verdict) -> &[Action] {
         self.on(Event::IntentRecorded);
-        self.on(Event::Ended(verdict));
+        self.on(Event::AttemptEnded(verdict));
         self.on(Event::Settled)
     }
 
@@ -203,7 +203,7 @@ impl Walk {
     fn wait(&mut self) -> Option<&[Action]> {
         let [Action::Wake(moment)] = self.actions[..] else { return None };
         self.now = moment;
-        self.actions = self.machine.step(Event::Woken, moment, &mut self.health);
+        self.actions = step(&mut self.machine, Event::Woken, moment, &mut self.health);
         Some(&self.actions)
     }
 }
@@ -217,7 +217,7 @@ fn what_follows(case: &Case) -> Follows {
         actions: Vec::new(),
     };
     walk.on(Event::Start);
-    for _ in 0..case.link {
+    for _ in 0..case.provider {
         walk.attempt(verdict(VerdictKind::Denied));
     }
     if case.after_unknown {
@@ -234,27 +234,29 @@ fn follows(case: &Case, walk: &mut Walk) -> Follows {
     let settled = walk.now;
     let text = words(&walk.actions);
     match &walk.actions[..] {
-        [Action::RecordIntent { link, .. }, Action::Wake(_)] if *link == case.link + 1 => {
+        [Action::RecordIntent { provider, .. }, Action::Wake(_)] if *provider == case.provider + 1 => {
             Follows::NextProvider
         }
-        [Action::Look { attempt, link }, Action::Wake(_)] if (*attempt, *link) == (case.link, case.link) => {
+        [Action::LookUp { attempt, provider, .. }, Action::Wake(_)]
+            if (*attempt, *provider) == (case.provider, case.provider) =>
+        {
             Follows::Look
         }
-        [Action::Answer(answer), Action::Finish] => {
-            let spoken = answer.outcome == Unknown || answer.message == case.verdict().message;
-            let hinted = case.after_unknown || answer.retry_after_ms == case.hint_ms();
-            if !spoken || !hinted || !answer.recorded {
-                return Follows::Other(format!("{text} ({answer:?})"));
+        [Action::Reply(Ok(reply)), Action::Finish(Ending::Over)] => {
+            let spoken = reply.outcome == Unknown || reply.message == case.verdict().message;
+            let hinted = case.after_unknown || reply.retry_after_ms == case.hint_ms();
+            if !spoken || !hinted || reply.id.is_none() {
+                return Follows::Other(format!("{text} ({reply:?})"));
             }
-            Follows::Answer(answer.outcome, answer.code.number())
+            Follows::Answer(reply.outcome, reply.code.number())
         }
         [Action::Wake(moment)] => {
             let waited = moment.since(settled);
             let least = ms(case.hint_ms().unwrap_or(0));
-            let attempt = case.link + 1 + usize::from(case.after_unknown);
+            let attempt = case.provider + 1 + usize::from(case.after_unknown);
             match walk.wait() {
-                Some([Action::RecordIntent { attempt: number, link }, Action::Wake(_)])
-                    if (*number, *link) == (attempt, case.link) && waited >= least =>
+                Some([Action::RecordIntent { attempt: number, provider, .. }, Action::Wake(_)])
+                    if (*number, *provider) == (attempt, case.provider) && waited >= least =>
                 {
                     Follows::SameProvider
                 }
@@ -267,7 +269,7 @@ fn follows(case: &Case, walk: &mut Walk) -> Follows {
 
 fn situations() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (links, link) in [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)] {
+    for (providers, provider) in [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)] {
         for kind in VerdictKind::ALL {
             for hint in [Hint::Absent, Hint::Inside, Hint::Beyond] {
                 for (window, after_unknown) in [
@@ -280,8 +282,8 @@ fn situations() -> Vec<Case> {
                         let [tries_left, budget_left, renewed, lookup] =
                             [1, 2, 4, 8].map(|bit| bits & bit != 0);
                         cases.push(Case {
-                            links,
-                            link,
+                            providers,
+                            provider,
                             kind,
                             after_unknown,
                             tries_left,
@@ -325,9 +327,9 @@ fn what_follows_a_verdict_is_as_specified_in_every_situation() {
 /// The table's condition on renewals: once, as an attempt of its own, whatever the budget would allow.
 #[test]
 fn a_second_renewal_goes_to_the_next_provider() {
-    let case = |links| Case {
-        links,
-        link: 0,
+    let case = |providers| Case {
+        providers,
+        provider: 0,
         kind: VerdictKind::Denied,
         after_unknown: false,
         tries_left: true,
@@ -337,8 +339,8 @@ fn a_second_renewal_goes_to_the_next_provider() {
         lookup: false,
         window: Window::Absent,
     };
-    for (links, then) in [(1, "answer not_sent 66, finish"), (2, "intent 2@1, wake 10000")] {
-        let mut plan = case(links).plan();
+    for (providers, then) in [(1, "answer not_sent 66, finish"), (2, "intent 2@1, wake 10000")] {
+        let mut plan = case(providers).plan();
         plan.chain[0].max_attempts = 10;
         let mut walk = Walk {
             machine: Machine::new(plan),
@@ -347,9 +349,9 @@ fn a_second_renewal_goes_to_the_next_provider() {
             actions: vec![],
         };
         walk.on(Event::Start);
-        walk.attempt(case(links).verdict());
+        walk.attempt(case(providers).verdict());
         assert_eq!(words(walk.wait().unwrap()), "intent 1@0, wake 10000");
-        assert_eq!(words(walk.attempt(case(links).verdict())), then);
+        assert_eq!(words(walk.attempt(case(providers).verdict())), then);
     }
 }
 
@@ -372,7 +374,7 @@ fn an_effect_free_reply_with_a_receipt_is_in_doubt() {
     }
 }
 
-/// At most as many attempts as the link allows, and then the next one's own count begins.
+/// At most as many attempts as the provider allows, and then the next one's own count begins.
 #[test]
 fn attempts_are_counted_per_provider() {
     for kind in [VerdictKind::NotSent, VerdictKind::Throttled] {
@@ -382,13 +384,13 @@ fn attempts_are_counted_per_provider() {
             now: at(0),
             actions: vec![],
         };
-        let mut links = Vec::new();
+        let mut providers = Vec::new();
         walk.on(Event::Start);
-        while let [Action::RecordIntent { link, .. }, ..] = walk.actions[..] {
-            links.push(link);
+        while let [Action::RecordIntent { provider, .. }, ..] = walk.actions[..] {
+            providers.push(provider);
             walk.attempt(verdict(kind));
             walk.wait();
         }
-        assert_eq!(links, [0, 0, 0, 1, 1, 1], "{kind}");
+        assert_eq!(providers, [0, 0, 0, 1, 1, 1], "{kind}");
     }
 }

@@ -4,7 +4,8 @@
 use crate::{End, LedgerError, Opening, Settling};
 use commentd_contract::Outcome;
 use commentd_delivery::Verdict;
-use commentd_delivery::record::{AttemptRecord, interrupted, is_open, outcome_of, outcome_of_attempts};
+use commentd_delivery::outcome::outcome_of;
+use commentd_delivery::record::{AttemptRecord, interrupted, is_open, outcome_of_attempts};
 use commentd_delivery::rule_switch::{RuleSwitch, is_on};
 use commentd_delivery::verdict::Effect;
 

@@ -66,6 +66,7 @@ impl Provider for Mock {
 
     fn rules(&self) -> ProviderRules {
         ProviderRules {
+            name: self.name(),
             max_attempts: 3,
             min_useful: Duration::from_millis(1),
             deduplicates_within: None,

@@ -180,7 +180,7 @@ async fn sweep(dispatcher: Dispatcher, retention: Duration) {
         }
         loop {
             let began = dispatcher.clock().now();
-            match dispatcher.ledger().sweep(kept_ms, SWEEP_AT_MOST).await {
+            match dispatcher.sweep(kept_ms, SWEEP_AT_MOST).await {
                 Ok(removed) if removed >= SWEEP_AT_MOST => {
                     tokio::time::sleep(dispatcher.clock().now() - began).await;
                 }

@@ -5,12 +5,12 @@
 
 use commentd_benches::Kind;
 use commentd_channels::{Channel, ChannelReply, built_in};
-use commentd_contract::{CommentRequest, StandIns, VerdictKind};
+use commentd_contract::{CommentRequest, ProviderName, StandIns, VerdictKind};
 use commentd_delivery::breaker::{Breaker, BreakerEpoch, BreakerPermit};
 use commentd_delivery::machine::Machine;
 use commentd_delivery::retry::{RetryBudget, RetryPermit};
 use commentd_delivery::step::{Event, Plan, ProviderHealth, ProviderRules};
-use commentd_delivery::{Comment, DeliveryId, Moment, Verdict};
+use commentd_delivery::{Comment, DeliveryId, Fingerprint, Moment, Verdict};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -69,19 +69,23 @@ impl Provider {
 }
 
 impl ProviderHealth for Provider {
-    fn obstacle(&mut self, _link: usize, now: Moment) -> Option<Verdict> {
+    fn obstacle(&mut self, _provider: usize, now: Moment) -> Option<Verdict> {
         (!self.breaker.is_passable(now)).then(|| Verdict::new(VerdictKind::Denied, "its breaker is open"))
+    }
+
+    fn is_half_open(&mut self, _provider: usize, _now: Moment) -> bool {
+        false
     }
 
     fn has_seen_marker(&mut self, _: usize) -> bool {
         true
     }
 
-    fn attempt_starts(&mut self, _link: usize) -> BreakerPermit {
+    fn attempt_starts(&mut self, _provider: usize) -> BreakerPermit {
         self.breaker.start()
     }
 
-    fn attempt_is_sent(&mut self, _link: usize, retry: Option<RetryPermit>, now: Moment) {
+    fn attempt_is_sent(&mut self, _provider: usize, retry: Option<RetryPermit>, now: Moment) {
         self.budget.deposit(now);
         if let Some(permit) = retry {
             self.budget.spend(permit, now);
@@ -90,7 +94,7 @@ impl ProviderHealth for Provider {
 
     fn attempt_ends(
         &mut self,
-        _link: usize,
+        _provider: usize,
         permit: BreakerPermit,
         verdict: &Verdict,
         took: Duration,
@@ -99,17 +103,18 @@ impl ProviderHealth for Provider {
         self.breaker.end(permit, verdict, took, now);
     }
 
-    fn attempt_is_found(&mut self, _link: usize, epoch: BreakerEpoch) {
+    fn attempt_is_found(&mut self, _provider: usize, epoch: BreakerEpoch) {
         self.breaker.found(epoch);
     }
 
-    fn withdraw_retry(&mut self, _link: usize, now: Moment) -> Option<RetryPermit> {
+    fn withdraw_retry(&mut self, _provider: usize, now: Moment) -> Option<RetryPermit> {
         self.budget.withdraw(now)
     }
 }
 
 fn machine(bench: &mut Criterion) {
-    let link = ProviderRules {
+    let rules = ProviderRules {
+        name: ProviderName::NativeHttp,
         max_attempts: 3,
         min_useful: Duration::from_millis(50),
         deduplicates_within: None,
@@ -117,11 +122,14 @@ fn machine(bench: &mut Criterion) {
         queues: false,
     };
     let plan = Plan {
-        chain: vec![link],
+        id: DeliveryId::from_bytes([7; 16]),
+        trace_id: "trace".into(),
+        fingerprint: Fingerprint([0; 32]),
+        chain: vec![rules],
         deadline: at(11_000),
         grace: Duration::from_millis(20),
-        earlier: Vec::new(),
-        seed: 7,
+        key_is_new: true,
+        known: None,
         has_caller: true,
     };
     let mut provider = Provider::busy();
@@ -130,7 +138,8 @@ fn machine(bench: &mut Criterion) {
             || (plan.clone(), Verdict::new(VerdictKind::Delivered, "").after_ms(35)),
             |(plan, verdict)| {
                 let mut machine = Machine::new(plan);
-                let events = [Event::Start, Event::IntentRecorded, Event::Ended(verdict), Event::Settled];
+                let events =
+                    [Event::Start, Event::IntentRecorded, Event::AttemptEnded(verdict), Event::Settled];
                 for event in events {
                     black_box(machine.step(event, at(10_000), &mut provider));
                 }

@@ -49,8 +49,8 @@ impl Tier {
     pub fn play(self, seed: u64, traced: bool) -> Story {
         match self {
             Tier::Machine => {
-                let told = machine::history::play(machine::dice::Dice::seeded(seed), None, traced);
-                Story { broken: told.broken, trace: told.trace, counts: told.counts }
+                let played = machine::history::play(machine::dice::Dice::seeded(seed), None, traced);
+                Story { broken: played.broken, trace: played.trace, counts: played.counts }
             }
             Tier::Dispatcher => dispatcher::play(seed, traced),
             Tier::Paced => dispatcher::paced::play(seed, traced),

@@ -4,7 +4,8 @@
 //! `COMMENTD_HISTORIES=1000000` plays that many; with `COMMENTD_SEED=17` they begin at that seed.
 
 use commentd_simulation::machine::dice::{Dice, shrink};
-use commentd_simulation::machine::history::{Planted, Told, play};
+use commentd_simulation::machine::history::{Played, play};
+use commentd_simulation::machine::world::Planted;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -19,11 +20,11 @@ fn number_from(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}: must be a number, is {text:?}")))
 }
 
-/// The simplest history that breaks a promise as this one does, told in full.
-fn story(told: Told, planted: Option<Planted>) -> String {
-    let tape = shrink(told.tape, |tape| play(Dice::taped(tape), planted, false).broken.is_some());
-    let told = play(Dice::taped(&tape), planted, true);
-    format!("{}\n{}\ntape: {tape:?}", told.broken.unwrap_or_default(), told.trace.join("\n"))
+/// The simplest history that breaks a promise as this one does, played in full.
+fn story(played: Played, planted: Option<Planted>) -> String {
+    let tape = shrink(played.tape, |tape| play(Dice::taped(tape), planted, false).broken.is_some());
+    let played = play(Dice::taped(&tape), planted, true);
+    format!("{}\n{}\ntape: {tape:?}", played.broken.unwrap_or_default(), played.trace.join("\n"))
 }
 
 #[test]
@@ -34,12 +35,12 @@ fn promises_hold_in_every_history() {
     #[allow(clippy::disallowed_methods, reason = "only the speed that is printed depends on it")]
     let began = Instant::now();
     for seed in first..first + histories {
-        let told = play(Dice::seeded(seed), None, false);
-        for (what, count) in &told.counts {
+        let played = play(Dice::seeded(seed), None, false);
+        for (what, count) in &played.counts {
             *counts.entry(what).or_default() += count;
         }
-        if let Some(broken) = told.broken.clone() {
-            panic!("seed {seed}: {broken}\nThe shortest history found:\n{}", story(told, None));
+        if let Some(broken) = played.broken.clone() {
+            panic!("seed {seed}: {broken}\nThe shortest history found:\n{}", story(played, None));
         }
     }
     let rate = histories as f64 / began.elapsed().as_secs_f64().max(1e-9);
@@ -60,7 +61,7 @@ const SEEN: [&str; 14] = [
     "hang-ups",
     "attempts sent",
     "unknowns repeated",
-    "looks",
+    "lookups",
     "absences proved",
     "delivered",
     "held",
@@ -87,13 +88,13 @@ fn planted_wrongness_is_found() {
 #[test]
 fn a_failure_is_told_as_a_short_history() {
     let planted = Some(Planted::UnknownIsNotSent);
-    let told = (0..HISTORIES_PER_PLANT)
+    let played = (0..HISTORIES_PER_PLANT)
         .map(|seed| play(Dice::seeded(seed), planted, false))
-        .find(|told| told.broken.is_some())
+        .find(|played| played.broken.is_some())
         .unwrap();
-    let story = story(told, planted);
+    let story = story(played, planted);
     println!("{story}");
-    assert!(story.contains("Start → intent 0@0") && story.lines().count() < 40, "{story}");
+    assert!(story.contains("→ intent 0@0") && story.lines().count() < 40, "{story}");
 }
 
 #[test]
@@ -111,7 +112,7 @@ proptest! {
 
     #[test]
     fn promises_hold_for_every_tape(tape in proptest::collection::vec(any::<u16>(), 0..300)) {
-        let told = play(Dice::taped(&tape), None, false);
-        prop_assert!(told.broken.is_none(), "{}", story(told, None));
+        let played = play(Dice::taped(&tape), None, false);
+        prop_assert!(played.broken.is_none(), "{}", story(played, None));
     }
 }

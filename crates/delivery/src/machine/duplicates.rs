@@ -4,10 +4,9 @@
 //! absent, a proxy that sent our request twice and handed back the second answer, or somebody else. So it is looked for
 //! first. Not found, it is none of ours only if no other attempt of the delivery was ever sent.
 
-use super::Machine;
+use super::state::{Machine, Step};
 use crate::lookup::LookupResult;
 use crate::rule_switch::{RuleSwitch, is_off};
-use crate::step::ProviderHealth;
 use crate::verdict::{Contradiction, Verdict};
 use commentd_contract::{Code, VerdictKind};
 
@@ -24,9 +23,10 @@ impl Machine {
             return verdict;
         }
         let last = self.attempts.len().saturating_sub(1);
-        let link = self.attempts.get(last).and_then(|attempt| attempt.link);
-        let can_look =
-            link.and_then(|link| self.plan.chain.get(link)).is_some_and(|rules| rules.lookup.is_some());
+        let provider = self.attempts.get(last).and_then(|attempt| attempt.provider);
+        let can_look = provider
+            .and_then(|provider| self.plan.chain.get(provider))
+            .is_some_and(|rules| rules.lookup.is_some());
         let is_looked_for = can_look && !is_off(RuleSwitch::DuplicatesAreLookedUp);
         if !is_looked_for && !self.another_was_sent(last) {
             return verdict;
@@ -60,8 +60,8 @@ impl Machine {
 
     /// The same where the lookup found a comment that another delivery has claimed. Only a slot, which holds a single
     /// comment, shows by that that ours isn't there; one that carries our marker would be ours all the same.
-    pub(super) fn duplicate_in_anothers_slot(&self, attempt: usize, link: usize) -> Option<Verdict> {
-        let ability = self.plan.chain.get(link).and_then(|rules| rules.lookup)?;
+    pub(super) fn duplicate_in_anothers_slot(&self, attempt: usize, provider: usize) -> Option<Verdict> {
+        let ability = self.plan.chain.get(provider).and_then(|rules| rules.lookup)?;
         let is_slot = !ability.needs_marker;
         is_slot.then(|| self.duplicate_of_anothers(attempt, &LookupResult::NotFound { complete: true }))?
     }
@@ -73,23 +73,19 @@ impl Machine {
     }
 
     /// Why a lookup that doesn't find this attempt's comment proves nothing, if something speaks against it.
-    pub(super) fn veto(
-        &self,
-        attempt: usize,
-        link: usize,
-        shared: &mut dyn ProviderHealth,
-    ) -> Option<&'static str> {
+    pub(super) fn veto(&self, attempt: usize, provider: usize, step: &mut Step<'_>) -> Option<&'static str> {
         let needs_marker = self
             .plan
             .chain
-            .get(link)
+            .get(provider)
             .and_then(|rules| rules.lookup)
             .is_some_and(|ability| ability.needs_marker);
         if self.is_contradicted(attempt) {
             return Some(CONTRADICTED);
         }
-        let unseen =
-            needs_marker && !is_off(RuleSwitch::AbsenceTakesASeenMarker) && !shared.has_seen_marker(link);
+        let unseen = needs_marker
+            && !is_off(RuleSwitch::AbsenceTakesASeenMarker)
+            && !step.health.has_seen_marker(provider);
         unseen.then_some(UNSEEN)
     }
 

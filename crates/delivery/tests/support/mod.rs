@@ -1,16 +1,18 @@
-//! What the tests of this crate share: moments, links, short texts for events and actions, and a player for
+//! What the tests of this crate share: moments, providers, short texts for events and actions, and a player for
 //! scenes that are written down as (moment, event, expected actions).
 
 #![allow(dead_code, reason = "every test binary compiles this and uses its own part of it")]
 #![allow(clippy::indexing_slicing, reason = "in a test, an index that is wrong should fail loudly")]
 
-use commentd_contract::{Outcome, VerdictKind};
+use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::breaker::{BreakerEpoch, BreakerPermit};
+use commentd_delivery::gate::OwnWait;
+use commentd_delivery::known::{KnownAttempt, KnownDelivery};
 use commentd_delivery::lookup::{LookupAbility, LookupResult};
 use commentd_delivery::machine::Machine;
 use commentd_delivery::retry::RetryPermit;
-use commentd_delivery::step::{Action, EarlierAttempt, Event, Plan, ProviderHealth, ProviderRules};
-use commentd_delivery::{Moment, Verdict};
+use commentd_delivery::step::{Action, Event, Plan, ProviderHealth, ProviderRules, SettleFailure};
+use commentd_delivery::{DeliveryId, Fingerprint, Moment, Verdict};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -24,8 +26,9 @@ pub(crate) const fn at(milliseconds: u64) -> Moment {
     Moment::at(ms(milliseconds))
 }
 
-/// A link without lookup or deduplication: three tries, 50 ms at least.
+/// A provider without lookup or deduplication: three tries, 50 ms at least.
 pub(crate) const PLAIN: ProviderRules = ProviderRules {
+    name: ProviderName::NativeHttp,
     max_attempts: 3,
     min_useful: ms(50),
     deduplicates_within: None,
@@ -33,10 +36,10 @@ pub(crate) const PLAIN: ProviderRules = ProviderRules {
     queues: false,
 };
 
-/// A link with lanes, for which attempts queue.
+/// A provider with lanes, for which attempts queue.
 pub(crate) const QUEUED: ProviderRules = ProviderRules { queues: true, ..PLAIN };
 
-/// A link that deduplicates for a day.
+/// A provider that deduplicates for a day.
 pub(crate) const DEDUPLICATING: ProviderRules =
     ProviderRules { deduplicates_within: Some(ms(86_400_000)), ..PLAIN };
 
@@ -44,33 +47,74 @@ pub(crate) const DEDUPLICATING: ProviderRules =
 pub(crate) const SEEING: LookupAbility =
     LookupAbility { settles_within: Some(ms(200)), sees_every_state: true, needs_marker: true };
 
-/// A link with such a lookup.
+/// A provider with such a lookup.
 pub(crate) const LOOKED_UP: ProviderRules = ProviderRules { lookup: Some(SEEING), ..PLAIN };
 
-/// A link that deduplicates and has such a lookup.
+/// A provider that deduplicates and has such a lookup.
 pub(crate) const BOTH: ProviderRules = ProviderRules { lookup: Some(SEEING), ..DEDUPLICATING };
 
-/// A plan over these links with a second until the deadline and 20 ms of grace.
+/// A plan over these providers with a second until the deadline and 20 ms of grace.
 pub(crate) fn plan(chain: &[ProviderRules]) -> Plan {
     Plan {
         chain: chain.to_vec(),
         deadline: at(1000),
         grace: ms(20),
-        earlier: Vec::new(),
-        seed: 7,
+        id: ID,
+        trace_id: "trace".into(),
+        fingerprint: FINGERPRINT,
+        key_is_new: true,
+        known: None,
         has_caller: true,
     }
 }
 
-/// The same plan after attempts of earlier runs that came to these verdicts, all at the first link.
+/// The same plan after attempts of earlier runs that came to these verdicts, all at the first provider.
 pub(crate) fn after(plan: Plan, verdicts: &[VerdictKind]) -> Plan {
-    let earlier = |kind: &VerdictKind| EarlierAttempt {
-        link: Some(0),
-        verdict: verdict(*kind),
-        started: None,
-        was_sent: *kind != VerdictKind::NotSent,
-    };
-    Plan { earlier: verdicts.iter().map(earlier).collect(), ..plan }
+    let attempt = |kind: &VerdictKind| before(Some(0), verdict(*kind), None, *kind != VerdictKind::NotSent);
+    Plan { known: known(verdicts.iter().map(attempt).collect()), ..plan }
+}
+
+/// The delivery's id, also where it is known.
+pub(crate) const ID: DeliveryId = DeliveryId::from_bytes([7; 16]);
+
+/// What its comment is.
+pub(crate) const FINGERPRINT: Fingerprint = Fingerprint([1; 32]);
+
+/// A delivery that the ledger knows with these attempts; `None` without any.
+pub(crate) fn known(attempts: Vec<KnownAttempt>) -> Option<Box<KnownDelivery>> {
+    let (id, fingerprint, trace_id) = (ID, FINGERPRINT, "earlier trace".into());
+    let known = KnownDelivery { id, fingerprint, trace_id, created_ms: 1, attempts };
+    (!known.attempts.is_empty()).then(|| Box::new(known))
+}
+
+/// An attempt of an earlier run.
+pub(crate) fn before(
+    provider: Option<usize>,
+    verdict: Verdict,
+    started: Option<Moment>,
+    was_sent: bool,
+) -> KnownAttempt {
+    KnownAttempt { name: ProviderName::NativeHttp, provider, verdict: Some(verdict), started, was_sent }
+}
+
+/// What became of a cancellation; the attempt hasn't waited for anything of ours.
+pub(crate) fn cancelled(unsent: bool) -> Event {
+    Event::Cancelled { unsent, own_wait: OwnWait::Never }
+}
+
+/// The intent can't be recorded.
+pub(crate) fn intent_failed() -> Event {
+    Event::IntentFailed("disk full".into())
+}
+
+/// The settling can't be recorded, and never will be.
+pub(crate) fn settling_failed() -> Event {
+    Event::SettleFailed(SettleFailure::Permanent, "closed".into())
+}
+
+/// Somebody follows.
+pub(crate) fn asks() -> Event {
+    Event::FollowerAsks { until: at(0) }
 }
 
 /// A verdict of this kind with a text that names it.
@@ -80,26 +124,28 @@ pub(crate) fn verdict(kind: VerdictKind) -> Verdict {
 
 /// The event that an attempt ended with such a verdict.
 pub(crate) fn ended(kind: VerdictKind) -> Event {
-    Event::Ended(verdict(kind))
+    Event::AttemptEnded(verdict(kind))
 }
 
 /// The event that a look which began at `began_ms` found the comment.
 pub(crate) fn found(kind: VerdictKind, began_ms: u64) -> Event {
-    Event::Looked(LookupResult::Found(verdict(kind)), at(began_ms))
+    Event::LookupDone(LookupResult::Found(verdict(kind)), at(began_ms))
 }
 
 /// The event that a look which began at `began_ms` read everything and found nothing.
 pub(crate) fn missed(began_ms: u64) -> Event {
-    Event::Looked(LookupResult::NotFound { complete: true }, at(began_ms))
+    Event::LookupDone(LookupResult::NotFound { complete: true }, at(began_ms))
 }
 
-/// A retry budget with this much left in it, and the links that can't be tried.
+/// A retry budget with this much left in it, and the providers that can't be tried.
 #[derive(Debug, Default)]
 pub(crate) struct FakeProviderHealth {
     /// Retries left.
     pub(crate) retries: u32,
     /// Links whose breaker is open.
     pub(crate) shut: Vec<usize>,
+    /// Providers whose breaker lets one at a time try.
+    pub(crate) half_open: Vec<usize>,
     /// Attempts that were sent and have not ended.
     pub(crate) under_way: i64,
     /// Links at whose place no marker was seen yet.
@@ -109,26 +155,30 @@ pub(crate) struct FakeProviderHealth {
 }
 
 impl FakeProviderHealth {
-    /// One with this many retries and no link shut.
+    /// One with this many retries and no provider shut.
     pub(crate) fn of(retries: u32) -> Self {
         Self { retries, ..Self::default() }
     }
 }
 
 impl ProviderHealth for FakeProviderHealth {
-    fn obstacle(&mut self, link: usize, _now: Moment) -> Option<Verdict> {
-        self.shut.contains(&link).then(|| Verdict {
+    fn obstacle(&mut self, provider: usize, _now: Moment) -> Option<Verdict> {
+        self.shut.contains(&provider).then(|| Verdict {
             retry_after_ms: Some(1000),
-            ..Verdict::new(VerdictKind::Denied, format!("link {link} is shut"))
+            ..Verdict::new(VerdictKind::Denied, format!("provider {provider} is shut"))
         })
     }
 
-    fn has_seen_marker(&mut self, link: usize) -> bool {
-        !self.unmarked.contains(&link)
+    fn is_half_open(&mut self, provider: usize, _now: Moment) -> bool {
+        self.half_open.contains(&provider)
     }
 
-    fn attempt_starts(&mut self, link: usize) -> BreakerPermit {
-        assert!(!self.shut.contains(&link), "an attempt at a link that is shut");
+    fn has_seen_marker(&mut self, provider: usize) -> bool {
+        !self.unmarked.contains(&provider)
+    }
+
+    fn attempt_starts(&mut self, provider: usize) -> BreakerPermit {
+        assert!(!self.shut.contains(&provider), "an attempt at a provider that is shut");
         BreakerPermit::default()
     }
 
@@ -157,6 +207,28 @@ impl ProviderHealth for FakeProviderHealth {
         self.retries = self.retries.saturating_sub(1);
         granted
     }
+}
+
+/// One step, in which a lookup permit is granted at once. What only those who follow are told, and what is only logged,
+/// is left out; `following.rs` looks at that.
+pub(crate) fn step(
+    machine: &mut Machine,
+    event: Event,
+    now: Moment,
+    health: &mut FakeProviderHealth,
+) -> Vec<Action> {
+    let mut actions = machine.step(event, now, health);
+    if actions.contains(&Action::TakeLookupPermit) {
+        actions.extend(machine.step(Event::LookupPermit(true), now, health));
+    }
+    let is_aside = |action: &Action| {
+        matches!(
+            action,
+            Action::TakeLookupPermit | Action::UpdateReply(_) | Action::ShowProgress { .. } | Action::Log(_)
+        )
+    };
+    actions.retain(|action| !is_aside(action));
+    actions
 }
 
 /// All actions of a step, parted by commas.
@@ -193,15 +265,15 @@ impl Scene {
         }
     }
 
-    /// From now on the breakers of these links are open.
-    pub(crate) fn shut(mut self, links: &[usize]) -> Self {
-        self.health.shut = links.to_vec();
+    /// From now on the breakers of these providers are open.
+    pub(crate) fn shut(mut self, providers: &[usize]) -> Self {
+        self.health.shut = providers.to_vec();
         self
     }
 
-    /// No marker was seen yet at the places of these links.
-    pub(crate) fn unmarked(mut self, links: &[usize]) -> Self {
-        self.health.unmarked = links.to_vec();
+    /// No marker was seen yet at the places of these providers.
+    pub(crate) fn unmarked(mut self, providers: &[usize]) -> Self {
+        self.health.unmarked = providers.to_vec();
         self
     }
 
@@ -219,7 +291,7 @@ impl Scene {
     /// At this moment that happens, and these actions follow.
     pub(crate) fn on(mut self, now_ms: u64, event: Event, expected: &str) -> Self {
         let event_text = format!("{event:?}");
-        let actions = words(&self.machine.step(event, at(now_ms), &mut self.health));
+        let actions = words(&step(&mut self.machine, event, at(now_ms), &mut self.health));
         let _ = writeln!(self.told, "    {now_ms} {event_text:.90} → {actions}");
         if !reads_as(&actions, expected) {
             self.wrong.push(format!("  at {now_ms}: expected \"{expected}\", got \"{actions}\""));
@@ -227,7 +299,7 @@ impl Scene {
         self
     }
 
-    /// The first attempt, at link 0, is on its way at 2 ms.
+    /// The first attempt, at provider 0, is on its way at 2 ms.
     pub(crate) fn sent(self) -> Self {
         self.on(0, Event::Start, "intent 0@0, wake 1000").on(2, Event::IntentRecorded, "send 0@0")
     }
@@ -267,8 +339,8 @@ pub(crate) fn check(scenes: impl IntoIterator<Item = Scene>) {
 }
 
 /// The first attempt was unknown and the second, in a channel that deduplicates, is on its way at 152 ms.
-pub(crate) fn repeated(name: &'static str, link: ProviderRules) -> Scene {
-    Scene::new(name, plan(&[link, PLAIN]))
+pub(crate) fn repeated(name: &'static str, provider: ProviderRules) -> Scene {
+    Scene::new(name, plan(&[provider, PLAIN]))
         .settling(VerdictKind::Unknown)
         .on(101, Event::Settled, "wake ?")
         .on(151, Event::Woken, "intent 1@0, wake 1000")
@@ -280,6 +352,6 @@ pub(crate) fn looking(name: &'static str) -> Scene {
     Scene::new(name, plan(&[LOOKED_UP, PLAIN])).settling(VerdictKind::Unknown).on(
         101,
         Event::Settled,
-        "look 0@0, wake 1000",
+        "lookup 0@0, wake 1000",
     )
 }

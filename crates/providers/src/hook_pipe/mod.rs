@@ -350,6 +350,7 @@ impl Provider for HookPipe {
 
     fn rules(&self) -> ProviderRules {
         ProviderRules {
+            name: self.name(),
             max_attempts: MAX_ATTEMPTS,
             min_useful: MIN_USEFUL,
             deduplicates_within: None,

@@ -32,6 +32,7 @@ impl Provider for NativeHttp {
 
     fn rules(&self) -> ProviderRules {
         ProviderRules {
+            name: self.name(),
             max_attempts: MAX_ATTEMPTS,
             min_useful: MIN_USEFUL,
             deduplicates_within: self.channel.deduplicates_within(),

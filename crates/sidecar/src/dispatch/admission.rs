@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Requests in flight, in bytes (64 MiB).
 const MOST_BYTES: usize = 64 << 20;
 
-/// The room for deliveries. Nobody waits for it, so it is only counted.
+/// Counts what is in flight. Nobody waits for a permit, so there is no queue.
 #[derive(Debug)]
 pub(super) struct Admission {
     most_deliveries: usize,
@@ -20,8 +20,8 @@ struct Taken {
 }
 
 fn take(taken: &AtomicUsize, more: usize, most: usize) -> bool {
-    let room = |taken: usize| taken.checked_add(more).filter(|sum| *sum <= most);
-    taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_ok()
+    let sum = |taken: usize| taken.checked_add(more).filter(|sum| *sum <= most);
+    taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, sum).is_ok()
 }
 
 /// The bytes of one request, from the first that is read. They are given back when it is dropped.
@@ -32,7 +32,7 @@ pub struct HeldBytes {
 }
 
 impl HeldBytes {
-    /// Holds so many more; false if there is no room for them.
+    /// Holds so many more; false if they are too many.
     pub fn add(&mut self, more: usize) -> bool {
         let fits = take(&self.taken.bytes, more, MOST_BYTES);
         self.bytes += if fits { more } else { 0 };
@@ -46,10 +46,10 @@ impl Drop for HeldBytes {
     }
 }
 
-/// Room for some deliveries of one request, given back when it is dropped. What the request's deliveries share in
+/// AdmissionPermit for some deliveries of one request, given back when it is dropped. What the request's deliveries share in
 /// memory is there until the last of them is over, and so are its bytes held.
 #[derive(Debug)]
-pub struct Room {
+pub struct AdmissionPermit {
     bytes: Arc<HeldBytes>,
     deliveries: usize,
 }
@@ -64,28 +64,28 @@ impl Admission {
         self.most_deliveries
     }
 
-    /// Holds the bytes of a request; `None` if there is no room for them.
+    /// Holds the bytes of a request; `None` if they are too many.
     pub(super) fn hold(&self, bytes: usize) -> Option<HeldBytes> {
         let mut held = HeldBytes { taken: Arc::clone(&self.taken), bytes: 0 };
         held.add(bytes).then_some(held)
     }
 
-    /// Room for this many deliveries of a request with these bytes; `None` if there isn't.
-    pub(super) fn admit(&self, deliveries: usize, bytes: HeldBytes) -> Option<Room> {
+    /// AdmissionPermit for this many deliveries of a request with these bytes; `None` if there isn't.
+    pub(super) fn admit(&self, deliveries: usize, bytes: HeldBytes) -> Option<AdmissionPermit> {
         take(&self.taken.deliveries, deliveries, self.most_deliveries)
-            .then(|| Room { bytes: Arc::new(bytes), deliveries })
+            .then(|| AdmissionPermit { bytes: Arc::new(bytes), deliveries })
     }
 }
 
-impl Room {
-    /// Takes the room of one delivery out of it.
-    pub fn split(&mut self) -> Option<Room> {
+impl AdmissionPermit {
+    /// Takes the permit of one delivery out of it.
+    pub fn split(&mut self) -> Option<AdmissionPermit> {
         self.deliveries = self.deliveries.checked_sub(1)?;
-        Some(Room { bytes: Arc::clone(&self.bytes), deliveries: 1 })
+        Some(AdmissionPermit { bytes: Arc::clone(&self.bytes), deliveries: 1 })
     }
 }
 
-impl Drop for Room {
+impl Drop for AdmissionPermit {
     fn drop(&mut self) {
         self.bytes.taken.deliveries.fetch_sub(self.deliveries, Ordering::Release);
     }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_comes_back_piece_by_piece_and_bytes_with_the_last_piece() {
+    fn permits_come_back_piece_by_piece_and_bytes_with_the_last_piece() {
         let admission = Admission::new(3);
         let admit = |deliveries, bytes| admission.admit(deliveries, admission.hold(bytes)?);
         let mut batch = admit(3, 30).unwrap();

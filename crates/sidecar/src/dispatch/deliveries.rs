@@ -1,17 +1,21 @@
 //! What people do with deliveries: see them, settle what is unknown, have content forgotten.
 
-use super::flights::Command;
-use super::{Dispatcher, Inner};
+use super::dispatcher::Dispatcher;
+use super::state::DispatcherState;
 use commentd_channels::language::plain;
 use commentd_channels::{ListedComment, ReadBack};
-use commentd_contract::deliveries::{Candidate, Candidates, LastLook, ResolveRequest};
+use commentd_contract::deliveries::{
+    AttemptDetail, Candidate, Candidates, CommentView, DeliveryView, LastLook, ResolutionDetail,
+    ResolveRequest, VerdictDetail,
+};
 use commentd_contract::{Outcome, VerdictKind};
-use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, ResolvedBy, interrupted};
+use commentd_delivery::outcome::speaking;
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, ResolvedBy};
+use commentd_delivery::step::Event;
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Clock, DeliveryId, Verdict};
 use commentd_ledger::{End, Filter, Find, LedgerError, Settled, Settling};
 use commentd_providers::ProviderJob;
-use std::fmt;
 use std::time::Duration;
 
 /// How long a channel that states no `settles_within` is given before a person may say that a comment isn't
@@ -19,29 +23,21 @@ use std::time::Duration;
 const UNSTATED_SETTLES_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why a delivery stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// There is no such delivery.
+    #[error("there is no such delivery")]
     NotFound,
     /// Nobody may say this of a delivery.
+    #[error("{0}")]
     Malformed(String),
     /// The record, or the time that has passed, forbids it.
+    #[error("{0}")]
     Conflict(String),
     /// The ledger can't do it.
+    #[error(transparent)]
     Ledger(LedgerError),
 }
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refused::NotFound => f.write_str("there is no such delivery"),
-            Refused::Malformed(reason) | Refused::Conflict(reason) => f.write_str(reason),
-            Refused::Ledger(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Refused {}
 
 impl From<LedgerError> for Refused {
     fn from(error: LedgerError) -> Self {
@@ -59,7 +55,7 @@ impl Dispatcher {
     /// # Errors
     /// `NotFound`, or the ledger's.
     pub async fn delivery(&self, id: DeliveryId) -> Result<DeliveryRecord, Refused> {
-        self.inner.ledger.find(Find::Id(id)).await?.ok_or(Refused::NotFound)
+        self.state.ledger.find(Find::Id(id)).await?.ok_or(Refused::NotFound)
     }
 
     /// Records, newest first.
@@ -67,7 +63,7 @@ impl Dispatcher {
     /// # Errors
     /// The ledger's.
     pub async fn deliveries(&self, filter: Filter) -> Result<Vec<DeliveryRecord>, Refused> {
-        Ok(self.inner.ledger.list(filter).await?)
+        Ok(self.state.ledger.list(filter).await?)
     }
 
     /// What the channel shows that reads like this delivery's comment, or why nobody can look. A text proves
@@ -85,15 +81,15 @@ impl Dispatcher {
 
     /// What the last lookup for this delivery came to, if it is one of the latest since the start.
     pub fn last_lookup(&self, id: DeliveryId) -> Option<LastLook> {
-        self.inner.looks.last(id)
+        self.state.lookups.last(id)
     }
 
     async fn read_candidates(&self, record: &DeliveryRecord) -> Result<ReadBack, String> {
         let comment = record.comment.clone().ok_or("its comment was forgotten")?;
         let attempt = unclear(record).last().or(record.attempts.last()).ok_or("it has no attempt")?;
-        let link = self.inner.links.leading_to(&attempt.destination);
-        let provider = link
-            .and_then(|link| self.inner.links.get(link))
+        let index = self.state.chain.leading_to(&attempt.destination);
+        let provider = index
+            .and_then(|index| self.state.chain.get(index))
             .ok_or_else(|| format!("it was sent to {}, which isn't configured any more", place(attempt)))?;
         let job = ProviderJob {
             id: record.id,
@@ -101,9 +97,9 @@ impl Dispatcher {
             trace_id: record.trace_id.clone(),
             attempt: attempt.number,
             began_ms: Some(record.created_ms),
-            deadline: self.inner.clock.now(),
+            deadline: self.state.clock.now(),
         };
-        let _turn = self.inner.looks.turn(self.inner.clock, true).await;
+        let _slot = self.state.lookups.slot(self.state.clock, true).await;
         let mut back = provider.read_target(&job).await?;
         let ours = plain(&job.comment.content);
         back.items.retain(|item| plain(&item.text) == ours);
@@ -117,11 +113,11 @@ impl Dispatcher {
     pub async fn resolve(&self, id: DeliveryId, said: &ResolveRequest) -> Result<DeliveryRecord, Refused> {
         let kind = said.check().map_err(Refused::Malformed)?;
         let mut record = self.delivery(id).await?;
-        if self.inner.flights.get(&record.key).is_none() {
-            record = self.inner.interrupt(record).await?;
+        if self.state.in_flight.get(&record.key).is_none() {
+            record = self.state.interrupt(record).await?;
         }
-        self.inner.check_may_resolve(&record, kind)?;
-        let at_ms = self.inner.clock.unix_ms();
+        self.state.check_may_resolve(&record, kind)?;
+        let at_ms = self.state.clock.unix_ms();
         // One stored comment settles the delivery; that there is none must be true of every attempt.
         let attempts = unclear(&record).rev();
         let attempts = attempts.take(if kind == VerdictKind::NotSent { usize::MAX } else { 1 });
@@ -134,7 +130,7 @@ impl Dispatcher {
             verdict.comment_id.clone_from(&said.comment_id);
             let by = ResolvedBy::Person { name: said.by.clone() };
             let end = End::Resolution(Resolution { by, at_ms, verdict });
-            match self.inner.ledger.settle(Settling { id, attempt: attempt.number, end, at_ms }).await? {
+            match self.state.ledger.settle(Settling { id, attempt: attempt.number, end, at_ms }).await? {
                 Settled::Recorded => {}
                 Settled::ClaimLost => {
                     return Err(Refused::Conflict(format!(
@@ -146,8 +142,8 @@ impl Dispatcher {
         }
         let record = self.delivery(id).await?;
         tracing::info!(%id, by = %said.by, outcome = %record.outcome(), "settled by a person");
-        if let Some(flight) = self.inner.flights.get(&record.key) {
-            flight.commands.send(Command::Resolved);
+        if let Some(delivery) = self.state.in_flight.get(&record.key) {
+            delivery.events.send(Event::ResolvedByPerson);
         }
         Ok(record)
     }
@@ -157,31 +153,12 @@ impl Dispatcher {
     /// # Errors
     /// See [`Refused`].
     pub async fn forget(&self, id: DeliveryId) -> Result<DeliveryRecord, Refused> {
-        self.inner.ledger.forget(id).await?;
+        self.state.ledger.forget(id).await?;
         self.delivery(id).await
     }
 }
 
-impl Inner {
-    /// Ends the attempts of a delivery that are open although nobody has it in flight, as the end of their process
-    /// would: nobody else will end them any more.
-    pub(super) async fn interrupt(&self, record: DeliveryRecord) -> Result<DeliveryRecord, LedgerError> {
-        if !record.is_open() {
-            return Ok(record);
-        }
-        for attempt in record.attempts.iter().filter(|attempt| attempt.verdict.is_none()) {
-            let end = End::Verdict(interrupted());
-            let settling =
-                Settling { id: record.id, attempt: attempt.number, end, at_ms: self.clock.unix_ms() };
-            match self.ledger.settle(settling).await {
-                // Somebody has ended it meanwhile.
-                Ok(_) | Err(LedgerError::Conflict(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.ledger.find(Find::Id(record.id)).await?.ok_or(LedgerError::NotFound)
-    }
-
+impl DispatcherState {
     fn check_may_resolve(&self, record: &DeliveryRecord, kind: VerdictKind) -> Result<(), Refused> {
         if record.is_open() {
             return Err(Refused::Conflict(
@@ -210,7 +187,7 @@ impl Inner {
     }
 
     fn settles_within(&self, attempt: &AttemptRecord) -> Duration {
-        let provider = self.links.leading_to(&attempt.destination).and_then(|link| self.links.get(link));
+        let provider = self.chain.leading_to(&attempt.destination).and_then(|index| self.chain.get(index));
         provider.and_then(|provider| provider.settles_within()).unwrap_or(UNSTATED_SETTLES_WITHIN)
     }
 }
@@ -224,4 +201,71 @@ fn unclear(record: &DeliveryRecord) -> impl DoubleEndedIterator<Item = &AttemptR
 fn place(attempt: &AttemptRecord) -> String {
     let to = &attempt.destination;
     format!("{} {} {}", to.provider, to.channel, to.base_url).trim_end().to_owned()
+}
+
+/// A record as the API shows it: the whole record; candidates and the last lookup are left to whoever asks for them.
+#[must_use]
+pub fn delivery_view(record: &DeliveryRecord) -> DeliveryView {
+    let speaking = speaking(record.attempts.iter().map(AttemptRecord::settled)).map(|(_, verdict)| verdict);
+    let stored = speaking.filter(|verdict| verdict.rule().effect == Effect::One);
+    DeliveryView {
+        id: record.id.to_string(),
+        outcome: record.outcome(),
+        open: record.is_open(),
+        caller: record.key.caller.clone(),
+        idempotency_key: record.key.key.to_string(),
+        item: record.key.item,
+        trace_id: record.trace_id.to_string(),
+        created_ms: record.created_ms,
+        settled_ms: record.settled_ms,
+        comment_id: stored.map(|verdict| verdict.comment_id.clone()).unwrap_or_default(),
+        comment: record.comment.as_ref().map(|comment| CommentView {
+            content: comment.content.clone(),
+            addressing: comment.addressing.clone(),
+        }),
+        attempts: record.attempts.iter().map(attempt_detail).collect(),
+        candidates: None,
+        last_lookup: None,
+    }
+}
+
+fn attempt_detail(record: &AttemptRecord) -> AttemptDetail {
+    let to = &record.destination;
+    AttemptDetail {
+        number: record.number,
+        provider: to.provider,
+        channel: to.channel.clone(),
+        base_url: to.base_url.clone(),
+        account: to.account.clone(),
+        manifest_version: to.manifest_version,
+        marker: record.marker.clone(),
+        started_ms: record.started_ms,
+        verdict: record.verdict.as_ref().map(verdict_detail),
+        resolution: record.resolution.as_deref().map(resolution_detail),
+    }
+}
+
+fn verdict_detail(verdict: &Verdict) -> VerdictDetail {
+    VerdictDetail {
+        verdict: verdict.kind,
+        error_code: verdict.code,
+        error_message: verdict.message.clone(),
+        provider_error_code: verdict.provider_error_code.clone(),
+        provider_error_message: verdict.provider_error_message.clone(),
+        comment_id: verdict.comment_id.clone(),
+        latency_ms: verdict.latency_ms,
+    }
+}
+
+fn resolution_detail(resolution: &Resolution) -> ResolutionDetail {
+    let (by, name) = match &resolution.by {
+        ResolvedBy::Lookup => ("lookup", String::new()),
+        ResolvedBy::Person { name } => ("person", name.clone()),
+    };
+    ResolutionDetail {
+        by: by.into(),
+        name,
+        at_ms: resolution.at_ms,
+        verdict: verdict_detail(&resolution.verdict),
+    }
 }

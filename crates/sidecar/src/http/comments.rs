@@ -4,7 +4,7 @@ use super::app::{App, Sender};
 use super::body;
 use super::error::ApiError;
 use super::reply::{json, json_of};
-use crate::dispatch::{Delivered, HeldBytes, Order, Room, Told, is_success};
+use crate::dispatch::{AdmissionPermit, HeldBytes, Order};
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -14,7 +14,9 @@ use commentd_contract::{
     Addressing, BatchData, BatchRequest, Code, CommentRequest, Intake, ItemResult, KeyOwner, Outcome,
     ProviderName, Reply, RequestError, SingleData, StandIns,
 };
+use commentd_delivery::outcome::is_success;
 use commentd_delivery::record::KeyRef;
+use commentd_delivery::reply::{DeliverError, DeliveryReply};
 use commentd_delivery::{Clock, Comment, Moment};
 use commentd_providers::{ProviderJob, yield_once};
 use futures_util::StreamExt;
@@ -61,8 +63,8 @@ async fn reply_to_single(
     let (request, held) = parsed(read, CommentRequest::parse)?;
     task_id.clone_from(&request.intake.task_id);
     let (context, addressing) = receive(app, at, sender.caller, request.intake, 1)?;
-    let room = app.dispatcher.admit(1, held).ok_or(ApiError::Overloaded)?;
-    let item = context.item(0, Comment { content: request.content, addressing }, Some(room)).await?;
+    let permit = app.dispatcher.admit(1, held).ok_or(ApiError::Overloaded)?;
+    let item = context.item(0, Comment { content: request.content, addressing }, Some(permit)).await?;
     let reply = Reply {
         v: 1,
         ok: item.success,
@@ -106,15 +108,15 @@ async fn reply_to_batch(
              sent, split the batch"
         )));
     }
-    let mut room = app.dispatcher.admit(count, held).ok_or(ApiError::Overloaded)?;
+    let mut permit = app.dispatcher.admit(count, held).ok_or(ApiError::Overloaded)?;
     let concurrency =
         usize::try_from(request.concurrency).unwrap_or(1).clamp(1, app.settings.max_batch_concurrency.max(1));
     let context = &context;
     let items = request.comments.into_iter().enumerate().map(|(index, content)| {
         let comment = Comment { content, addressing: Arc::clone(&addressing) };
-        let room = room.split();
+        let permit = permit.split();
         async move {
-            let item = context.item(index, comment, room).await;
+            let item = context.item(index, comment, permit).await;
             (index, item.unwrap_or_else(|error| context.failed(&error)))
         }
     });
@@ -213,7 +215,12 @@ fn receive(
 
 impl RequestContext<'_> {
     /// Delivers one comment.
-    async fn item(&self, index: usize, comment: Comment, room: Option<Room>) -> Result<ItemResult, ApiError> {
+    async fn item(
+        &self,
+        index: usize,
+        comment: Comment,
+        permit: Option<AdmissionPermit>,
+    ) -> Result<ItemResult, ApiError> {
         if comment.content.is_empty() {
             let message = "content: is empty";
             return Ok(self.without_delivery(Outcome::Refused, Code::InvalidCommand, message));
@@ -221,7 +228,7 @@ impl RequestContext<'_> {
         if self.app.settings.dry_run {
             return Ok(self.rehearse(comment));
         }
-        let Some(room) = room else { return Err(ApiError::Overloaded) };
+        let Some(permit) = permit else { return Err(ApiError::Overloaded) };
         let key = KeyRef {
             caller: self.caller.to_string(),
             key: Arc::clone(&self.key),
@@ -234,16 +241,18 @@ impl RequestContext<'_> {
             batch_len: self.batch_len,
             trace_id: Arc::clone(&self.trace_id),
             deadline: self.deadline,
-            room,
+            permit,
         };
         match self.app.dispatcher.deliver(order).await {
-            Delivered::Told(told) => Ok(self.item_result(&told)),
-            Delivered::KeyReused(told) => Err(ApiError::KeyReused(told.as_deref().and_then(owner_of))),
-            Delivered::KeyInFlight => Err(ApiError::KeyInFlight),
-            Delivered::LedgerSilent => Err(ApiError::LedgerSilent),
-            Delivered::NotRecorded(message) => Err(ApiError::NotRecorded(message)),
-            Delivered::NotReadable(message) => Err(ApiError::NotReadable(message)),
-            Delivered::Broken => Ok(self.without_delivery(
+            Ok(reply) => Ok(self.item_result(&reply)),
+            Err(DeliverError::KeyReused(known)) => {
+                Err(ApiError::KeyReused(known.as_deref().and_then(owner_of)))
+            }
+            Err(DeliverError::KeyInFlight) => Err(ApiError::KeyInFlight),
+            Err(DeliverError::LedgerSilent) => Err(ApiError::LedgerSilent),
+            Err(DeliverError::NotRecorded(message)) => Err(ApiError::NotRecorded(message)),
+            Err(DeliverError::NotReadable(message)) => Err(ApiError::NotReadable(message)),
+            Err(DeliverError::Failed) => Ok(self.without_delivery(
                 Outcome::Unknown,
                 Code::Internal,
                 "the sidecar failed while it delivered this comment; see its log, then ask again with the same key",
@@ -251,32 +260,31 @@ impl RequestContext<'_> {
         }
     }
 
-    fn item_result(&self, told: &Told) -> ItemResult {
-        let answer = &told.answer;
-        let speaking = told.speaking();
+    fn item_result(&self, reply: &DeliveryReply) -> ItemResult {
+        let speaking = reply.speaking();
         let provider = speaking.map_or(self.primary(), |(provider, _)| provider);
         let verdict = speaking.map(|(_, verdict)| verdict);
-        let last = told.attempts.last().and_then(|(_, verdict)| verdict.as_ref());
-        let stored = answer.outcome.is_final() && answer.outcome != Outcome::Refused;
+        let last = reply.attempts.last().and_then(|(_, verdict)| verdict.as_ref());
+        let stored = reply.outcome.is_final() && reply.outcome != Outcome::Refused;
         ItemResult {
-            success: self.is_success(answer.outcome),
+            success: self.is_success(reply.outcome),
             latency_ms: self.app.ms_since(self.at),
-            error_code: answer.code,
-            error_message: answer.message.clone(),
+            error_code: reply.code,
+            error_message: reply.message.clone(),
             single: SingleData {
                 provider,
                 method: provider,
-                outcome: answer.outcome,
-                delivery_id: told.id.map(|id| id.text()).unwrap_or_default(),
+                outcome: reply.outcome,
+                delivery_id: reply.id.map(|id| id.text()).unwrap_or_default(),
                 comment_id: verdict.filter(|_| stored).map(|v| v.comment_id.clone()).unwrap_or_default(),
-                trace_id: told.trace_id.to_string(),
+                trace_id: reply.trace_id.to_string(),
                 idempotency_key: self.key.to_string(),
-                replayed: told.replayed,
+                replayed: reply.replayed,
                 raw_provider_latency_ms: last.map_or(0, |verdict| verdict.latency_ms),
-                retry_count: u32::try_from(told.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX),
+                retry_count: u32::try_from(reply.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX),
                 provider_error_code: verdict.map(|v| v.provider_error_code.clone()).unwrap_or_default(),
                 provider_error_message: verdict.map(|v| v.provider_error_message.clone()).unwrap_or_default(),
-                attempts: told.attempt_views(),
+                attempts: reply.attempt_views(),
                 rendered: None,
                 key_belongs_to: None,
             },
@@ -399,9 +407,9 @@ impl RequestContext<'_> {
 }
 
 /// What is known of the delivery that has the key.
-fn owner_of(told: &Told) -> Option<KeyOwner> {
-    let outcome = told.answer.outcome;
+fn owner_of(reply: &DeliveryReply) -> Option<KeyOwner> {
+    let outcome = reply.outcome;
     let stored = outcome.is_final() && outcome != Outcome::Refused;
-    let comment_id = told.speaking().filter(|_| stored).map(|(_, verdict)| verdict.comment_id.clone());
-    Some(KeyOwner { outcome, delivery_id: told.id?.text(), comment_id: comment_id.unwrap_or_default() })
+    let comment_id = reply.speaking().filter(|_| stored).map(|(_, verdict)| verdict.comment_id.clone());
+    Some(KeyOwner { outcome, delivery_id: reply.id?.text(), comment_id: comment_id.unwrap_or_default() })
 }

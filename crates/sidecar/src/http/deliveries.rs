@@ -8,7 +8,7 @@ use super::body;
 use super::error::ApiError;
 use super::reply::json;
 use crate::dispatch::deliveries::Refused;
-use crate::dispatch::shown;
+use crate::dispatch::delivery_view;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::StatusCode;
@@ -108,7 +108,7 @@ pub(super) async fn list(
         if of_key {
             records.sort_by_key(|record| record.key.item);
         }
-        Ok(DeliveryList { deliveries: records.iter().map(shown).collect() })
+        Ok(DeliveryList { deliveries: records.iter().map(delivery_view).collect() })
     };
     let listed = listing.await;
     access.respond(listed)
@@ -124,7 +124,7 @@ pub(super) async fn show(
     let showing = async {
         let wanted = query(wanted)?;
         let record = access.find(&id).await?;
-        let mut view = shown(&record);
+        let mut view = delivery_view(&record);
         view.last_lookup = access.app.dispatcher.last_lookup(record.id);
         if wanted.candidates == Some(true) {
             view.candidates = Some(access.app.dispatcher.candidates(&record).await);
@@ -146,7 +146,7 @@ pub(super) async fn resolve(
         let (_, body, _held) = body::read(&access.app.dispatcher, request, &sender.presence).await?;
         let said = ResolveRequest::parse(&body).map_err(ApiError::Malformed)?;
         let record = access.find(&id).await?;
-        Ok(shown(&access.app.dispatcher.resolve(record.id, &said).await?))
+        Ok(delivery_view(&access.app.dispatcher.resolve(record.id, &said).await?))
     };
     let view = resolving.await;
     access.respond(view)
@@ -160,7 +160,7 @@ pub(super) async fn forget(
     let access = DeliveryAccess::new(app, &sender);
     let forgetting = async {
         let record = access.find(&id).await?;
-        Ok(shown(&access.app.dispatcher.forget(record.id).await?))
+        Ok(delivery_view(&access.app.dispatcher.forget(record.id).await?))
     };
     let view = forgetting.await;
     access.respond(view)

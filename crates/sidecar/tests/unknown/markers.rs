@@ -68,9 +68,9 @@ async fn why_a_lookup_failed_is_kept_and_counted() {
     channel.is_away.store(true, Ordering::SeqCst);
     let dispatcher = dispatcher(&[&channel], store.ledger());
     let delivered = ask(&dispatcher, 1, Duration::from_millis(200)).await;
-    let commentd_sidecar::dispatch::Delivered::Told(told) = delivered else { panic!("nobody was told") };
-    assert_eq!(told.answer.outcome, Outcome::Unknown);
-    assert!(told.answer.message.contains("could not be asked for it: away"), "{}", told.answer.message);
+    let Ok(told) = delivered else { panic!("nobody was told") };
+    assert_eq!(told.outcome, Outcome::Unknown);
+    assert!(told.message.contains("could not be asked for it: away"), "{}", told.message);
     assert!(dispatcher.lookups().failed >= 1);
     let looked = dispatcher.last_lookup(told.id.unwrap()).expect("it was looked for");
     assert_eq!((looked.finding.as_str(), looked.said.contains("away")), ("failed", true));

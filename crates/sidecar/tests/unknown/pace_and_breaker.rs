@@ -6,12 +6,13 @@ use commentd_contract::SystemClock;
 use commentd_contract::provider::BreakerState;
 use commentd_contract::{Addressing, Code, Outcome, ProviderName};
 use commentd_delivery::record::KeyRef;
+use commentd_delivery::reply::{DeliverError, DeliveryReply};
 use commentd_delivery::{Clock, Comment};
 use commentd_ledger::{Ledger, MemoryLedger, Stamp};
 use commentd_providers::native::dial::{Dial, Stream};
 use commentd_providers::native::{BaseUrl, NativeHttp};
 use commentd_providers::{BoxFuture, Provider};
-use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher, Order, Told};
+use commentd_sidecar::dispatch::{Bounds, Dispatcher, Order};
 use commentd_sidecar::ids::SystemIds;
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ async fn half_open() -> (Arc<Channel>, Dispatcher) {
     assert_eq!(told(&ask(&dispatcher, 1, ms(1000)).await), (Outcome::Delivered, false));
     *channel.does.lock().unwrap() = Does::Fail;
     for n in 2..10 {
-        ask(&dispatcher, n, ms(1000)).await;
+        let _ = ask(&dispatcher, n, ms(1000)).await;
     }
     assert_ne!(breaker(&dispatcher), BreakerState::Closed);
     wait_for("the cool-off to pass", || async { breaker(&dispatcher) == BreakerState::HalfOpen }).await;
@@ -66,9 +67,9 @@ async fn a_key_of_another_comment_gives_back_the_breakers_trial() {
         batch_len: 1,
         trace_id: "asked".into(),
         deadline: dispatcher.clock().now() + ms(1000),
-        room: dispatcher.admit(1, dispatcher.hold(10).unwrap()).unwrap(),
+        permit: dispatcher.admit(1, dispatcher.hold(10).unwrap()).unwrap(),
     };
-    assert!(matches!(dispatcher.deliver(reused).await, Delivered::KeyReused(_)));
+    assert!(matches!(dispatcher.deliver(reused).await, Err(DeliverError::KeyReused(_))));
     assert_eq!(told(&ask(&dispatcher, 20, ms(1000)).await), (Outcome::Delivered, false));
 }
 
@@ -155,7 +156,7 @@ fn takes_one(left: &AtomicU32) -> bool {
 }
 
 /// Posts a comment after `wait`, with a second until its deadline; says what was told, and after how long.
-async fn post(dispatcher: &Dispatcher, name: String, wait: Duration) -> (Arc<Told>, Duration) {
+async fn post(dispatcher: &Dispatcher, name: String, wait: Duration) -> (Arc<DeliveryReply>, Duration) {
     tokio::time::sleep(wait).await;
     let asked = dispatcher.clock().now();
     let order = Order {
@@ -168,20 +169,25 @@ async fn post(dispatcher: &Dispatcher, name: String, wait: Duration) -> (Arc<Tol
         batch_len: 1,
         trace_id: "t".into(),
         deadline: asked + ms(1000),
-        room: dispatcher.admit(1, dispatcher.hold(2).unwrap()).unwrap(),
+        permit: dispatcher.admit(1, dispatcher.hold(2).unwrap()).unwrap(),
     };
     match dispatcher.deliver(order).await {
-        Delivered::Told(told) => (told, dispatcher.clock().now() - asked),
+        Ok(reply) => (reply, dispatcher.clock().now() - asked),
         other => panic!("nobody was told an outcome: {other:?}"),
     }
 }
 
-async fn burst(dispatcher: &Dispatcher, name: &str, count: u64, apart: u64) -> Vec<(Arc<Told>, Duration)> {
+async fn burst(
+    dispatcher: &Dispatcher,
+    name: &str,
+    count: u64,
+    apart: u64,
+) -> Vec<(Arc<DeliveryReply>, Duration)> {
     join_all((0..count).map(|n| post(dispatcher, format!("{name}-{n}"), ms(n * apart)))).await
 }
 
-fn delivered(burst: &[(Arc<Told>, Duration)]) -> usize {
-    burst.iter().filter(|(told, _)| told.answer.outcome == Outcome::Delivered).count()
+fn delivered(burst: &[(Arc<DeliveryReply>, Duration)]) -> usize {
+    burst.iter().filter(|(told, _)| told.outcome == Outcome::Delivered).count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,7 +196,7 @@ async fn a_paced_healthy_channel_keeps_its_breaker_closed() {
     let first = burst(&dispatcher, "first", 20, 2).await;
     assert_eq!(delivered(&first), 10);
     for (told, took) in &first[10..] {
-        let answer = &told.answer;
+        let answer = told;
         assert_eq!((answer.outcome, answer.code), (Outcome::NotSent, Code::DeadlineExceeded), "{answer:?}");
         assert!(
             *took < ms(100),
@@ -212,10 +218,10 @@ async fn turns_of_comments_that_were_not_sent_are_given_back() {
     };
     let (first, second) = tokio::join!(burst(&dispatcher, "first", 10, 0), second);
     assert_eq!((delivered(&first), delivered(&second)), (10, 0));
-    assert!(second.iter().all(|(told, _)| told.answer.outcome == Outcome::NotSent));
+    assert!(second.iter().all(|(told, _)| told.outcome == Outcome::NotSent));
     assert_eq!(breaker(&dispatcher), BreakerState::Closed);
     let (third, took) = post(&dispatcher, "third".into(), Duration::ZERO).await;
-    assert_eq!(third.answer.outcome, Outcome::Delivered);
+    assert_eq!(third.outcome, Outcome::Delivered);
     assert!(took < ms(500), "a turn was free at once: {took:?}");
 }
 
@@ -223,11 +229,11 @@ async fn turns_of_comments_that_were_not_sent_are_given_back() {
 async fn a_turn_that_leaves_too_little_time_is_not_taken() {
     let dispatcher = over(&near(0, 40), "[limits]\npace = [\"1 per 1s\"]");
     let both = burst(&dispatcher, "both", 2, 15).await;
-    assert_eq!(both[0].0.answer.outcome, Outcome::Delivered);
+    assert_eq!(both[0].0.outcome, Outcome::Delivered);
     let (late, took) = &both[1];
-    assert_eq!(late.answer.outcome, Outcome::NotSent, "{late:?}");
+    assert_eq!(late.outcome, Outcome::NotSent, "{late:?}");
     assert!(*took < ms(100), "said early: {took:?}");
-    assert_eq!(late.answer.retry_after_ms, Some(986));
+    assert_eq!(late.retry_after_ms, Some(986));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use commentd_contract::SystemClock;
 use commentd_contract::{Addressing, Outcome, ProviderName, VerdictKind};
 use commentd_delivery::lookup::{LookupAbility, LookupResult};
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Destination, KeyRef};
+use commentd_delivery::reply::DeliveryResult;
 use commentd_delivery::step::ProviderRules;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Verdict};
 use commentd_ledger::{
@@ -13,7 +14,7 @@ use commentd_ledger::{
 };
 use commentd_providers::status::ProviderStatus;
 use commentd_providers::{BoxFuture, Provider, ProviderJob, Rendered};
-use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher, Order};
+use commentd_sidecar::dispatch::{Bounds, Dispatcher, Order};
 use commentd_sidecar::ids::SystemIds;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -124,6 +125,7 @@ impl Provider for Channel {
             needs_marker: true,
         };
         ProviderRules {
+            name: self.name(),
             max_attempts: 3,
             min_useful: Duration::ZERO,
             deduplicates_within: *self.deduplicates_within.lock().unwrap(),
@@ -412,7 +414,7 @@ pub(crate) fn dispatcher(chain: &[&Arc<Channel>], ledger: Arc<dyn Ledger>) -> Di
 }
 
 /// Asks for comment `n` under its key.
-pub(crate) async fn ask(dispatcher: &Dispatcher, n: u8, deadline: Duration) -> Delivered {
+pub(crate) async fn ask(dispatcher: &Dispatcher, n: u8, deadline: Duration) -> DeliveryResult {
     let order = Order {
         key: key(n),
         key_is_made: false,
@@ -420,15 +422,15 @@ pub(crate) async fn ask(dispatcher: &Dispatcher, n: u8, deadline: Duration) -> D
         batch_len: 1,
         trace_id: "asked".into(),
         deadline: dispatcher.clock().now() + deadline,
-        room: dispatcher.admit(1, dispatcher.hold(10).expect("there is room")).expect("there is room"),
+        permit: dispatcher.admit(1, dispatcher.hold(10).expect("it is admitted")).expect("it is admitted"),
     };
     dispatcher.deliver(order).await
 }
 
 /// What a caller is told.
-pub(crate) fn told(delivered: &Delivered) -> (Outcome, bool) {
+pub(crate) fn told(delivered: &DeliveryResult) -> (Outcome, bool) {
     match delivered {
-        Delivered::Told(told) => (told.answer.outcome, told.replayed),
+        Ok(reply) => (reply.outcome, reply.replayed),
         other => panic!("nobody was told an outcome: {other:?}"),
     }
 }

@@ -5,8 +5,8 @@ use super::support::{
 };
 use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::Clock;
+use commentd_delivery::reply::DeliverError;
 use commentd_ledger::Ledger;
-use commentd_sidecar::dispatch::Delivered;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn a_ledger_that_does_not_answer_is_said_to_be_silent_and_makes_no_answer_
         Troubled::hold(&ledger.readings);
         Troubled::hold(&ledger.openings);
         let delivered = ask(&dispatcher, 1, deadline).await;
-        assert!(matches!(delivered, Delivered::LedgerSilent), "{delivered:?}");
+        assert!(matches!(delivered, Err(DeliverError::LedgerSilent)), "{delivered:?}");
         let took = dispatcher.clock().now().since_start();
         assert!(took <= deadline + Duration::from_millis(22), "{took:?}");
         ledger.openings.add_permits(100);

@@ -7,8 +7,9 @@ use commentd_checker::{CallEvent, ItemReply};
 use commentd_contract::SystemClock;
 use commentd_contract::{Addressing, Code, Outcome};
 use commentd_delivery::record::KeyRef;
+use commentd_delivery::reply::{DeliverError, DeliveryReply, DeliveryResult};
 use commentd_delivery::{Clock, Comment, Moment};
-use commentd_sidecar::dispatch::{Delivered, Dispatcher, Order, Told};
+use commentd_sidecar::dispatch::{Dispatcher, Order};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,10 +140,16 @@ impl Client {
         });
     }
 
-    pub(super) async fn order(&self, key: usize, item: usize, text: &str, deadline: Moment) -> Delivered {
+    pub(super) async fn order(
+        &self,
+        key: usize,
+        item: usize,
+        text: &str,
+        deadline: Moment,
+    ) -> DeliveryResult {
         let held = self.dispatcher.hold(text.len());
-        let Some(room) = held.and_then(|held| self.dispatcher.admit(1, held)) else {
-            return Delivered::NotRecorded("no room".into());
+        let Some(permit) = held.and_then(|held| self.dispatcher.admit(1, held)) else {
+            return Err(DeliverError::NotRecorded("too many".into()));
         };
         let addressing = Addressing { sns_id: "target".into(), ..Addressing::default() };
         let order = Order {
@@ -156,47 +163,47 @@ impl Client {
             batch_len: self.script.keys.get(key).map_or(1, Vec::len),
             trace_id: "trace".into(),
             deadline,
-            room,
+            permit,
         };
         self.dispatcher.deliver(order).await
     }
 }
 
 /// What a reply says of an item; `None` where a single request's status says that nothing is known of it.
-fn item_of(delivered: &Delivered, is_single: bool, unknown_is_success: bool) -> Option<ItemReply> {
-    let without = |outcome: Outcome, code: Code, message: &str| ItemReply {
+fn item_of(result: &DeliveryResult, is_single: bool, unknown_is_success: bool) -> Option<ItemReply> {
+    let error = match result {
+        Ok(reply) => return Some(item_of_reply(reply, reply.is_success(unknown_is_success))),
+        Err(error) => error,
+    };
+    let (outcome, code, message) = match error {
+        DeliverError::KeyInFlight => (Outcome::Unknown, Code::KeyInFlight, "in flight"),
+        DeliverError::LedgerSilent => (Outcome::Unknown, Code::KeyInFlight, "the ledger is silent"),
+        DeliverError::NotReadable(_) => (Outcome::Unknown, Code::Overloaded, ""),
+        DeliverError::NotRecorded(_) => (Outcome::NotSent, Code::Overloaded, ""),
+        DeliverError::KeyReused(_) => (Outcome::Refused, Code::KeyReused, ""),
+        DeliverError::Failed => (Outcome::Unknown, Code::Internal, ""),
+    };
+    let item = ItemReply {
         outcome,
         comment_id: String::new(),
         replayed: false,
-        success: delivered.is_success(unknown_is_success),
+        success: error.is_success(unknown_is_success),
         error_code: i64::from(code.number()),
         error_message: message.to_owned(),
     };
-    let by_status = |item: ItemReply| (!is_single).then_some(item);
-    match delivered {
-        Delivered::Told(told) => Some(told_of(told, delivered.is_success(unknown_is_success))),
-        Delivered::KeyInFlight => by_status(without(Outcome::Unknown, Code::KeyInFlight, "in flight")),
-        Delivered::LedgerSilent => {
-            by_status(without(Outcome::Unknown, Code::KeyInFlight, "the ledger is silent"))
-        }
-        Delivered::NotReadable(_) => by_status(without(Outcome::Unknown, Code::Overloaded, "")),
-        Delivered::NotRecorded(_) => by_status(without(Outcome::NotSent, Code::Overloaded, "")),
-        Delivered::KeyReused(_) => by_status(without(Outcome::Refused, Code::KeyReused, "")),
-        Delivered::Broken => Some(without(Outcome::Unknown, Code::Internal, "")),
-    }
+    (!is_single || matches!(error, DeliverError::Failed)).then_some(item)
 }
 
-fn told_of(told: &Told, success: bool) -> ItemReply {
-    let answer = &told.answer;
-    let stored = answer.outcome.is_final() && answer.outcome != Outcome::Refused;
-    let comment_id = told.speaking().filter(|_| stored).map(|(_, verdict)| verdict.comment_id.clone());
+fn item_of_reply(reply: &DeliveryReply, success: bool) -> ItemReply {
+    let stored = reply.outcome.is_final() && reply.outcome != Outcome::Refused;
+    let comment_id = reply.speaking().filter(|_| stored).map(|(_, verdict)| verdict.comment_id.clone());
     ItemReply {
-        outcome: answer.outcome,
+        outcome: reply.outcome,
         comment_id: comment_id.unwrap_or_default(),
-        replayed: told.replayed,
+        replayed: reply.replayed,
         success,
-        error_code: i64::from(answer.code.number()),
-        error_message: answer.message.clone(),
+        error_code: i64::from(reply.code.number()),
+        error_message: reply.message.clone(),
     }
 }
 

@@ -14,12 +14,13 @@ use commentd_contract::provider::BreakerState;
 use commentd_contract::{Addressing, Code, Outcome};
 use commentd_delivery::id::Ids;
 use commentd_delivery::record::KeyRef;
+use commentd_delivery::reply::{DeliverError, DeliveryResult};
 use commentd_delivery::{Clock, Comment, Moment};
 use commentd_ledger::{Ledger, MemoryLedger, Stamp};
 use commentd_providers::native::dial::{Dial, Stream};
 use commentd_providers::native::{BaseUrl, NativeHttp};
 use commentd_providers::{BoxFuture, Provider};
-use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher, Order};
+use commentd_sidecar::dispatch::{Bounds, Dispatcher, Order};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::io;
@@ -244,8 +245,8 @@ impl Process {
             Post::Again => (0, "text 0".into()),
             Post::Reused => (0, "another text".into()),
         };
-        let held = self.dispatcher.hold(text.len()).ok_or("there is no room")?;
-        let room = self.dispatcher.admit(1, held).ok_or("there is no room")?;
+        let held = self.dispatcher.hold(text.len()).ok_or("too many bytes")?;
+        let permit = self.dispatcher.admit(1, held).ok_or("too many")?;
         let asked = self.clock.now();
         let order = Order {
             key: KeyRef { caller: String::new(), key: format!("key {key}").into(), item: 0 },
@@ -257,7 +258,7 @@ impl Process {
             batch_len: 1,
             trace_id: "trace".into(),
             deadline: asked + deadline,
-            room,
+            permit,
         };
         let delivered = self.dispatcher.deliver(order).await;
         let took = self.clock.now() - asked;
@@ -272,21 +273,20 @@ impl Process {
         Ok(outcome)
     }
 
-    fn judge(&self, delivered: &Delivered, took: Duration) -> Result<Outcome, String> {
-        let told = match delivered {
-            Delivered::Told(told) => told,
-            Delivered::KeyReused(_) => return Ok(Outcome::Refused),
-            other => return Err(format!("nobody was told an outcome: {other:?}")),
+    fn judge(&self, delivered: &DeliveryResult, took: Duration) -> Result<Outcome, String> {
+        let reply = match delivered {
+            Ok(reply) => reply,
+            Err(DeliverError::KeyReused(_)) => return Ok(Outcome::Refused),
+            Err(error) => return Err(format!("nobody was told an outcome: {error:?}")),
         };
-        let answer = &told.answer;
-        let waits = answer.code == Code::DeadlineExceeded && answer.retry_after_ms.is_some();
-        if waits && (took > AT_ONCE || !told.attempts.is_empty()) {
-            return Err(format!("that its turn comes too late was said after {took:?}: {told:?}"));
+        let waits = reply.code == Code::DeadlineExceeded && reply.retry_after_ms.is_some();
+        if waits && (took > AT_ONCE || !reply.attempts.is_empty()) {
+            return Err(format!("that its turn comes too late was said after {took:?}: {reply:?}"));
         }
         let breaker = self.dispatcher.providers().first().map(|view| view.breaker.state);
         if self.is_healthy && breaker != Some(BreakerState::Closed) {
-            return Err(format!("the breaker of a healthy channel is {breaker:?} after {told:?}"));
+            return Err(format!("the breaker of a healthy channel is {breaker:?} after {reply:?}"));
         }
-        Ok(answer.outcome)
+        Ok(reply.outcome)
     }
 }

@@ -7,10 +7,11 @@ use super::network::{End, Network};
 use super::world::{Shared, World, lock};
 use crate::machine::dice::Dice;
 use commentd_contract::SystemClock;
+use commentd_delivery::reply::DeliverError;
 use commentd_delivery::{Clock, Moment};
 use commentd_providers::native::conformance::{self, ChannelBehaviour, TestChannel};
 use commentd_providers::native::dial::Dial;
-use commentd_sidecar::dispatch::{Bounds, Delivered, Dispatcher};
+use commentd_sidecar::dispatch::{Bounds, Dispatcher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ async fn a_disk_that_hangs_makes_no_answer_late() {
     let deadline = Duration::from_millis(5);
     let client = history.client(&dispatcher, clock);
     let delivered = client.order(0, 0, "text 0.0", clock.now() + deadline).await;
-    assert!(matches!(delivered, Delivered::LedgerSilent), "{delivered:?}");
+    assert!(matches!(delivered, Err(DeliverError::LedgerSilent)), "{delivered:?}");
     assert!(clock.now().since_start() < Duration::from_millis(30), "{:?}", clock.now());
 }
 

@@ -3,7 +3,8 @@
 //! of them says so.
 
 use super::dice::Dice;
-use super::{ms, verdict};
+use super::samples::{ms, verdict};
+use commentd_contract::ProviderName;
 use commentd_contract::VerdictKind::{
     self, Delivered, Denied, Duplicate, Held, Misplaced, NotSent, Refused, Throttled, Unknown,
 };
@@ -32,13 +33,13 @@ enum Markers {
 
 /// Requests that the channel takes for one: it stores at most one comment for each.
 #[derive(Debug)]
-struct Entry {
+struct Received {
     received: Moment,
-    stored: Option<Stored>,
+    stored: Option<StoredComment>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Stored {
+struct StoredComment {
     kind: VerdictKind,
     since: Moment,
     /// A lookup that doesn't see every state misses it.
@@ -81,7 +82,7 @@ pub(crate) struct Channel {
     is_cached: bool,
     /// Whether a proxy stands before it that may send a request twice.
     has_proxy: bool,
-    entries: Vec<Entry>,
+    entries: Vec<Received>,
 }
 
 impl Channel {
@@ -100,6 +101,7 @@ impl Channel {
         ];
         let windows = [None, Some(ms(86_400_000)), Some(ms(500)), Some(ms(3_000)), Some(ms(30_000))];
         let rules = ProviderRules {
+            name: ProviderName::NativeHttp,
             max_attempts: dice.pick(&[3, 1, 2]),
             min_useful: dice.pick_ms(&[50, 0, 200]),
             queues: dice.chance(30),
@@ -143,17 +145,17 @@ impl Channel {
                 Markers::Drops => (false, dice.chance(50)),
                 Markers::DropsNow => (false, dice.chance(50)),
             };
-            *slot = Some(Stored { kind, since: now, hidden: dice.chance(50), marked, altered });
+            *slot = Some(StoredComment { kind, since: now, hidden: dice.chance(50), marked, altered });
         }
     }
 
     /// Takes in a request, which carries our key.
     pub(crate) fn receive(&mut self, now: Moment, dice: &mut Dice) -> Fate {
         let window = self.rules.deduplicates_within;
-        let joins = |entry: &Entry| window.is_some_and(|window| now.since(entry.received) < window);
+        let joins = |entry: &Received| window.is_some_and(|window| now.since(entry.received) < window);
         let known = self.entries.iter().rposition(joins);
         let entry = known.unwrap_or_else(|| {
-            self.entries.push(Entry { received: now, stored: None });
+            self.entries.push(Received { received: now, stored: None });
             self.entries.len() - 1
         });
         let ends_after = dice.pick_ms(&[10, 1, 40, 200, 700, 2_500]);
@@ -228,7 +230,7 @@ impl Channel {
 
     /// What a lookup that began then reads at this instant. A cache may show it what was there up to half of
     /// `settles_within` before it began: against that, absence takes two looks.
-    pub(crate) fn look(&self, began: Moment, now: Moment, dice: &mut Dice) -> LookupResult {
+    pub(crate) fn look_up(&self, began: Moment, now: Moment, dice: &mut Dice) -> LookupResult {
         if dice.chance(15) {
             return if dice.chance(50) {
                 LookupResult::Failed("no answer".into())
@@ -245,7 +247,7 @@ impl Channel {
         } else {
             (now, None)
         };
-        let is_seen = |stored: &&Stored| stored.since <= as_of && (sees_all || !stored.hidden);
+        let is_seen = |stored: &&StoredComment| stored.since <= as_of && (sees_all || !stored.hidden);
         let seen = || self.entries.iter().filter_map(|entry| entry.stored.as_ref()).filter(is_seen);
         if let Some(stored) = seen().find(|stored| stored.marked) {
             return LookupResult::Found(verdict(stored.kind));

@@ -2,14 +2,15 @@
 //! each coming thing does.
 
 use super::channel::FOREIGN;
-use super::history::{Coming, Flight, Kept, Planted, World};
-use super::promise::{self, Row, comes_to};
-use super::{FakeProviderHealth, verdict};
+use super::health::FakeProviderHealth;
+use super::promise::{self, Row};
+use super::samples::verdict;
+use super::world::{Coming, Kept, Planted, Recording, RunningAttempt, World};
 use commentd_contract::VerdictKind;
+use commentd_delivery::gate::OwnWait;
 use commentd_delivery::lookup::LookupResult;
 use commentd_delivery::machine::Machine;
-use commentd_delivery::step::{Action, Event};
-use commentd_delivery::verdict::Contradiction;
+use commentd_delivery::step::{Action, Ending, Event};
 use commentd_delivery::{Gate, Moment, Verdict};
 use std::time::Duration;
 
@@ -24,50 +25,69 @@ impl World {
         machine: &mut Machine,
         health: &mut FakeProviderHealth,
     ) -> Kept {
-        let event_text = if self.traced { format!("{event:.0?}") } else { String::new() };
-        health.marked = self.order.iter().map(|channel| self.channels[*channel].marker_seen).collect();
-        let actions = machine.step(event, self.local(), health);
-        self.note(|| {
-            let words: Vec<String> = actions.iter().map(ToString::to_string).collect();
-            format!("{} → {}", shortened(&event_text), words.join(", "))
-        });
-        actions.into_iter().try_for_each(|action| self.act(action))
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            let event_text = if self.traced { format!("{event:.0?}") } else { String::new() };
+            health.marked = self.order.iter().map(|channel| self.channels[*channel].marker_seen).collect();
+            let actions = machine.step(event, self.local(), health);
+            self.note(|| {
+                let words: Vec<String> = actions.iter().map(ToString::to_string).collect();
+                format!("{} → {}", shortened(&event_text), words.join(", "))
+            });
+            for action in actions {
+                next = self.act(action)?.or(next);
+            }
+        }
+        Ok(())
     }
 
-    fn later(&mut self, wait: Duration, coming: Coming) {
+    pub(super) fn later(&mut self, wait: Duration, coming: Coming) {
         self.coming.push((self.now + wait, coming));
     }
 
-    fn act(&mut self, action: Action) -> Kept {
-        if self.finished {
+    /// Sets the action going; hands back what is known of it at once.
+    fn act(&mut self, action: Action) -> Result<Option<Event>, String> {
+        if self.ending.is_some() {
             return Err(format!("after its end it asks for {action}"));
         }
         match action {
-            Action::Queue { link } => {
+            Action::ReadKey | Action::ReadDelivery(_) => {
+                self.count("keys read");
+                let wait = self.dice.pick_ms(&[1, 0, 5, 40, 1_500]);
+                self.later(self.answer_after(wait), Coming::KeyRead);
+            }
+            Action::CloseOpenAttempts(_) => {
+                self.run.key_is_told = false;
+                let wait = self.dice.pick_ms(&[1, 0, 5, 40, 1_500]);
+                self.later(self.answer_after(wait), Coming::OpenClosed);
+            }
+            Action::Queue { provider } => {
                 self.count("queues joined");
                 let wait = self.dice.pick_ms(&[0, 1, 40, 800, 6_000]);
                 let comes = if self.dice.chance(5) {
-                    Event::NoTurn { link, verdict: super::verdict(VerdictKind::NotSent) }
+                    Event::NoSlot { provider, verdict: verdict(VerdictKind::NotSent) }
                 } else {
-                    Event::LaneFree { link }
+                    Event::PermitGranted { provider }
                 };
                 self.later(wait, Coming::Tell(comes));
             }
-            Action::Leave => {
-                self.lane = None;
+            Action::LeaveQueue => {
+                self.permit = None;
                 self.coming.retain(|(_, coming)| {
-                    !matches!(coming, Coming::Tell(Event::LaneFree { .. } | Event::NoTurn { .. }))
+                    !matches!(coming, Coming::Tell(Event::PermitGranted { .. } | Event::NoSlot { .. }))
                 });
             }
-            Action::Skip { link, .. } => {
-                self.channel_of(link)?;
-                self.count("links skipped");
+            Action::Skip { provider, .. } => {
+                self.channel_of(provider)?;
+                self.count("providers skipped");
             }
-            Action::RecordIntent { attempt, link } => self.record_intent(attempt, link)?,
-            Action::Send { attempt, link } => self.send(attempt, link)?,
+            Action::RecordIntent { attempt, provider, claims_key } => {
+                self.begin_intent(attempt, provider, claims_key)?;
+            }
+            Action::Send { attempt, provider } => self.send(attempt, provider)?,
             Action::Cancel => self.cancel()?,
-            Action::RecordSettling { attempt, verdict, resolves } => {
-                self.record_settling(attempt, verdict, resolves)?;
+            Action::RecordSettling { attempt, verdict, resolves, after, .. } => {
+                self.record_settling(attempt, verdict, resolves, after)?;
             }
             Action::Wake(moment) => {
                 let jitter = self.dice.pick_ms(&[0, 0, 1, 4]);
@@ -75,27 +95,44 @@ impl World {
                 let lost = self.plants(Planted::WakeLost) && self.dice.chance(50);
                 self.wake = (!lost).then_some(moment.max(self.now));
             }
-            Action::Look { attempt, link } => self.look(attempt, link)?,
-            Action::Answer(answer) => {
-                promise::on_answer(&self.run, &answer, &self.rows, self.effects(), self.now)?;
-                self.count(answer.outcome.as_str());
-                self.run.answer = Some(answer);
+            Action::LookUp { attempt, provider, .. } => self.look_up(attempt, provider)?,
+            Action::TakeLookupPermit => return Ok(Some(Event::LookupPermit(!self.dice.chance(10)))),
+            Action::Reply(result) => {
+                promise::on_reply(&self.run, &result, &self.rows, self.effects(), self.now)?;
+                if let Ok(reply) = &result {
+                    self.count(reply.outcome.as_str());
+                }
+                self.progress.reply = Some(result);
+                self.run.is_answered = true;
             }
-            Action::Finish => self.finished = true,
+            Action::UpdateReply(result) => {
+                promise::on_update(&self.run, &result, &self.rows, self.effects())?;
+                self.progress.reply = Some(result);
+            }
+            Action::ShowProgress { only_lookups, repeats_until } => {
+                self.progress.only_lookups = only_lookups;
+                self.progress.repeats_until = repeats_until;
+            }
+            Action::Log(_) => {}
+            Action::Finish(ending) => {
+                self.progress.handed_over = ending == Ending::HandedOver;
+                self.progress.over = true;
+                self.ending = Some(ending);
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn channel_of(&self, link: usize) -> Result<usize, String> {
-        self.order.get(link).copied().ok_or_else(|| format!("there is no link {link}"))
+    fn channel_of(&self, provider: usize) -> Result<usize, String> {
+        self.order.get(provider).copied().ok_or_else(|| format!("there is no provider {provider}"))
     }
 
-    fn record_intent(&mut self, attempt: usize, link: usize) -> Kept {
-        let channel = self.channel_of(link)?;
-        if self.channels[channel].rules.queues && self.lane != Some(link) {
-            return Err(format!("attempt {attempt} is begun without a lane of link {link}"));
+    fn begin_intent(&mut self, attempt: usize, provider: usize, claims_key: bool) -> Kept {
+        let channel = self.channel_of(provider)?;
+        if self.channels[channel].rules.queues && self.permit != Some(provider) {
+            return Err(format!("attempt {attempt} is begun without a permit of provider {provider}"));
         }
-        if attempt != self.rows.len() && !self.plants(Planted::EarlierForgotten) {
+        if attempt != self.rows.len() && !claims_key && !self.plants(Planted::EarlierForgotten) {
             return Err(format!("attempt {attempt} is begun after {} others", self.rows.len()));
         }
         if self.run.deadline.since(self.now) < self.channels[channel].rules.min_useful {
@@ -105,13 +142,15 @@ impl World {
         let fails = self.dice.chance(5);
         let durable = !fails || self.dice.chance(50);
         let wait = self.dice.pick_ms(&[1, 0, 5, 40, 1_500]);
-        self.later(wait, Coming::IntentRecorded { row, told: !fails, durable });
+        let recorded = Coming::IntentRecorded { row, claims_key, told: !fails, durable };
+        self.later(self.answer_after(wait), recorded);
         Ok(())
     }
 
-    fn send(&mut self, attempt: usize, link: usize) -> Kept {
-        let channel = self.channel_of(link)?;
-        let attempt = if self.plants(Planted::EarlierForgotten) { self.rows.len() - 1 } else { attempt };
+    fn send(&mut self, attempt: usize, provider: usize) -> Kept {
+        let channel = self.channel_of(provider)?;
+        let attempt =
+            if self.plants(Planted::EarlierForgotten) { self.rows.len().saturating_sub(1) } else { attempt };
         let rules = self.channels[channel].rules;
         let window = rules.deduplicates_within;
         promise::on_send(&self.run, &self.rows, attempt, channel, rules.max_attempts, window, self.now)?;
@@ -120,11 +159,11 @@ impl World {
             self.count("unknowns repeated");
         }
         self.run.sends.push((channel, self.now));
-        self.flight = Some(Flight { channel, gate: Gate::new(), awaited: true });
+        self.running = Some(RunningAttempt { channel, gate: Gate::new(), awaited: true });
         let wait = self.dice.pick_ms(&[0, 1, 30, 300, 1_200]);
         if self.dice.chance(10) {
             let kind = self.dice.pick(&[VerdictKind::NotSent, VerdictKind::Denied, VerdictKind::Throttled]);
-            self.later(wait, Coming::Ended(verdict(kind)));
+            self.later(wait, Coming::AttemptEnded(verdict(kind)));
         } else {
             self.later(wait, Coming::GatePassed);
         }
@@ -132,40 +171,24 @@ impl World {
     }
 
     fn cancel(&mut self) -> Kept {
-        let Some(flight) = &self.flight else { return Err("it cancels, and nothing is on its way".into()) };
-        let closed = if self.plants(Planted::CancelledInName) { true } else { flight.gate.cancel() };
+        let Some(running) = &self.running else { return Err("it cancels, and nothing is on its way".into()) };
+        let closed = if self.plants(Planted::CancelledInName) { true } else { running.gate.cancel() };
         let wait = self.dice.pick_ms(&[0, 1]);
-        self.later(wait, Coming::Tell(Event::Cancelled(closed)));
+        let own_wait = self.dice.pick(&[OwnWait::Never, OwnWait::Never, OwnWait::Waits]);
+        self.later(wait, Coming::Tell(Event::Cancelled { unsent: closed, own_wait }));
         Ok(())
     }
 
-    fn record_settling(&mut self, attempt: usize, verdict: Verdict, resolves: bool) -> Kept {
-        promise::on_settling(&self.rows, attempt, &verdict, resolves)?;
-        self.run.unrecorded = true;
-        self.lane = self.lane.filter(|_| resolves);
-        let foreign = verdict.comment_id == FOREIGN && verdict.kind != VerdictKind::Unknown;
-        let fails = self.dice.chance(5);
-        let (reply, durable) = match (fails, foreign) {
-            (true, false) if self.plants(Planted::FailureIsSettled) => (Event::Settled, false),
-            (true, foreign) => (Event::SettlingFailed, !foreign && self.dice.chance(50)),
-            (false, true) if !self.plants(Planted::ClaimIgnored) => (Event::ClaimLost, false),
-            (false, _) => (Event::Settled, !self.plants(Planted::SettlingSkipped)),
-        };
-        let wait = self.dice.pick_ms(&[1, 0, 5, 15, 60, 1_500]);
-        self.later(wait, Coming::Settled { attempt, verdict, resolves, reply, durable });
-        Ok(())
-    }
-
-    fn look(&mut self, attempt: usize, link: usize) -> Kept {
-        let channel = self.channel_of(link)?;
-        let row = self.rows.get(attempt).ok_or("a look for an attempt that never was")?;
+    fn look_up(&mut self, attempt: usize, provider: usize) -> Kept {
+        let channel = self.channel_of(provider)?;
+        let row = self.rows.get(attempt).ok_or("a lookup for an attempt that never was")?;
         if row.channel != channel || self.channels[channel].rules.lookup.is_none() {
             return Err(format!("channel {channel} is asked for an attempt at channel {}", row.channel));
         }
-        if !row.is_unresolved() {
-            return Err(format!("a look for attempt {attempt}, which is certain"));
+        if !row.is_unresolved() && !self.run.person_resolved {
+            return Err(format!("a lookup for attempt {attempt}, which is certain"));
         }
-        self.count("looks");
+        self.count("lookups");
         let wait = self.dice.pick_ms(&[1, 20, 150, 1_500]);
         self.later(wait, Coming::Reads { channel, began: self.now });
         Ok(())
@@ -179,24 +202,27 @@ impl World {
         health: &mut FakeProviderHealth,
     ) -> Kept {
         match coming {
-            Coming::IntentRecorded { mut row, told, durable } => {
-                row.phantom = !told;
-                self.run.ledger_failed |= !told;
-                if durable && !self.plants(Planted::IntentSkipped) {
-                    self.rows.push(row);
-                }
-                self.tell(if told { Event::IntentRecorded } else { Event::IntentFailed }, machine, health)
+            Coming::IntentRecorded { row, claims_key, told, durable } => {
+                let event = self.record_intent(row, claims_key, told, durable);
+                self.tell(event, machine, health)
             }
-            Coming::Settled { attempt, verdict, resolves, reply, durable } => {
-                self.run.ledger_failed |= reply == Event::SettlingFailed;
-                self.run.unrecorded = reply == Event::ClaimLost && !resolves;
-                if durable {
-                    self.record(attempt, verdict, resolves)?;
-                }
-                self.tell(reply, machine, health)
+            Coming::Settled(recording) => {
+                let event = self.settles(recording)?;
+                self.tell(event, machine, health)
             }
+            Coming::KeyRead => {
+                let event = self.read();
+                self.tell(event, machine, health)
+            }
+            Coming::OpenClosed => {
+                let event = self.close_open()?;
+                self.tell(event, machine, health)
+            }
+            Coming::FollowerArrives { waits } => self.follower_arrives(waits, machine, health),
+            Coming::FollowerLeaves => self.follower_leaves(),
+            Coming::PersonResolves => self.person_resolves(machine, health),
             Coming::GatePassed => self.gate_passed(),
-            Coming::Ended(verdict) => self.ended(verdict, machine, health),
+            Coming::AttemptEnded(verdict) => self.ended(verdict, machine, health),
             Coming::Tell(event) => self.heard(event, machine, health),
             Coming::Reads { channel, began } => self.reads(channel, began),
             Coming::Crash => Ok(()),
@@ -212,10 +238,12 @@ impl World {
                     return Ok(());
                 }
             }
-            Event::LaneFree { link } => self.lane = Some(link),
-            Event::Cancelled(true) => {
-                if let Some(flight) = &mut self.flight {
-                    flight.awaited = false;
+            Event::PermitGranted { provider } => self.permit = Some(provider),
+            Event::AnswerNow => self.run.deadline = self.run.deadline.min(self.now),
+            Event::Drain => self.run.is_draining = true,
+            Event::Cancelled { unsent: true, .. } => {
+                if let Some(running) = &mut self.running {
+                    running.awaited = false;
                 }
             }
             _ => {}
@@ -223,29 +251,48 @@ impl World {
         self.tell(event, machine, health)
     }
 
-    fn record(&mut self, attempt: usize, verdict: Verdict, resolves: bool) -> Kept {
-        let before = comes_to(self.rows.iter());
-        if resolves && verdict.kind == VerdictKind::NotSent {
-            self.count("absences proved");
+    /// Somebody else asks for the same comment, and waits so long.
+    fn follower_arrives(
+        &mut self,
+        waits: Duration,
+        machine: &mut Machine,
+        health: &mut FakeProviderHealth,
+    ) -> Kept {
+        self.count("followers");
+        let until = self.local() + waits;
+        self.coming.push((self.now + waits, Coming::FollowerLeaves));
+        match self.progress.request(until) {
+            Some(event) => self.tell(event, machine, health),
+            None => Ok(()),
         }
-        if let Some(row) = self.rows.get_mut(attempt) {
-            self.channels[row.channel].echo_recorded |=
-                verdict.contradiction == Some(Contradiction::ForeignEcho);
-            *(if resolves { &mut row.resolution } else { &mut row.verdict }) = Some(verdict);
+    }
+
+    /// The follower's deadline has come, or the delivery is over.
+    pub(super) fn follower_leaves(&mut self) -> Kept {
+        let reply = self.progress.clone().follower_reply();
+        self.note(|| format!("        a follower is told {reply:.40?}"));
+        promise::on_follower(&self.run, reply.as_ref(), &self.rows, self.effects(), self.ending.is_some())
+    }
+
+    /// A person settles what is only looked up, once the channel will store nothing more.
+    fn person_resolves(&mut self, machine: &mut Machine, health: &mut FakeProviderHealth) -> Kept {
+        if !machine.is_only_lookups() || !self.person_settles()? {
+            return Ok(());
         }
-        promise::on_change(before, &self.rows, self.effects())
+        self.run.person_resolved = true;
+        self.tell(Event::ResolvedByPerson, machine, health)
     }
 
     fn gate_passed(&mut self) -> Kept {
-        let Some(flight) = &self.flight else { return Ok(()) };
-        if !flight.gate.pass() {
+        let Some(running) = &self.running else { return Ok(()) };
+        if !running.gate.pass() {
             // The provider notices that it may not send; its dispatcher may say so or not.
             if self.dice.chance(50) {
-                self.later(Duration::ZERO, Coming::Ended(verdict(VerdictKind::NotSent)));
+                self.later(Duration::ZERO, Coming::AttemptEnded(verdict(VerdictKind::NotSent)));
             }
             return Ok(());
         }
-        let channel = flight.channel;
+        let channel = running.channel;
         let fate = self.channels[channel].receive(self.now, &mut self.dice);
         self.note(|| {
             let after = fate.stored_after.map(|after| after.as_millis());
@@ -266,7 +313,7 @@ impl World {
         if let Some(after) = fate.stored_after {
             self.stores.push((self.now + after, channel, fate.entry));
         }
-        self.later(fate.ends_after, Coming::Ended(fate.verdict));
+        self.later(fate.ends_after, Coming::AttemptEnded(fate.verdict));
         Ok(())
     }
 
@@ -284,11 +331,11 @@ impl World {
         machine: &mut Machine,
         health: &mut FakeProviderHealth,
     ) -> Kept {
-        if let Some(flight) = self.flight.as_mut().filter(|flight| flight.awaited) {
-            flight.awaited = false;
+        if let Some(running) = self.running.as_mut().filter(|running| running.awaited) {
+            running.awaited = false;
             self.run.unrecorded = true;
             if let Some(hint_ms) = verdict.retry_after_ms.filter(|_| verdict.comment_id.is_empty()) {
-                self.run.patience.push((flight.channel, self.now + Duration::from_millis(hint_ms)));
+                self.run.patience.push((running.channel, self.now + Duration::from_millis(hint_ms)));
             }
         }
         if verdict.kind == VerdictKind::Unknown {
@@ -298,13 +345,13 @@ impl World {
                 _ => VerdictKind::Unknown,
             };
         }
-        self.tell(Event::Ended(verdict), machine, health)
+        self.tell(Event::AttemptEnded(verdict), machine, health)
     }
 
     fn reads(&mut self, channel: usize, began: Moment) -> Kept {
-        let elsewhere = self.plants(Planted::LookElsewhere);
+        let elsewhere = self.plants(Planted::LookupElsewhere);
         let asked = if elsewhere { (channel + 1) % self.channels.len() } else { channel };
-        let mut finding = self.channels[asked].look(began, self.now, &mut self.dice);
+        let mut finding = self.channels[asked].look_up(began, self.now, &mut self.dice);
         let is_missed =
             finding == LookupResult::NotFound { complete: true } && self.channels[asked].effects() > 0;
         let is_duplicate =
@@ -319,10 +366,10 @@ impl World {
         if self.plants(Planted::FailureIsAbsence) && !matches!(finding, LookupResult::Found(_)) {
             finding = LookupResult::NotFound { complete: true };
         }
-        let early = if self.plants(Planted::EarlyLook) { Duration::from_secs(60) } else { Duration::ZERO };
+        let early = if self.plants(Planted::EarlyLookup) { Duration::from_secs(60) } else { Duration::ZERO };
         let began = Moment::at(began.since(self.born)) + early;
         let wait = self.dice.pick_ms(&[0, 5, 100]);
-        self.later(wait, Coming::Tell(Event::Looked(finding, began)));
+        self.later(wait, Coming::Tell(Event::LookupDone(finding, began)));
         Ok(())
     }
 
@@ -331,11 +378,19 @@ impl World {
         self.note(|| "        CRASH".into());
         for (_, coming) in std::mem::take(&mut self.coming) {
             match coming {
-                Coming::IntentRecorded { row, durable: true, .. } if self.dice.chance(50) => {
-                    self.rows.push(row)
+                Coming::IntentRecorded { row, claims_key, durable: true, .. } if self.dice.chance(50) => {
+                    let is_claimed = claims_key && !self.rows.is_empty();
+                    if !self.is_full() && !is_claimed {
+                        self.rows.push(row);
+                    }
                 }
-                Coming::Settled { attempt, verdict, resolves, durable: true, .. } if self.dice.chance(50) => {
-                    self.record(attempt, verdict, resolves)?;
+                Coming::Settled(Recording { attempt, verdict, resolves, durable: true, .. })
+                    if self.dice.chance(50) =>
+                {
+                    let is_settled = self.rows.get(attempt).is_some_and(|row| row.resolution.is_some());
+                    if !self.is_full() && !is_settled {
+                        self.record(attempt, verdict, resolves)?;
+                    }
                 }
                 _ => {}
             }

@@ -1,80 +1,23 @@
 //! One whole life of a delivery: several runs of the machine against model channels and a model ledger, with
 //! crashes, hang-ups and returns in between. A history is a pure function of its dice.
 
-use super::channel::Channel;
 use super::dice::Dice;
-use super::promise::{self, Row, Run, comes_to};
-use super::{FakeProviderHealth, ms, verdict};
+use super::health::FakeProviderHealth;
+use super::promise::{self, Run, comes_to};
+use super::samples::{ms, verdict};
+use super::world::{COMMENT, Coming, Kept, Planted, Trouble, World};
 use commentd_contract::{Outcome, VerdictKind};
+use commentd_delivery::follower::Progress;
 use commentd_delivery::machine::Machine;
 use commentd_delivery::record::interrupted;
-use commentd_delivery::step::{EarlierAttempt, Event, Plan};
-use commentd_delivery::{Gate, Moment, Verdict};
+use commentd_delivery::step::{Event, Plan};
+use commentd_delivery::{DeliveryId, Fingerprint, Moment};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A wrongness planted in the driver, which the promises must reveal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Planted {
-    /// An unknown verdict is reported as not_sent.
-    UnknownIsNotSent,
-    /// An unknown verdict is reported as denied.
-    UnknownIsDenied,
-    /// An attempt that a crash interrupted counts as not_sent.
-    InterruptedIsNotSent,
-    /// A lookup that failed or was incomplete counts as a complete one that found nothing.
-    FailureIsAbsence,
-    /// A lookup is said to have begun later than it did.
-    EarlyLook,
-    /// A lookup is said to see every state, though it doesn't.
-    BlindLook,
-    /// A lookup asks another link's channel.
-    LookElsewhere,
-    /// A cancellation is confirmed although the attempt goes on.
-    CancelledInName,
-    /// A settling is reported as durable without being recorded.
-    SettlingSkipped,
-    /// An intent is reported as durable without being recorded.
-    IntentSkipped,
-    /// A settling that the ledger refused is reported as durable.
-    FailureIsSettled,
-    /// A comment of another delivery may be claimed.
-    ClaimIgnored,
-    /// A channel is said to deduplicate, though it doesn't.
-    NoDeduplication,
-    /// What earlier runs did is forgotten.
-    EarlierForgotten,
-    /// Wake-ups get lost.
-    WakeLost,
-    /// A hang-up reaches the machine late.
-    HangUpUnheard,
-}
-
-impl Planted {
-    /// Every planted wrongness.
-    pub const ALL: [Planted; 16] = [
-        Planted::UnknownIsNotSent,
-        Planted::UnknownIsDenied,
-        Planted::InterruptedIsNotSent,
-        Planted::FailureIsAbsence,
-        Planted::EarlyLook,
-        Planted::BlindLook,
-        Planted::LookElsewhere,
-        Planted::CancelledInName,
-        Planted::SettlingSkipped,
-        Planted::IntentSkipped,
-        Planted::FailureIsSettled,
-        Planted::ClaimIgnored,
-        Planted::NoDeduplication,
-        Planted::EarlierForgotten,
-        Planted::WakeLost,
-        Planted::HangUpUnheard,
-    ];
-}
-
 /// What a history came to.
 #[derive(Debug)]
-pub struct Told {
+pub struct Played {
     /// The first promise that was broken.
     pub broken: Option<String>,
     /// The events and actions, if they were asked for.
@@ -86,7 +29,7 @@ pub struct Told {
 }
 
 /// Plays a history.
-pub fn play(dice: Dice, planted: Option<Planted>, traced: bool) -> Told {
+pub fn play(dice: Dice, planted: Option<Planted>, traced: bool) -> Played {
     let mut world = World::new(dice, planted, traced);
     let mut broken = world.live().err();
     if let (Some(foul), Some(_)) = (world.foul, &broken) {
@@ -94,117 +37,12 @@ pub fn play(dice: Dice, planted: Option<Planted>, traced: bool) -> Told {
         world.count(foul);
         broken = None;
     }
-    Told { broken, trace: world.trace, counts: world.counts, tape: world.dice.into_tape() }
+    Played { broken, trace: world.trace, counts: world.counts, tape: world.dice.into_tape() }
 }
-
-/// What is still to come in a run.
-#[derive(Debug)]
-pub(super) enum Coming {
-    IntentRecorded { row: Row, told: bool, durable: bool },
-    Settled { attempt: usize, verdict: Verdict, resolves: bool, reply: Event, durable: bool },
-    GatePassed,
-    Ended(Verdict),
-    Tell(Event),
-    Reads { channel: usize, began: Moment },
-    Crash,
-}
-
-/// The attempt that is on its way.
-#[derive(Debug)]
-pub(super) struct Flight {
-    pub(super) channel: usize,
-    pub(super) gate: Gate,
-    /// The machine still waits for its end.
-    pub(super) awaited: bool,
-}
-
-#[derive(Debug)]
-pub(super) struct World {
-    pub(super) dice: Dice,
-    pub(super) planted: Option<Planted>,
-    pub(super) channels: Vec<Channel>,
-    pub(super) rows: Vec<Row>,
-    /// What will be stored: when, in which channel, which entry. Outlives runs and crashes.
-    pub(super) stores: Vec<(Moment, usize, usize)>,
-    pub(super) now: Moment,
-    /// The start of the present process, where its monotonic clock begins.
-    pub(super) born: Moment,
-    pub(super) coming: Vec<(Moment, Coming)>,
-    pub(super) wake: Option<Moment>,
-    pub(super) flight: Option<Flight>,
-    /// The link whose lane the delivery has.
-    pub(super) lane: Option<usize>,
-    /// The chain of the present run.
-    pub(super) order: Vec<usize>,
-    pub(super) run: Run,
-    pub(super) finished: bool,
-    pub(super) traced: bool,
-    pub(super) trace: Vec<String>,
-    pub(super) counts: BTreeMap<&'static str, u64>,
-    /// How a channel has broken the assumptions of the promise, if one has.
-    pub(super) foul: Option<&'static str>,
-}
-
-pub(super) type Kept = Result<(), String>;
 
 const MOST_STEPS: u32 = 600;
 
 impl World {
-    fn new(mut dice: Dice, planted: Option<Planted>, traced: bool) -> Self {
-        let channels = (0..=dice.below(4)).map(|_| Channel::random(&mut dice)).collect();
-        let start = Moment::at(ms(1_000_000));
-        let run = Run {
-            has_caller: false,
-            gone: false,
-            deadline: start,
-            grace: ms(20),
-            answer: None,
-            ledger_failed: false,
-            unrecorded: false,
-            sends: Vec::new(),
-            patience: Vec::new(),
-        };
-        Self {
-            dice,
-            planted,
-            channels,
-            rows: Vec::new(),
-            stores: Vec::new(),
-            now: start,
-            born: start,
-            coming: Vec::new(),
-            wake: None,
-            flight: None,
-            lane: None,
-            order: Vec::new(),
-            run,
-            finished: false,
-            traced,
-            trace: Vec::new(),
-            counts: BTreeMap::new(),
-            foul: None,
-        }
-    }
-
-    pub(super) fn note(&mut self, text: impl FnOnce() -> String) {
-        if self.traced {
-            let line = format!("{:>8} ms  {}", self.now.since(self.born).as_millis(), text());
-            self.trace.push(line);
-        }
-    }
-
-    pub(super) fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
-    }
-
-    pub(super) fn plants(&self, planted: Planted) -> bool {
-        self.planted == Some(planted)
-    }
-
-    pub(super) fn effects(&self) -> usize {
-        self.channels.iter().map(Channel::effects).sum()
-    }
-
     /// Up to five runs, and then everything that may still be stored is.
     fn live(&mut self) -> Kept {
         if self.traced {
@@ -228,10 +66,18 @@ impl World {
 
     /// A person looks at the channel, once nothing is open there any more, and settles what is unknown.
     fn somebody_may_settle(&mut self) -> Kept {
+        if self.dice.chance(10) {
+            self.person_settles()?;
+        }
+        Ok(())
+    }
+
+    /// False if there is nothing that a person may settle.
+    pub(super) fn person_settles(&mut self) -> Result<bool, String> {
         let open = self.rows.iter().any(|row| row.verdict.is_none());
         let unknown = comes_to(self.rows.iter()) == Outcome::Unknown;
-        if open || !unknown || !self.stores.is_empty() || !self.dice.chance(10) {
-            return Ok(());
+        if open || !unknown || !self.stores.is_empty() {
+            return Ok(false);
         }
         let mut exists = self.effects() > 0;
         for row in self.rows.iter_mut().filter(|row| row.is_unresolved()) {
@@ -241,7 +87,8 @@ impl World {
             row.resolution = Some(verdict(kind));
         }
         self.count("settled by a person");
-        promise::on_truth(comes_to(self.rows.iter()), self.effects())
+        promise::on_truth(comes_to(self.rows.iter()), self.effects())?;
+        Ok(true)
     }
 
     /// Lets time pass in which only channels do something.
@@ -280,55 +127,68 @@ impl World {
             if self.plants(Planted::NoDeduplication) {
                 rules.deduplicates_within = Some(ms(86_400_000));
             }
-            if let (true, Some(ability)) = (self.plants(Planted::BlindLook), rules.lookup.as_mut()) {
+            if let (true, Some(ability)) = (self.plants(Planted::BlindLookup), rules.lookup.as_mut()) {
                 ability.sees_every_state = true;
             }
             rules
         });
         let chain = chain.collect();
-        let earlier = |row: &Row| {
-            let link = self.order.iter().position(|channel| *channel == row.channel);
-            let was_sent = row.verdict.as_ref().is_none_or(|verdict| verdict.kind != VerdictKind::NotSent);
-            EarlierAttempt {
-                link,
-                verdict: row.settled().cloned().unwrap_or_else(interrupted),
-                was_sent,
-                // A process that has begun since knows no moment of the earlier one.
-                started: (row.started >= self.born).then(|| Moment::at(row.started.since(self.born))),
-            }
-        };
-        let forgotten = self.plants(Planted::EarlierForgotten);
-        let earlier = if forgotten { Vec::new() } else { self.rows.iter().map(earlier).collect() };
         let deadline = Moment::at(self.run.deadline.since(self.born));
-        let seed = self.dice.below(1 << 16) as u64;
-        Plan { chain, deadline, grace: self.run.grace, earlier, seed, has_caller: self.run.has_caller }
+        let seed = self.dice.below(1 << 16) as u128;
+        Plan {
+            id: DeliveryId::from_bytes(seed.to_be_bytes()),
+            trace_id: "trace".into(),
+            fingerprint: if self.run.other_comment { Fingerprint([2; 32]) } else { COMMENT },
+            chain,
+            deadline,
+            grace: self.run.grace,
+            key_is_new: self.run.key_is_new,
+            known: if self.run.has_caller { None } else { self.known() },
+            has_caller: self.run.has_caller,
+        }
     }
 
-    fn run_once(&mut self) -> Kept {
-        let given = self.dice.pick_ms(&[1000, 300, 5_000, 60, 0]);
-        self.run.has_caller = !self.dice.chance(if self.rows.is_empty() { 0 } else { 25 });
-        self.run.deadline = self.now + given;
-        self.run.gone = false;
-        self.run.answer = None;
-        self.run.ledger_failed = false;
-        self.run.unrecorded = false;
-        self.run.sends.clear();
-        self.run.patience.clear();
-        self.finished = false;
-        // What was open when the process ended is unknown now, for the ledger too.
+    /// What kind of run it is, and how the ledger fails in it.
+    fn begin_run(&mut self, given: Duration) {
+        let has_caller = !self.dice.chance(if self.rows.is_empty() { 0 } else { 25 });
+        self.run = Run::new(self.now + given, self.run.grace);
+        self.run.has_caller = has_caller;
+        self.run.other_comment = has_caller && !self.rows.is_empty() && self.dice.chance(5);
+        self.run.key_is_new = self.rows.is_empty() && self.dice.chance(50);
+        self.run.unknown_is_success = self.dice.chance(50);
+        self.ending = None;
+        self.progress = Progress::default();
+        let full = self.dice.chance(12).then(|| {
+            let from = self.now + self.dice.up_to(given + ms(500));
+            (from, from + self.dice.pick_ms(&[200, 3_000, 20_000]))
+        });
+        self.trouble =
+            Trouble { full, unreadable: self.dice.chance(5), silent: has_caller && self.dice.chance(4) };
+        // What was open when the process ended is unknown now, for the ledger too. What a fault of ours has left open
+        // in this process is found open.
+        let stays_open = has_caller && self.dice.chance(10);
         let crashed = if self.plants(Planted::InterruptedIsNotSent) {
             verdict(VerdictKind::NotSent)
         } else {
             interrupted()
         };
-        for row in &mut self.rows {
+        for row in self.rows.iter_mut().filter(|_| !stays_open) {
             row.verdict.get_or_insert_with(|| crashed.clone());
-            row.phantom = false;
         }
+        self.rows.iter_mut().for_each(|row| row.phantom = false);
+    }
+
+    fn run_once(&mut self) -> Kept {
+        let given = self.dice.pick_ms(&[1000, 300, 5_000, 60, 0]);
+        self.begin_run(given);
         let plan = self.plan();
         let mut health = FakeProviderHealth::of(self.dice.pick(&[100, 0, 1, 2]));
         health.shut = (0..self.order.len()).filter(|_| self.dice.chance(10)).collect();
-        self.lane = None;
+        if self.dice.chance(10) {
+            health.shut.clear();
+            health.half_open(0, self.local());
+        }
+        self.permit = None;
         let order = self.order.clone();
         self.note(|| {
             format!("RUN over channels {order:?}, deadline in {given:?}, caller {}", plan.has_caller)
@@ -338,9 +198,10 @@ impl World {
         self.plan_disturbances(given);
         self.tell(Event::Start, &mut machine, &mut health)?;
         let crashed = self.run_to_the_end(&mut machine, &mut health)?;
+        drop(machine);
         self.coming.clear();
         self.wake = None;
-        self.flight = None;
+        self.running = None;
         if crashed {
             self.count("crashes");
             self.born = self.now;
@@ -349,7 +210,10 @@ impl World {
         if health.under_way != 0 {
             return Err("an attempt ended and its breaker never heard of it".into());
         }
-        promise::on_finish(&self.run)
+        if health.keeps_a_trial(self.local()) {
+            return Err("a half open breaker's trial was taken, and nobody has it any more".into());
+        }
+        promise::on_finish(&self.run, self.ending)
     }
 
     fn plan_disturbances(&mut self, given: Duration) {
@@ -364,7 +228,18 @@ impl World {
         }
         if self.dice.chance(20) {
             let when = self.now + self.dice.up_to(span * 4);
-            self.coming.push((when, Coming::Tell(Event::LookNow)));
+            let waits = self.dice.pick_ms(&[1_000, 100, 5_000]);
+            self.coming.push((when, Coming::FollowerArrives { waits }));
+        }
+        for (percent, event) in [(8, Event::AnswerNow), (10, Event::Drain)] {
+            if self.dice.chance(percent) {
+                let when = self.now + self.dice.up_to(span * 2);
+                self.coming.push((when, Coming::Tell(event)));
+            }
+        }
+        if self.dice.chance(10) {
+            let when = self.now + self.dice.up_to(span * 8);
+            self.coming.push((when, Coming::PersonResolves));
         }
         // A wake-up that was replaced and comes all the same.
         if self.dice.chance(10) {
@@ -380,7 +255,11 @@ impl World {
         health: &mut FakeProviderHealth,
     ) -> Result<bool, String> {
         for _ in 0..MOST_STEPS {
-            if self.finished {
+            if self.ending.is_some() {
+                // Whoever still follows is told now.
+                if self.coming.iter().any(|(_, coming)| matches!(coming, Coming::FollowerLeaves)) {
+                    self.follower_leaves()?;
+                }
                 let quiet = machine.step(Event::Woken, self.local(), health).is_empty() && machine.is_over();
                 return if quiet { Ok(false) } else { Err("it goes on after its end".into()) };
             }
@@ -407,9 +286,5 @@ impl World {
             }
         }
         Err(format!("it isn't over after {MOST_STEPS} events"))
-    }
-
-    pub(super) fn local(&self) -> Moment {
-        Moment::at(self.now.since(self.born))
     }
 }

@@ -13,7 +13,7 @@ use commentd_delivery::{Clock, DeliveryId};
 use commentd_ledger::{Filter, Ledger, LedgerError, OpenError, SqliteLedger, Stamp};
 use commentd_sidecar::config::{Caller, Exchange, LedgerChoice, Written};
 use commentd_sidecar::dispatch::deliveries::Refused;
-use commentd_sidecar::dispatch::{Bounds, Dispatcher, shown};
+use commentd_sidecar::dispatch::{Bounds, Dispatcher, delivery_view};
 use commentd_sidecar::ids::SystemIds;
 use secrecy::SecretString;
 use std::path::Path;
@@ -127,7 +127,7 @@ impl DeliverySource {
                 };
                 for key in keys {
                     let filter = Filter { outcome: filter.outcome, key, limit: filter.limit, caller: None };
-                    deliveries.extend(dispatcher.deliveries(filter).await?.iter().map(shown));
+                    deliveries.extend(dispatcher.deliveries(filter).await?.iter().map(delivery_view));
                 }
             }
         }
@@ -145,7 +145,7 @@ impl DeliverySource {
             DeliverySource::Sidecar(callers) => {
                 first(callers, |caller| get(caller, format!("/api/deliveries/{id}"))).await?
             }
-            DeliverySource::Ledger(dispatcher, _) => shown(&dispatcher.delivery(parsed(id)?).await?),
+            DeliverySource::Ledger(dispatcher, _) => delivery_view(&dispatcher.delivery(parsed(id)?).await?),
         };
         if view.outcome != Outcome::Unknown {
             return Ok(view);
@@ -157,7 +157,7 @@ impl DeliverySource {
             DeliverySource::Ledger(dispatcher, _) => {
                 let record = dispatcher.delivery(parsed(id)?).await?;
                 let candidates = Some(dispatcher.candidates(&record).await);
-                Ok(DeliveryView { candidates, ..shown(&record) })
+                Ok(DeliveryView { candidates, ..delivery_view(&record) })
             }
         }
     }
@@ -169,7 +169,9 @@ impl DeliverySource {
                 first(callers, |caller| post(caller, format!("/api/deliveries/{id}/resolve"), body.clone()))
                     .await
             }
-            DeliverySource::Ledger(dispatcher, _) => Ok(shown(&dispatcher.resolve(parsed(id)?, said).await?)),
+            DeliverySource::Ledger(dispatcher, _) => {
+                Ok(delivery_view(&dispatcher.resolve(parsed(id)?, said).await?))
+            }
         }
     }
 
@@ -180,7 +182,9 @@ impl DeliverySource {
                 first(callers, |caller| post(caller, format!("/api/deliveries/{id}/forget"), body.clone()))
                     .await
             }
-            DeliverySource::Ledger(dispatcher, _) => Ok(shown(&dispatcher.forget(parsed(id)?).await?)),
+            DeliverySource::Ledger(dispatcher, _) => {
+                Ok(delivery_view(&dispatcher.forget(parsed(id)?).await?))
+            }
         }
     }
 }

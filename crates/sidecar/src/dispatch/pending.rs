@@ -1,9 +1,7 @@
-//! What a flight waits for.
+//! The effects that a delivery waits for.
 
-use super::links::Lane;
-use commentd_delivery::record::DeliveryRecord;
+use super::chain::ProviderPermit;
 use commentd_delivery::step::Event;
-use commentd_ledger::{LedgerError, Opened, Settled};
 use futures_util::future::BoxFuture;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -11,57 +9,51 @@ use std::task::Poll;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
-/// What comes back from the outside.
-pub(super) enum Back {
-    Lane(usize, Lane),
-    Opened(Result<Opened, LedgerError>),
-    /// What is known of the key whose intent can't be recorded.
-    Found(Result<Option<DeliveryRecord>, LedgerError>),
-    /// What is known of a key for which nothing can be sent any more.
-    Read(Result<Option<DeliveryRecord>, LedgerError>),
-    Intended(Result<(), LedgerError>),
-    Settled(Result<Settled, LedgerError>),
+/// What an effect came to.
+pub(super) enum Completion {
     Event(Event),
+    /// The permit of a provider that the delivery has queued for.
+    Permit(usize, ProviderPermit),
 }
 
-/// What is under way for a flight: at most one of each kind.
+/// The effects under way: at most one of each kind.
 #[derive(Default)]
-pub(super) struct UnderWay {
-    pub(super) ledger: Option<BoxFuture<'static, Back>>,
-    pub(super) queue: Option<BoxFuture<'static, Back>>,
-    pub(super) attempt: Option<BoxFuture<'static, Back>>,
-    pub(super) look: Option<BoxFuture<'static, Back>>,
+pub(super) struct Pending {
+    pub(super) ledger: Option<BoxFuture<'static, Completion>>,
+    pub(super) queue: Option<BoxFuture<'static, Completion>>,
+    pub(super) attempt: Option<BoxFuture<'static, Completion>>,
+    pub(super) lookup: Option<BoxFuture<'static, Completion>>,
     pub(super) wake: Option<Pin<Box<Sleep>>>,
     /// Whether the clock has rung, and what was here by then isn't all taken in yet.
     has_rung: bool,
 }
 
-impl UnderWay {
-    /// The next thing that comes back; the clock goes first, so that nothing that always has more to do keeps a
+impl Pending {
+    /// The next thing that completes; the clock goes first, so that nothing that always has more to do keeps a
     /// deadline waiting. Cancel safe: what is under way stays.
-    pub(super) async fn next(&mut self) -> Back {
+    pub(super) async fn next(&mut self) -> Completion {
         if !self.has_rung {
             tokio::select! {
                 biased;
                 () = end_of(&mut self.wake) => self.has_rung = true,
-                back = next_of(&mut self.ledger) => return back,
-                back = next_of(&mut self.queue) => return back,
-                back = next_of(&mut self.attempt) => return back,
-                back = next_of(&mut self.look) => return back,
+                completion = next_of(&mut self.ledger) => return completion,
+                completion = next_of(&mut self.queue) => return completion,
+                completion = next_of(&mut self.attempt) => return completion,
+                completion = next_of(&mut self.lookup) => return completion,
             }
         }
         // Before the clock judges, what is here is taken in: the process may have been stopped meanwhile. Each is
         // asked once, so that none of them keeps the deadline waiting.
-        for slot in [&mut self.ledger, &mut self.attempt, &mut self.look] {
-            if let Poll::Ready(back) = poll_once(slot).await {
-                return back;
+        for slot in [&mut self.ledger, &mut self.attempt, &mut self.lookup] {
+            if let Poll::Ready(completion) = poll_once(slot).await {
+                return completion;
             }
         }
         self.has_rung = false;
-        Back::Event(Event::Woken)
+        Completion::Event(Event::Woken)
     }
 
-    /// Wakes the flight at this moment, or earlier: a machine that is woken early asks again. Most deliveries are over
+    /// Wakes the delivery at this moment, or earlier: a machine that is woken early asks again. Most deliveries are over
     /// before the first of their moments, and then the others needn't be set.
     pub(super) fn wake_by(&mut self, at: Instant) {
         if self.wake.as_ref().is_none_or(|sleep| at < sleep.deadline()) {
@@ -81,18 +73,18 @@ async fn end_of(sleep: &mut Option<Pin<Box<Sleep>>>) {
     }
 }
 
-async fn poll_once(slot: &mut Option<BoxFuture<'static, Back>>) -> Poll<Back> {
+async fn poll_once(slot: &mut Option<BoxFuture<'static, Completion>>) -> Poll<Completion> {
     let mut next = pin!(next_of(slot));
     poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await
 }
 
-async fn next_of(slot: &mut Option<BoxFuture<'static, Back>>) -> Back {
+async fn next_of(slot: &mut Option<BoxFuture<'static, Completion>>) -> Completion {
     match slot {
         None => std::future::pending().await,
         Some(future) => {
-            let back = future.as_mut().await;
+            let completion = future.as_mut().await;
             *slot = None;
-            back
+            completion
         }
     }
 }
@@ -108,31 +100,31 @@ mod tests {
     async fn it_wakes_by_the_earliest_moment_that_it_was_told() {
         let clock = SystemClock::start();
         let moment = |ms| Moment::at(Duration::from_millis(ms));
-        let mut under_way = UnderWay::default();
+        let mut pending = Pending::default();
         for ms in [50, 20, 40] {
-            under_way.wake_by(clock.instant(moment(ms)));
+            pending.wake_by(clock.instant(moment(ms)));
         }
-        assert!(matches!(under_way.next().await, Back::Event(Event::Woken)));
+        assert!(matches!(pending.next().await, Completion::Event(Event::Woken)));
         assert_eq!(clock.now(), moment(20));
-        under_way.wake_by(clock.instant(moment(40)));
-        assert!(matches!(under_way.next().await, Back::Event(Event::Woken)));
+        pending.wake_by(clock.instant(moment(40)));
+        assert!(matches!(pending.next().await, Completion::Event(Event::Woken)));
         assert_eq!(clock.now(), moment(40));
     }
     /// A channel that never stops answering spends the whole turn of the task, in every turn.
     #[tokio::test]
     async fn work_that_always_has_more_to_do_keeps_no_deadline_waiting() {
         let clock = SystemClock::start();
-        let busy = || -> BoxFuture<'static, Back> {
+        let busy = || -> BoxFuture<'static, Completion> {
             Box::pin(async {
                 loop {
                     tokio::task::coop::consume_budget().await;
                 }
             })
         };
-        let mut under_way = UnderWay { attempt: Some(busy()), look: Some(busy()), ..UnderWay::default() };
-        under_way.wake_by(clock.instant(Moment::at(Duration::from_millis(20))));
-        let woken = tokio::time::timeout(Duration::from_secs(10), under_way.next()).await;
-        assert!(matches!(woken, Ok(Back::Event(Event::Woken))), "the deadline never comes");
+        let mut pending = Pending { attempt: Some(busy()), lookup: Some(busy()), ..Pending::default() };
+        pending.wake_by(clock.instant(Moment::at(Duration::from_millis(20))));
+        let woken = tokio::time::timeout(Duration::from_secs(10), pending.next()).await;
+        assert!(matches!(woken, Ok(Completion::Event(Event::Woken))), "the deadline never comes");
     }
 
     /// As after a stop of the whole process, in which both a reply and the deadline have come.
@@ -140,19 +132,19 @@ mod tests {
     async fn what_is_here_when_the_clock_rings_is_taken_in_first() {
         let clock = SystemClock::start();
         let (reply, replied) = tokio::sync::oneshot::channel::<()>();
-        let mut under_way = UnderWay {
+        let mut pending = Pending {
             attempt: Some(Box::pin(async move {
                 let _ = replied.await;
-                Back::Event(Event::Settled)
+                Completion::Event(Event::Settled)
             })),
-            ..UnderWay::default()
+            ..Pending::default()
         };
-        under_way.wake_by(clock.instant(Moment::at(Duration::from_millis(20))));
-        let mut next = Box::pin(under_way.next());
+        pending.wake_by(clock.instant(Moment::at(Duration::from_millis(20))));
+        let mut next = Box::pin(pending.next());
         assert!(futures_util::poll!(&mut next).is_pending());
         tokio::time::advance(Duration::from_secs(10)).await;
         reply.send(()).unwrap();
-        assert!(matches!(next.await, Back::Event(Event::Settled)));
-        assert!(matches!(under_way.next().await, Back::Event(Event::Woken)), "and then it rings");
+        assert!(matches!(next.await, Completion::Event(Event::Settled)));
+        assert!(matches!(pending.next().await, Completion::Event(Event::Woken)), "and then it rings");
     }
 }
