@@ -26,7 +26,7 @@ fn chaos(more: &[&str]) -> ChaosResult {
 }
 
 #[test]
-fn a_healthy_build_keeps_the_promise_at_every_fence() {
+fn a_healthy_build_keeps_the_promise_at_every_failpoint() {
     let outcome = chaos(&["--cycles", "20", "--keys", "20"]);
     assert_eq!(outcome.summary.violations, 0, "{outcome}");
     assert_eq!(outcome.summary.keys, 400);
