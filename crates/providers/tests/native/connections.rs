@@ -1,8 +1,7 @@
 //! What a connection to the channel may be used for, and how long it is kept.
 
-use crate::pace::paused_clock;
 use crate::support::{HandClock, attempt, job, provider};
-use commentd_contract::VerdictKind;
+use commentd_contract::{SystemClock, VerdictKind};
 use commentd_delivery::breaker::{Weight, weigh};
 use commentd_delivery::{Comment, Verdict};
 use commentd_providers::native::dial::{Dial, Stream};
@@ -77,7 +76,7 @@ async fn a_second_reply_is_not_taken_for_the_next_comments() {
                 while request(&mut stream).await {}
             }
         };
-        let clock = paused_clock();
+        let clock = SystemClock::start_at(0);
         let provider = provider("", "http://in.memory", ["", ""], &clock).dialing(Arc::new(InMemory(serve)));
         for number in 1..=3 {
             let verdict = attempt(&provider, &job(number, 1, &clock)).await;
@@ -94,7 +93,7 @@ async fn what_an_upstream_writes_on_accept_is_no_reply() {
         let _ = stream.write_all(REPLY).await;
         while request(&mut stream).await {}
     };
-    let clock = paused_clock();
+    let clock = SystemClock::start_at(0);
     let provider = provider("", "http://in.memory", ["", ""], &clock).dialing(Arc::new(InMemory(serve)));
     for number in 1..=3 {
         let verdict = attempt(&provider, &job(number, 1, &clock)).await;

@@ -1,7 +1,7 @@
 use crate::stand_in::{Answers, serve};
 use crate::support::{attempt, job, provider};
 use commentd_contract::time::whole_ms;
-use commentd_contract::{Code, VerdictKind};
+use commentd_contract::{Code, SystemClock, VerdictKind};
 use commentd_delivery::{Clock, Moment, Verdict};
 use commentd_providers::native::NativeHttp;
 use commentd_providers::native::dial::{Dial, Stream};
@@ -9,21 +9,6 @@ use commentd_providers::{BoxFuture, Provider, ProviderJob};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::time::Instant;
-
-/// Tokio's time, which a test pauses.
-#[derive(Clone)]
-pub struct PausedClock(Instant);
-
-impl Clock for PausedClock {
-    fn now(&self) -> Moment {
-        Moment::at(self.0.elapsed())
-    }
-
-    fn unix_ms(&self) -> u64 {
-        whole_ms(self.0.elapsed())
-    }
-}
 
 /// Connections in memory, so that no clock runs while bytes are on their way.
 struct InMemory;
@@ -51,14 +36,9 @@ async fn paced(provider: &NativeHttp, job: &ProviderJob) -> Verdict {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "this is the test's clock")]
-pub fn paused_clock() -> PausedClock {
-    PausedClock(Instant::now())
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_has_no_turn_before_its_deadline_is_not_sent_and_told_when_to_come_again() {
-    let clock = paused_clock();
+    let clock = SystemClock::start_at(0);
     let limits = "[limits]\npace = [\"2 per 60s by target\"]";
     let provider = provider(limits, "http://in.memory", ["", ""], &clock).dialing(Arc::new(InMemory));
     for number in 1..=2 {
@@ -83,7 +63,7 @@ async fn what_has_no_turn_before_its_deadline_is_not_sent_and_told_when_to_come_
 
 #[tokio::test(start_paused = true)]
 async fn lookups_keep_to_the_pace_for_all() {
-    let clock = paused_clock();
+    let clock = SystemClock::start_at(0);
     let more = r#"
 [limits]
 pace = ["'3 per 10s'"]

@@ -2,10 +2,10 @@ use super::super::stream::{Dial, Sockets, Stream};
 use super::super::tcp::Tcp;
 use super::*;
 use crate::provider::BoxFuture;
-use commentd_delivery::{Clock, Moment};
+use commentd_contract::SystemClock;
+use commentd_contract::time::Clock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use tokio::time::Instant;
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -129,27 +129,9 @@ impl Sockets for Fake {
     }
 }
 
-#[derive(Clone, Copy)]
-struct PausedClock(Instant);
-
-impl Clock for PausedClock {
-    fn now(&self) -> Moment {
-        Moment::at(self.0.elapsed())
-    }
-
-    fn unix_ms(&self) -> u64 {
-        0
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "this is the test's clock")]
-fn paused_clock() -> PausedClock {
-    PausedClock(Instant::now())
-}
-
 /// Ten connections at once; how long it took, and the most dials at the same time.
 async fn ten(fake: Fake) -> (Duration, usize) {
-    let clock = paused_clock();
+    let clock = SystemClock::start_at(0);
     let fake = Arc::new(fake);
     let tcp = Arc::new(Tcp::with(Arc::clone(&fake) as Arc<dyn Sockets>, Arc::new(clock)));
     let dials: Vec<_> = (0..10)
@@ -192,7 +174,7 @@ async fn an_address_that_is_a_black_hole_or_refuses_holds_nobody_up() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_there_is_said_at_once() {
-    let clock = paused_clock();
+    let clock = SystemClock::start_at(0);
     let fake = Fake::new(&[("192.0.2.1:80", Host::Refuses), ("192.0.2.2:80", Host::Refuses)]);
     let error = Tcp::with(Arc::new(fake), Arc::new(clock)).dial("host", 80).await.map(drop).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
