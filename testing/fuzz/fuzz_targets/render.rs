@@ -1,3 +1,5 @@
+//! libFuzzer's program for the target `render`; scripts/fuzz builds it.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| assert_eq!(commentd_fuzz::targets::feed("render", input), Ok(())));
