@@ -76,8 +76,6 @@ const NOT_YET: &[&str] = &[
     "crates/delivery",
     "crates/ledger",
     "crates/sidecar",
-    "docs/evidence.md",
-    "scripts",
     "testing/chaos/src/state.rs",
     "testing/simulation",
 ];
