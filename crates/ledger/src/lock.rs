@@ -4,7 +4,7 @@
 //! The file beside it stays when the ledger is closed: deleting it would let two processes lock two files of one name.
 //! Where somebody else deletes it, the lock on the ledger's own file still stands.
 
-use crate::own_files::{self, Identity, with_suffix};
+use crate::own_files::{self, FileIdentity, with_suffix};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{File, TryLockError};
@@ -20,7 +20,7 @@ const NOTE_BYTES: u16 = 512;
 
 /// Who has the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     /// The ledger's file.
     pub ledger: PathBuf,
     /// The process; `None` if it hasn't said so yet.
@@ -29,7 +29,7 @@ pub struct Holder {
     pub address: Option<String>,
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for LockHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the ledger {} is held by ", self.ledger.display())?;
         match self.pid {
@@ -44,11 +44,18 @@ impl fmt::Display for Holder {
 }
 
 /// Why the lock wasn't taken, or its note not written.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has it.
-    Held(Holder),
+    #[error(
+        "{0}; stop that process, or name another file with --ledger, since one ledger serves one process"
+    )]
+    Held(LockHolder),
     /// The lock's file can't be used.
+    #[error(
+        "can't lock the ledger by {}: {source}; make that file writable, or name a ledger elsewhere with --ledger",
+        path.display()
+    )]
     Io {
         /// That file.
         path: PathBuf,
@@ -56,45 +63,23 @@ pub enum LockError {
         source: io::Error,
     },
     /// The ledger's file has more than one name (hard links), each with a log of its own beside it.
+    #[error(
+        "the ledger {} has a second name (a hard link), under which its log would not be found, so that comments could be \
+         sent twice; remove the other name, or copy the file with all beside it and name the copy with --ledger",
+        ledger.display()
+    )]
     SeveralNames {
         /// The ledger's file.
         ledger: PathBuf,
     },
     /// The ledger was closed, and its lock with it.
+    #[error("the ledger is closed and its lock released")]
     Released,
 }
 
-impl fmt::Display for LockError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LockError::Held(holder) => write!(
-                f,
-                "{holder}; stop that process, or name another file with --ledger, since one ledger serves one \
-                 process"
-            ),
-            LockError::Io { path, source } => write!(
-                f,
-                "can't lock the ledger by {}: {source}; make that file writable, or name a ledger elsewhere \
-                 with --ledger",
-                path.display()
-            ),
-            LockError::SeveralNames { ledger } => write!(
-                f,
-                "the ledger {} has a second name (a hard link), under which its log would not be found, so that \
-                 comments could be sent twice; remove the other name, or copy the file with all beside it and name \
-                 the copy with --ledger",
-                ledger.display()
-            ),
-            LockError::Released => f.write_str("the ledger is closed and its lock released"),
-        }
-    }
-}
-
-impl std::error::Error for LockError {}
-
 /// What the lock's file says about its holder.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Note {
+struct LockNote {
     pid: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     address: Option<String>,
@@ -103,16 +88,16 @@ struct Note {
 /// How far the ledger's log is written for certain: frames of the log with these salts. The next process is told by it
 /// what a crash must have left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
+pub(crate) struct WalExtent {
     /// By which the log is told from those before and after it.
     pub(crate) salts: [u8; 8],
     /// 0 if the ledger needs no log.
     pub(crate) frames: u64,
 }
 
-impl Extent {
+impl WalExtent {
     /// No log is needed.
-    pub(crate) const NONE: Extent = Extent { salts: [0; 8], frames: 0 };
+    pub(crate) const NONE: WalExtent = WalExtent { salts: [0; 8], frames: 0 };
 
     /// Written twice, so that half of it isn't taken for all.
     fn to_text(self) -> String {
@@ -125,7 +110,7 @@ impl Extent {
         let line = lines.next().filter(|line| lines.next() == Some(*line))?;
         let (salts, frames) = line.strip_prefix("log ")?.split_once(' ')?;
         let number = |text| u64::from_str_radix(text, 16).ok();
-        Some(Extent { salts: number(salts)?.to_be_bytes(), frames: number(frames)? })
+        Some(WalExtent { salts: number(salts)?.to_be_bytes(), frames: number(frames)? })
     }
 }
 
@@ -138,20 +123,20 @@ pub(crate) struct Lock {
     ledger: PathBuf,
     /// The ledger's own file, locked where that is possible, and open so that no other takes over its identity.
     _file: OpenFile,
-    identity: Identity,
-    beside: Beside,
+    identity: FileIdentity,
+    lock_file: LockFile,
     address: Option<String>,
     /// How far the log was written when the lock was taken.
-    left: Option<Extent>,
+    left: Option<WalExtent>,
 }
 
 /// The file beside the ledger.
 #[derive(Debug)]
-struct Beside {
+struct LockFile {
     path: PathBuf,
     /// Carries the lock.
     _locked: OpenFile,
-    identity: Identity,
+    identity: FileIdentity,
     note: File,
     note_path: PathBuf,
 }
@@ -180,9 +165,10 @@ impl Lock {
         if identity.names > 1 {
             return Err(LockError::SeveralNames { ledger: ledger.to_owned() });
         }
-        let mut beside = Beside::take(ledger)?;
-        let left = beside.extent();
-        let mut lock = Lock { ledger: ledger.to_owned(), _file: file, identity, beside, address: None, left };
+        let mut lock_file = LockFile::take(ledger)?;
+        let left = lock_file.extent();
+        let mut lock =
+            Lock { ledger: ledger.to_owned(), _file: file, identity, lock_file, address: None, left };
         // On a full disk the lock holds all the same, and only the note is missing.
         match lock.say() {
             Err(LockError::Io { path, source }) if source.kind() == io::ErrorKind::StorageFull => {
@@ -194,20 +180,20 @@ impl Lock {
     }
 
     /// How far the process before had written the log; `None` if that isn't known.
-    pub(crate) fn left(&self) -> Option<Extent> {
+    pub(crate) fn left(&self) -> Option<WalExtent> {
         self.left
     }
 
     /// Notes how far the log is written, without waiting for the disk.
-    pub(crate) fn note_extent(&mut self, extent: Extent) -> io::Result<()> {
-        self.beside.note.seek(SeekFrom::Start(NOTE_BYTES.into()))?;
-        self.beside.note.write_all(extent.to_text().as_bytes())
+    pub(crate) fn note_extent(&mut self, extent: WalExtent) -> io::Result<()> {
+        self.lock_file.note.seek(SeekFrom::Start(NOTE_BYTES.into()))?;
+        self.lock_file.note.write_all(extent.to_text().as_bytes())
     }
 
     /// Notes that the ledger needs no log, so that it may go.
     pub(crate) fn note_no_log(&mut self) -> io::Result<()> {
-        self.note_extent(Extent::NONE)?;
-        self.beside.note.sync_data()
+        self.note_extent(WalExtent::NONE)?;
+        self.lock_file.note.sync_data()
     }
 
     /// Says where this process listens.
@@ -217,7 +203,7 @@ impl Lock {
     }
 
     fn say(&mut self) -> Result<(), LockError> {
-        self.beside.write(&Note { pid: Some(std::process::id()), address: self.address.clone() })
+        self.lock_file.write(&LockNote { pid: Some(std::process::id()), address: self.address.clone() })
     }
 
     /// Whether the ledger's name still leads to the file that is locked and written.
@@ -245,17 +231,17 @@ impl Lock {
     /// # Errors
     /// If that can't be, and nothing else keeps a second process out.
     pub(crate) fn check_beside(&mut self) -> Result<(), String> {
-        if self.beside.is_there() {
+        if self.lock_file.is_there() {
             return Ok(());
         }
-        let taken = Beside::take(&self.ledger).and_then(|beside| {
-            self.beside = beside;
+        let taken = LockFile::take(&self.ledger).and_then(|lock_file| {
+            self.lock_file = lock_file;
             self.say()
         });
         match taken {
             Ok(()) => tracing::warn!(
                 "{} was deleted or replaced; it is taken again. Leave it, since it keeps a second process out",
-                self.beside.path.display()
+                self.lock_file.path.display()
             ),
             // The ledger's own file is locked, so nobody else writes to it.
             Err(error) if LOCKS_THE_LEDGER => tracing::debug!(%error, "the lock beside the ledger is gone"),
@@ -265,8 +251,8 @@ impl Lock {
     }
 }
 
-impl Beside {
-    fn take(ledger: &Path) -> Result<Beside, LockError> {
+impl LockFile {
+    fn take(ledger: &Path) -> Result<LockFile, LockError> {
         let path = with_suffix(ledger, ".lock");
         let at_lock = |source| LockError::Io { path: path.clone(), source };
         let file = own_files::open_or_create(&path).map_err(at_lock)?;
@@ -275,7 +261,7 @@ impl Beside {
         let note_path = note_path(&path);
         let note = own_files::open_or_create(&note_path)
             .map_err(|source| LockError::Io { path: note_path.clone(), source })?;
-        Ok(Beside { path, _locked: locked, identity, note, note_path })
+        Ok(LockFile { path, _locked: locked, identity, note, note_path })
     }
 
     /// Whether its name still leads to it.
@@ -284,11 +270,11 @@ impl Beside {
             .is_ok_and(|found| found.is_some_and(|found| found.is(&self.identity)))
     }
 
-    fn write(&mut self, note: &Note) -> Result<(), LockError> {
+    fn write(&mut self, note: &LockNote) -> Result<(), LockError> {
         self.try_write(note).map_err(|source| LockError::Io { path: self.note_path.clone(), source })
     }
 
-    fn try_write(&mut self, note: &Note) -> io::Result<()> {
+    fn try_write(&mut self, note: &LockNote) -> io::Result<()> {
         let mut text = serde_json::to_vec(note)?;
         text.resize(text.len().max(NOTE_BYTES.into()), b'\n');
         self.note.rewind()?;
@@ -296,11 +282,11 @@ impl Beside {
     }
 
     /// What the file says of the log.
-    fn extent(&mut self) -> Option<Extent> {
+    fn extent(&mut self) -> Option<WalExtent> {
         let mut text = String::new();
         self.note.seek(SeekFrom::Start(NOTE_BYTES.into())).ok()?;
         (&mut self.note).take(NOTE_BYTES.into()).read_to_string(&mut text).ok()?;
-        Extent::parse(&text)
+        WalExtent::parse(&text)
     }
 }
 
@@ -315,13 +301,13 @@ fn lock(file: File, path: &Path, ledger: &Path) -> Result<OpenFile, LockError> {
 
 /// What the holder of a lock that wasn't free says about itself. It may be just about to say it, so an
 /// unreadable note only means that nothing is known.
-fn holder(ledger: &Path, lock: &Path) -> Holder {
+fn holder(ledger: &Path, lock: &Path) -> LockHolder {
     let mut text = String::new();
     let read = File::open(note_path(lock))
         .and_then(|file| file.take(u64::from(NOTE_BYTES)).read_to_string(&mut text));
     let line = text.lines().next().unwrap_or_default();
-    let note: Note = read.ok().and_then(|_| serde_json::from_str(line).ok()).unwrap_or_default();
-    Holder { ledger: ledger.to_owned(), pid: note.pid, address: note.address }
+    let note: LockNote = read.ok().and_then(|_| serde_json::from_str(line).ok()).unwrap_or_default();
+    LockHolder { ledger: ledger.to_owned(), pid: note.pid, address: note.address }
 }
 
 /// Where the holder's note stands: in the locked file itself, but for Windows, where a locked file can't be
@@ -363,7 +349,7 @@ mod tests {
     fn a_copy_of_its_files_in_a_starting_program_keeps_nobody_out() {
         let (_dir, ledger) = ledger();
         let lock = Lock::take(&ledger).unwrap();
-        let copies = [lock._file.0.try_clone().unwrap(), lock.beside._locked.0.try_clone().unwrap()];
+        let copies = [lock._file.0.try_clone().unwrap(), lock.lock_file._locked.0.try_clone().unwrap()];
         drop(lock);
         Lock::take(&ledger).expect("the ledger is free once the lock is dropped");
         drop(copies);
@@ -372,7 +358,7 @@ mod tests {
     #[test]
     fn how_far_the_log_is_written_outlives_the_lock() {
         let (_dir, ledger) = ledger();
-        let extent = Extent { salts: [1, 2, 3, 4, 5, 6, 7, 200], frames: 77 };
+        let extent = WalExtent { salts: [1, 2, 3, 4, 5, 6, 7, 200], frames: 77 };
         let mut first = Lock::take(&ledger).unwrap();
         assert_eq!(first.left(), None);
         first.note_extent(extent).unwrap();
@@ -380,7 +366,11 @@ mod tests {
         drop(first);
         let second = Lock::take(&ledger).unwrap();
         assert_eq!(second.left(), Some(extent), "a note leaves it alone");
-        assert_eq!(Extent::parse(&extent.to_text().replacen("4d", "4e", 1)), None, "half of it was written");
+        assert_eq!(
+            WalExtent::parse(&extent.to_text().replacen("4d", "4e", 1)),
+            None,
+            "half of it was written"
+        );
     }
 
     #[cfg(unix)]

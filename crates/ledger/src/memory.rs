@@ -1,39 +1,33 @@
 //! The ledger that ends with its process: for tests, benchmarks and rehearsals.
 
 use crate::age::Age;
-use crate::hasher::RandomMap;
-use crate::rules::{self, Claim};
+use crate::rules::{self, CommentClaim};
 use crate::{
-    Description, Filter, Find, Ledger, LedgerError, MAX_LISTED, MarkedPlace, Opened, Opening, Pending,
-    Settled, Settling, Stamp,
+    FindBy, Ledger, LedgerDescription, LedgerError, LedgerFuture, MAX_LISTED, MarkedPlace, Opened, Opening,
+    RecordFilter, Settled, Settling, Stamp,
 };
 use commentd_contract::Outcome;
-use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, is_open, outcome_of_attempts};
-use commentd_delivery::{Comment, DeliveryId, Fingerprint};
-use hashbrown::HashTable;
-use std::collections::hash_map::Entry;
+use commentd_delivery::DeliveryId;
+use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, is_open};
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A ledger in memory. Every operation is carried out when it is called; what it returns is ready.
 #[derive(Debug)]
 pub struct MemoryLedger {
     stamp: Stamp,
-    store: Mutex<Store>,
+    state: Mutex<MemoryState>,
 }
 
 /// Deliveries are numbered in the order of their opening.
 #[derive(Debug, Default)]
-struct Store {
+struct MemoryState {
     /// From number `first` on; `None` where one was removed.
-    deliveries: VecDeque<Option<Box<Stored>>>,
+    deliveries: VecDeque<Option<Box<HeldDelivery>>>,
     first: u64,
-    by_id: RandomMap<DeliveryId, u64>,
-    /// Each with its key's hash, so that the table can grow without reading all the keys again.
-    by_key: HashTable<(u64, u64)>,
-    hashes: RandomState,
-    places: Vec<Place>,
+    by_id: HashMap<DeliveryId, u64>,
+    by_key: HashMap<KeyRef, u64>,
+    places: Vec<ClaimedPlace>,
     marked: BTreeSet<MarkedPlace>,
     /// Those that may be swept, by the ledger's age when they were settled.
     certain: BTreeSet<(u64, u64)>,
@@ -41,50 +35,23 @@ struct Store {
     age: Age,
 }
 
-/// A record, in as little room as it needs.
 #[derive(Debug)]
-struct Stored {
-    id: DeliveryId,
-    key: KeyRef,
-    fingerprint: Fingerprint,
-    comment: Option<Arc<Comment>>,
-    trace_id: Arc<str>,
-    created_ms: u64,
-    settled_ms: Option<u64>,
-    /// How old the ledger was then.
+struct HeldDelivery {
+    record: DeliveryRecord,
+    /// How old the ledger was when it was settled.
     settled_age: u64,
-    attempts: Vec<AttemptRecord>,
-}
-
-impl Stored {
-    fn outcome(&self) -> Outcome {
-        outcome_of_attempts(&self.attempts)
-    }
-
-    fn record(&self) -> DeliveryRecord {
-        DeliveryRecord {
-            id: self.id,
-            key: self.key.clone(),
-            fingerprint: self.fingerprint,
-            comment: self.comment.clone(),
-            trace_id: Arc::clone(&self.trace_id),
-            created_ms: self.created_ms,
-            settled_ms: self.settled_ms,
-            attempts: self.attempts.clone(),
-        }
-    }
 }
 
 /// Where comments are put, and to which delivery each of them belongs. A process knows few of them.
 #[derive(Debug)]
-struct Place {
+struct ClaimedPlace {
     channel: String,
     base_url: String,
     owners: HashMap<Box<str>, u64>,
 }
 
-impl Place {
-    fn is_of(&self, claim: Claim<'_>) -> bool {
+impl ClaimedPlace {
+    fn is_of(&self, claim: CommentClaim<'_>) -> bool {
         self.base_url == claim.base_url && self.channel == claim.channel
     }
 }
@@ -92,22 +59,23 @@ impl Place {
 impl MemoryLedger {
     /// An empty ledger with this stamp.
     pub fn new(stamp: Stamp) -> Self {
-        Self { stamp, store: Mutex::default() }
+        Self { stamp, state: Mutex::default() }
     }
 
     fn with<T: Send + 'static>(
         &self,
-        operation: impl FnOnce(&mut Store) -> Result<T, LedgerError>,
-    ) -> Pending<'_, T> {
+        operation: impl FnOnce(&mut MemoryState) -> Result<T, LedgerError>,
+    ) -> LedgerFuture<'_, T> {
         // Every operation checks before it writes, so a panic in between can't have left half of one.
-        let mut store: MutexGuard<'_, Store> = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = if store.closed { Err(LedgerError::Closed) } else { operation(&mut store) };
+        let mut state: MutexGuard<'_, MemoryState> =
+            self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = if state.closed { Err(LedgerError::Closed) } else { operation(&mut state) };
         Box::pin(std::future::ready(result))
     }
 }
 
-impl Store {
-    fn get(&self, number: u64) -> Option<&Stored> {
+impl MemoryState {
+    fn get(&self, number: u64) -> Option<&HeldDelivery> {
         self.deliveries.get(self.slot(number)?)?.as_deref()
     }
 
@@ -115,25 +83,18 @@ impl Store {
         usize::try_from(number.checked_sub(self.first)?).ok()
     }
 
-    /// The delivery under this key, which has this hash.
-    fn named(&self, hash: u64, key: &KeyRef) -> Option<&Stored> {
-        let is_it = |&(_, number): &(u64, u64)| self.get(number).is_some_and(|known| known.key == *key);
-        self.get(self.by_key.find(hash, is_it)?.1)
-    }
-
     fn open(&mut self, opening: Opening) -> Result<Opened, LedgerError> {
         rules::check_opening(&opening)?;
-        let hash = self.hashes.hash_one(&opening.key);
-        if let Some(known) = self.named(hash, &opening.key) {
-            return Ok(Opened::Known(Box::new(known.record())));
+        if let Some(known) = self.by_key.get(&opening.key).and_then(|number| self.get(*number)) {
+            return Ok(Opened::Known(Box::new(known.record.clone())));
+        }
+        if self.by_id.contains_key(&opening.id) {
+            return Err(LedgerError::Conflict("the delivery id is taken".into()));
         }
         let number = self.first + self.deliveries.len() as u64;
-        match self.by_id.entry(opening.id) {
-            Entry::Occupied(_) => return Err(LedgerError::Conflict("the delivery id is taken".into())),
-            Entry::Vacant(free) => free.insert(number),
-        };
-        self.by_key.insert_unique(hash, (hash, number), |&(hash, _)| hash);
-        self.deliveries.push_back(Some(Box::new(Stored {
+        self.by_id.insert(opening.id, number);
+        self.by_key.insert(opening.key.clone(), number);
+        let record = DeliveryRecord {
             id: opening.id,
             key: opening.key,
             fingerprint: opening.fingerprint,
@@ -141,24 +102,24 @@ impl Store {
             trace_id: opening.trace_id,
             created_ms: opening.intent.started_ms,
             settled_ms: None,
-            settled_age: 0,
             attempts: vec![opening.intent],
-        })));
+        };
+        self.deliveries.push_back(Some(Box::new(HeldDelivery { record, settled_age: 0 })));
         Ok(Opened::New)
     }
 
-    fn record(&mut self, id: &DeliveryId) -> Result<(u64, &mut Stored), LedgerError> {
+    fn held(&mut self, id: &DeliveryId) -> Result<(u64, &mut HeldDelivery), LedgerError> {
         let number = *self.by_id.get(id).ok_or(LedgerError::NotFound)?;
         let slot = self.slot(number).and_then(|slot| self.deliveries.get_mut(slot));
         Ok((number, slot.and_then(Option::as_deref_mut).ok_or(LedgerError::NotFound)?))
     }
 
     fn intend(&mut self, id: &DeliveryId, intent: AttemptRecord) -> Result<(), LedgerError> {
-        let (number, record) = self.record(id)?;
-        rules::check_intent(&record.attempts, &intent)?;
-        record.attempts.push(intent);
-        if record.settled_ms.take().is_some() {
-            let before = record.settled_age;
+        let (number, held) = self.held(id)?;
+        rules::check_intent(&held.record.attempts, &intent)?;
+        held.record.attempts.push(intent);
+        if held.record.settled_ms.take().is_some() {
+            let before = held.settled_age;
             self.certain.remove(&(before, number));
         }
         Ok(())
@@ -167,8 +128,8 @@ impl Store {
     fn settle(&mut self, settling: Settling) -> Result<Settled, LedgerError> {
         let number = *self.by_id.get(&settling.id).ok_or(LedgerError::NotFound)?;
         let slot = self.slot(number).and_then(|slot| self.deliveries.get_mut(slot));
-        let record = slot.and_then(Option::as_deref_mut).ok_or(LedgerError::NotFound)?;
-        let settlement = rules::settle(&record.attempts, &settling)?;
+        let held = slot.and_then(Option::as_deref_mut).ok_or(LedgerError::NotFound)?;
+        let settlement = rules::settle(&held.record.attempts, &settling)?;
         if let Some(claim) = settlement.claim
             && !is_claimed(&mut self.places, number, claim)
         {
@@ -176,10 +137,10 @@ impl Store {
         }
         let settled_ms = (!settlement.open).then_some(settling.at_ms);
         let outcome = settlement.outcome;
-        let attempt = record.attempts.iter_mut().find(|attempt| attempt.number == settling.attempt);
+        let attempt = held.record.attempts.iter_mut().find(|attempt| attempt.number == settling.attempt);
         rules::note(attempt.ok_or(LedgerError::NotFound)?, settling.end);
-        let before = std::mem::replace(&mut record.settled_age, self.age.ms);
-        if std::mem::replace(&mut record.settled_ms, settled_ms).is_some() {
+        let before = std::mem::replace(&mut held.settled_age, self.age.ms);
+        if std::mem::replace(&mut held.record.settled_ms, settled_ms).is_some() {
             self.certain.remove(&(before, number));
         }
         if settled_ms.is_some() && outcome != Outcome::Unknown {
@@ -188,43 +149,44 @@ impl Store {
         Ok(Settled::Recorded)
     }
 
-    fn find(&self, find: &Find) -> Option<DeliveryRecord> {
-        let known = match find {
-            Find::Id(id) => self.get(*self.by_id.get(id)?),
-            Find::Key(key) => self.named(self.hashes.hash_one(key), key),
+    fn find(&self, find: &FindBy) -> Option<DeliveryRecord> {
+        let number = match find {
+            FindBy::Id(id) => self.by_id.get(id)?,
+            FindBy::Key(key) => self.by_key.get(key)?,
         };
-        known.map(Stored::record)
+        Some(self.get(*number)?.record.clone())
     }
 
-    fn list(&self, filter: &Filter) -> Vec<DeliveryRecord> {
-        let wanted = |record: &&Stored| {
+    fn records(&self) -> impl DoubleEndedIterator<Item = &DeliveryRecord> {
+        self.deliveries.iter().flatten().map(|held| &held.record)
+    }
+
+    fn list(&self, filter: &RecordFilter) -> Vec<DeliveryRecord> {
+        let wanted = |record: &&DeliveryRecord| {
+            let of_key =
+                |(caller, key): &(String, String)| record.key.caller == *caller && *record.key.key == **key;
             filter.outcome.is_none_or(|outcome| record.outcome() == outcome)
                 && filter.caller.as_ref().is_none_or(|caller| record.key.caller == *caller)
-                && filter
-                    .key
-                    .as_ref()
-                    .is_none_or(|(caller, key)| record.key.caller == *caller && *record.key.key == **key)
+                && filter.key.as_ref().is_none_or(of_key)
         };
         let limit = filter.limit.min(MAX_LISTED) as usize;
-        let newest_first = self.deliveries.iter().rev().filter_map(Option::as_deref);
-        newest_first.filter(wanted).take(limit).map(Stored::record).collect()
+        self.records().rev().filter(wanted).take(limit).cloned().collect()
     }
 
     fn recover(&mut self, at_ms: u64) -> Vec<DeliveryId> {
         self.age = self.age.at_start(at_ms);
-        for record in self.deliveries.iter_mut().flatten() {
-            if rules::interrupt(&mut record.attempts) {
-                record.settled_ms = Some(at_ms);
+        for held in self.deliveries.iter_mut().flatten() {
+            if rules::interrupt(&mut held.record.attempts) {
+                held.record.settled_ms = Some(at_ms);
             }
         }
-        let unknown = self.deliveries.iter().flatten().filter(|record| record.outcome() == Outcome::Unknown);
-        unknown.map(|record| record.id).collect()
+        self.records().filter(|record| record.outcome() == Outcome::Unknown).map(|record| record.id).collect()
     }
 
     fn forget(&mut self, id: &DeliveryId) -> Result<(), LedgerError> {
-        let (_, record) = self.record(id)?;
-        rules::check_forget(is_open(&record.attempts))?;
-        record.comment = None;
+        let (_, held) = self.held(id)?;
+        rules::check_forget(is_open(&held.record.attempts))?;
+        held.record.comment = None;
         Ok(())
     }
 
@@ -245,15 +207,12 @@ impl Store {
 
     fn remove(&mut self, number: u64) {
         let slot = self.slot(number).and_then(|slot| self.deliveries.get_mut(slot));
-        if let Some(record) = slot.and_then(Option::take) {
+        if let Some(HeldDelivery { record, .. }) = slot.and_then(Option::take).map(|held| *held) {
             self.by_id.remove(&record.id);
-            let is_it = |&(_, other): &(u64, u64)| other == number;
-            if let Ok(named) = self.by_key.find_entry(self.hashes.hash_one(&record.key), is_it) {
-                named.remove();
-            }
+            self.by_key.remove(&record.key);
             for claim in rules::claims(&record.attempts) {
                 let place = self.places.iter_mut().find(|place| place.is_of(claim));
-                if let Some(Place { owners, .. }) = place
+                if let Some(ClaimedPlace { owners, .. }) = place
                     && owners.get(claim.comment_id) == Some(&number)
                 {
                     owners.remove(claim.comment_id);
@@ -268,10 +227,10 @@ impl Store {
 }
 
 /// Whether the claim is this delivery's now.
-fn is_claimed(places: &mut Vec<Place>, number: u64, claim: Claim<'_>) -> bool {
+fn is_claimed(places: &mut Vec<ClaimedPlace>, number: u64, claim: CommentClaim<'_>) -> bool {
     if !places.iter().any(|place| place.is_of(claim)) {
         let (channel, base_url) = (claim.channel.to_owned(), claim.base_url.to_owned());
-        places.push(Place { channel, base_url, owners: HashMap::new() });
+        places.push(ClaimedPlace { channel, base_url, owners: HashMap::new() });
     }
     let place = places.iter_mut().find(|place| place.is_of(claim));
     place.is_some_and(|place| match place.owners.get(claim.comment_id) {
@@ -281,67 +240,73 @@ fn is_claimed(places: &mut Vec<Place>, number: u64, claim: Claim<'_>) -> bool {
 }
 
 impl Ledger for MemoryLedger {
-    fn open(&self, opening: Opening) -> Pending<'_, Opened> {
-        self.with(|store| store.open(opening))
+    fn open(&self, opening: Opening) -> LedgerFuture<'_, Opened> {
+        self.with(|state| state.open(opening))
     }
 
-    fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> Pending<'_, ()> {
-        self.with(|store| store.intend(&id, intent))
+    fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> LedgerFuture<'_, ()> {
+        self.with(|state| state.intend(&id, intent))
     }
 
-    fn settle(&self, settling: Settling) -> Pending<'_, Settled> {
-        self.with(|store| store.settle(settling))
+    fn settle(&self, settling: Settling) -> LedgerFuture<'_, Settled> {
+        self.with(|state| state.settle(settling))
     }
 
-    fn find(&self, find: Find) -> Pending<'_, Option<DeliveryRecord>> {
-        self.with(|store| Ok(store.find(&find)))
+    fn find(&self, find: FindBy) -> LedgerFuture<'_, Option<DeliveryRecord>> {
+        self.with(|state| Ok(state.find(&find)))
     }
 
-    fn list(&self, filter: Filter) -> Pending<'_, Vec<DeliveryRecord>> {
-        self.with(|store| Ok(store.list(&filter)))
+    fn list(&self, filter: RecordFilter) -> LedgerFuture<'_, Vec<DeliveryRecord>> {
+        self.with(|state| Ok(state.list(&filter)))
     }
 
-    fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryId>> {
-        self.with(|store| Ok(store.recover(at_ms)))
+    fn recover(&self, at_ms: u64) -> LedgerFuture<'_, Vec<DeliveryId>> {
+        self.with(|state| Ok(state.recover(at_ms)))
     }
 
-    fn forget(&self, id: DeliveryId) -> Pending<'_, ()> {
-        self.with(|store| store.forget(&id))
+    fn forget(&self, id: DeliveryId) -> LedgerFuture<'_, ()> {
+        self.with(|state| state.forget(&id))
     }
 
-    fn age(&self, passed_ms: u64, at_ms: u64) -> Pending<'_, ()> {
-        self.with(|store| {
-            store.age = store.age.after(passed_ms, at_ms);
+    fn age(&self, passed_ms: u64, at_ms: u64) -> LedgerFuture<'_, ()> {
+        self.with(|state| {
+            state.age = state.age.after(passed_ms, at_ms);
             Ok(())
         })
     }
 
-    fn sweep(&self, kept_ms: u64, most: u32) -> Pending<'_, u32> {
-        self.with(|store| Ok(store.sweep(kept_ms, most)))
+    fn sweep(&self, kept_ms: u64, most: u32) -> LedgerFuture<'_, u32> {
+        self.with(|state| Ok(state.sweep(kept_ms, most)))
     }
 
-    fn note_marker(&self, place: MarkedPlace, _at_ms: u64) -> Pending<'_, ()> {
-        self.with(|store| {
-            store.marked.insert(place);
+    fn note_marker(&self, place: MarkedPlace, _at_ms: u64) -> LedgerFuture<'_, ()> {
+        self.with(|state| {
+            state.marked.insert(place);
             Ok(())
         })
     }
 
-    fn marked_places(&self) -> Pending<'_, Vec<MarkedPlace>> {
-        self.with(|store| Ok(store.marked.iter().cloned().collect()))
+    fn marked_places(&self) -> LedgerFuture<'_, Vec<MarkedPlace>> {
+        self.with(|state| Ok(state.marked.iter().cloned().collect()))
     }
 
-    fn check(&self) -> Pending<'_, ()> {
+    fn check(&self) -> LedgerFuture<'_, ()> {
         self.with(|_| Ok(()))
     }
 
-    fn describe(&self) -> Description {
-        Description { kind: "memory", id: None, location: "memory".into(), stamp: self.stamp, durable: false }
+    fn describe(&self) -> LedgerDescription {
+        LedgerDescription {
+            kind: "memory",
+            id: None,
+            location: "memory".into(),
+            stamp: self.stamp,
+            durable: false,
+        }
     }
 
-    fn close(&self) -> Pending<'_, ()> {
-        self.with(|store| {
-            store.closed = true;
+    fn close(&self) -> LedgerFuture<'_, ()> {
+        self.with(|state| {
+            state.closed = true;
             Ok(())
         })
     }

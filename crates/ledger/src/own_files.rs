@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 /// Which file it is, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct FileIdentity {
     device: u64,
     file: u64,
     /// How many names it has; 0 once it was deleted.
     pub(crate) names: u64,
 }
 
-impl Identity {
+impl FileIdentity {
     /// Whether both are the same file.
-    pub(crate) fn is(&self, other: &Identity) -> bool {
+    pub(crate) fn is(&self, other: &FileIdentity) -> bool {
         (self.device, self.file) == (other.device, other.file)
     }
 
@@ -34,18 +34,18 @@ impl Identity {
 }
 
 /// Which file this is.
-pub(crate) fn identity_of(file: &File) -> io::Result<Identity> {
-    file.metadata().map(|metadata| Identity::of(&metadata))
+pub(crate) fn identity_of(file: &File) -> io::Result<FileIdentity> {
+    file.metadata().map(|metadata| FileIdentity::of(&metadata))
 }
 
 /// Which file this name leads to; `None` if to none.
-pub(crate) fn identity_at(path: &Path) -> io::Result<Option<Identity>> {
+pub(crate) fn identity_at(path: &Path) -> io::Result<Option<FileIdentity>> {
     #[cfg(target_os = "linux")]
     if let Some(found) = identity_without_times(path) {
         return Ok(Some(found));
     }
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(Identity::of(&metadata))),
+        Ok(metadata) => Ok(Some(FileIdentity::of(&metadata))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -54,11 +54,11 @@ pub(crate) fn identity_at(path: &Path) -> io::Result<Option<Identity>> {
 /// The same without asking for the file's times; `None` if that fails. From Linux 6.13 on, a file whose times were asked
 /// for gets finer ones at its next write, and where the file system has no journal each sync then writes its inode, too.
 #[cfg(target_os = "linux")]
-fn identity_without_times(path: &Path) -> Option<Identity> {
+fn identity_without_times(path: &Path) -> Option<FileIdentity> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
     let wanted = StatxFlags::INO | StatxFlags::NLINK;
     let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
-    Some(Identity {
+    Some(FileIdentity {
         device: makedev(found.stx_dev_major, found.stx_dev_minor),
         file: found.stx_ino,
         names: found.stx_nlink.into(),
@@ -78,7 +78,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     let file = checked(path, options().create(true).truncate(false).open(path))?;
     let metadata = file.metadata()?;
-    check(&metadata, Identity::of(&metadata).names)?;
+    check(&metadata, FileIdentity::of(&metadata).names)?;
     Ok(file)
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
 pub(crate) fn check_place(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_symlink() => Err(a_link()),
-        Ok(metadata) => check(&metadata, Identity::of(&metadata).names),
+        Ok(metadata) => check(&metadata, FileIdentity::of(&metadata).names),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

@@ -1,7 +1,7 @@
 //! What the record allows, and what follows from what is added to it. Pure, so that every ledger has the same
 //! rules.
 
-use crate::{End, LedgerError, Opening, Settling};
+use crate::{AttemptEnd, LedgerError, Opening, Settling};
 use commentd_contract::Outcome;
 use commentd_delivery::Verdict;
 use commentd_delivery::outcome::outcome_of;
@@ -11,7 +11,7 @@ use commentd_delivery::verdict::Effect;
 
 /// A comment at a channel, as something that only one delivery can own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Claim<'a> {
+pub(crate) struct CommentClaim<'a> {
     pub(crate) channel: &'a str,
     pub(crate) base_url: &'a str,
     pub(crate) comment_id: &'a str,
@@ -21,7 +21,7 @@ pub(crate) struct Claim<'a> {
 #[derive(Debug)]
 pub(crate) struct Settlement<'a> {
     /// The comment that the verdict proves to be this delivery's.
-    pub(crate) claim: Option<Claim<'a>>,
+    pub(crate) claim: Option<CommentClaim<'a>>,
     /// What the delivery then comes to.
     pub(crate) outcome: Outcome,
     /// Whether an attempt is still open then.
@@ -72,13 +72,13 @@ pub(crate) fn settle<'a>(
     let number = settling.attempt;
     let attempt = attempts.iter().find(|attempt| attempt.number == number).ok_or(LedgerError::NotFound)?;
     let verdict = match &settling.end {
-        End::Verdict(verdict) => {
+        AttemptEnd::Verdict(verdict) => {
             if attempt.verdict.is_some() {
                 return conflict(format!("attempt {number} has its verdict already"));
             }
             verdict
         }
-        End::Resolution(resolution) => {
+        AttemptEnd::Resolution(resolution) => {
             if is_open(attempts) {
                 return conflict("an attempt is open; it can be resolved once that has ended");
             }
@@ -104,10 +104,10 @@ pub(crate) fn settle<'a>(
 }
 
 /// Notes the end of an attempt in its record.
-pub(crate) fn note(attempt: &mut AttemptRecord, end: End) {
+pub(crate) fn note(attempt: &mut AttemptRecord, end: AttemptEnd) {
     match end {
-        End::Verdict(verdict) => attempt.verdict = Some(verdict),
-        End::Resolution(resolution) => attempt.resolution = Some(Box::new(resolution)),
+        AttemptEnd::Verdict(verdict) => attempt.verdict = Some(verdict),
+        AttemptEnd::Resolution(resolution) => attempt.resolution = Some(Box::new(resolution)),
     }
 }
 
@@ -116,7 +116,7 @@ fn is_unclear(verdict: Option<&Verdict>) -> bool {
 }
 
 /// What a delivery with these attempts has claimed.
-pub(crate) fn claims(attempts: &[AttemptRecord]) -> impl Iterator<Item = Claim<'_>> {
+pub(crate) fn claims(attempts: &[AttemptRecord]) -> impl Iterator<Item = CommentClaim<'_>> {
     attempts.iter().flat_map(|attempt| {
         let resolved = attempt.resolution.as_ref().map(|resolution| &resolution.verdict);
         [attempt.verdict.as_ref(), resolved]
@@ -126,9 +126,9 @@ pub(crate) fn claims(attempts: &[AttemptRecord]) -> impl Iterator<Item = Claim<'
     })
 }
 
-fn claim_of<'a>(attempt: &'a AttemptRecord, verdict: &'a Verdict) -> Option<Claim<'a>> {
+fn claim_of<'a>(attempt: &'a AttemptRecord, verdict: &'a Verdict) -> Option<CommentClaim<'a>> {
     let claims = verdict.comment_id_is_ours && is_on(RuleSwitch::ClaimsAreExclusive);
-    (claims && !verdict.comment_id.is_empty()).then(|| Claim {
+    (claims && !verdict.comment_id.is_empty()).then(|| CommentClaim {
         channel: &attempt.destination.channel,
         base_url: &attempt.destination.base_url,
         comment_id: &verdict.comment_id,

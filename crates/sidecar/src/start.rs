@@ -200,8 +200,8 @@ mod tests {
     use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
     use commentd_delivery::{DeliveryId, Moment};
     use commentd_ledger::{
-        Description, Filter, Find, MarkedPlace, MemoryLedger, Opened, Opening, Pending, Settled, Settling,
-        Stamp,
+        FindBy, LedgerDescription, LedgerFuture, MarkedPlace, MemoryLedger, Opened, Opening, RecordFilter,
+        Settled, Settling, Stamp,
     };
     use std::sync::Mutex;
 
@@ -217,10 +217,10 @@ mod tests {
     }
 
     impl Ledger for Due {
-        fn age(&self, passed_ms: u64, at_ms: u64) -> Pending<'_, ()> {
+        fn age(&self, passed_ms: u64, at_ms: u64) -> LedgerFuture<'_, ()> {
             self.rest.age(passed_ms, at_ms)
         }
-        fn sweep(&self, _kept_ms: u64, most: u32) -> Pending<'_, u32> {
+        fn sweep(&self, _kept_ms: u64, most: u32) -> LedgerFuture<'_, u32> {
             Box::pin(async move {
                 let began = self.clock.now();
                 tokio::time::sleep(TURN).await;
@@ -232,40 +232,40 @@ mod tests {
             })
         }
 
-        fn open(&self, opening: Opening) -> Pending<'_, Opened> {
+        fn open(&self, opening: Opening) -> LedgerFuture<'_, Opened> {
             self.rest.open(opening)
         }
-        fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> Pending<'_, ()> {
+        fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> LedgerFuture<'_, ()> {
             self.rest.intend(id, intent)
         }
-        fn settle(&self, settling: Settling) -> Pending<'_, Settled> {
+        fn settle(&self, settling: Settling) -> LedgerFuture<'_, Settled> {
             self.rest.settle(settling)
         }
-        fn find(&self, find: Find) -> Pending<'_, Option<DeliveryRecord>> {
+        fn find(&self, find: FindBy) -> LedgerFuture<'_, Option<DeliveryRecord>> {
             self.rest.find(find)
         }
-        fn list(&self, filter: Filter) -> Pending<'_, Vec<DeliveryRecord>> {
+        fn list(&self, filter: RecordFilter) -> LedgerFuture<'_, Vec<DeliveryRecord>> {
             self.rest.list(filter)
         }
-        fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryId>> {
+        fn recover(&self, at_ms: u64) -> LedgerFuture<'_, Vec<DeliveryId>> {
             self.rest.recover(at_ms)
         }
-        fn forget(&self, id: DeliveryId) -> Pending<'_, ()> {
+        fn forget(&self, id: DeliveryId) -> LedgerFuture<'_, ()> {
             self.rest.forget(id)
         }
-        fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> Pending<'_, ()> {
+        fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> LedgerFuture<'_, ()> {
             self.rest.note_marker(place, at_ms)
         }
-        fn marked_places(&self) -> Pending<'_, Vec<MarkedPlace>> {
+        fn marked_places(&self) -> LedgerFuture<'_, Vec<MarkedPlace>> {
             self.rest.marked_places()
         }
-        fn check(&self) -> Pending<'_, ()> {
+        fn check(&self) -> LedgerFuture<'_, ()> {
             self.rest.check()
         }
-        fn describe(&self) -> Description {
+        fn describe(&self) -> LedgerDescription {
             self.rest.describe()
         }
-        fn close(&self) -> Pending<'_, ()> {
+        fn close(&self) -> LedgerFuture<'_, ()> {
             if self.closes { self.rest.close() } else { Box::pin(std::future::pending()) }
         }
     }

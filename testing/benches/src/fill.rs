@@ -83,7 +83,7 @@ pub async fn fill(
 mod tests {
     use super::*;
     use commentd_contract::Outcome;
-    use commentd_ledger::{Filter, Find};
+    use commentd_ledger::{FindBy, RecordFilter};
 
     #[tokio::test]
     async fn what_it_fills_in_is_settled_and_may_be_swept() {
@@ -95,10 +95,13 @@ mod tests {
         assert_eq!((filled.rows, heard), (300, vec![300]));
 
         let ledger = SqliteLedger::open(&path, Stamp::Live, &SqliteOptions::default()).unwrap();
-        let record = ledger.find(Find::Id(kind.id(299))).await.unwrap().unwrap();
+        let record = ledger.find(FindBy::Id(kind.id(299))).await.unwrap().unwrap();
         assert_eq!((record.outcome(), record.settled_ms), (Outcome::Delivered, Some(3990)));
         assert_eq!(ledger.recover(9999).await.unwrap(), []);
-        assert_eq!(ledger.list(Filter { limit: 1000, ..Filter::default() }).await.unwrap().len(), 300);
+        assert_eq!(
+            ledger.list(RecordFilter { limit: 1000, ..RecordFilter::default() }).await.unwrap().len(),
+            300
+        );
         assert_eq!(ledger.sweep(7509, 1000).await.unwrap(), 150);
         drop(ledger);
 

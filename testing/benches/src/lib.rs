@@ -8,7 +8,7 @@ pub mod fill;
 use commentd_contract::{Addressing, ProviderName, VerdictKind};
 use commentd_delivery::record::{AttemptRecord, Destination, KeyRef};
 use commentd_delivery::{Comment, DeliveryId, Verdict};
-use commentd_ledger::{End, Opening, Settling};
+use commentd_ledger::{AttemptEnd, Opening, Settling};
 use std::sync::Arc;
 
 /// What all deliveries of a run have in common.
@@ -82,7 +82,7 @@ impl Kind {
             verdict.comment_id = format!("{}-{n}", self.seed);
             verdict.comment_id_is_ours = true;
         }
-        Settling { id: self.id(n), attempt: 1, end: End::Verdict(verdict), at_ms }
+        Settling { id: self.id(n), attempt: 1, end: AttemptEnd::Verdict(verdict), at_ms }
     }
 }
 

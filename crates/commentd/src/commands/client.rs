@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use commentd_acceptance::{Address, secrets_on_command_line};
 use commentd_contract::client::ContractClient;
-use commentd_ledger::Holder;
+use commentd_ledger::LockHolder;
 use commentd_sidecar::config::{Caller, Credential, Written};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 /// # Errors
 /// When it hasn't said where it listens, or the credentials can't be used.
 pub(crate) fn address_of(
-    holder: &Holder,
+    holder: &LockHolder,
     authorization: Option<SecretString>,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Address, Failure> {

@@ -1,7 +1,7 @@
 //! Recovery, forgetting, sweeping, closing.
 
 use super::sample::{attempt, id, opening, settling, verdict};
-use crate::{End, Filter, Find, Ledger, LedgerError, MarkedPlace, Opened, Settled, Settling};
+use crate::{AttemptEnd, FindBy, Ledger, LedgerError, MarkedPlace, Opened, RecordFilter, Settled, Settling};
 use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::record::{DeliveryRecord, Resolution, ResolvedBy, interrupted};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ async fn settled(ledger: &dyn Ledger, n: u64, kind: VerdictKind, at_ms: u64) {
 }
 
 async fn record(ledger: &dyn Ledger, n: u64) -> DeliveryRecord {
-    ledger.find(Find::Id(id(n))).await.unwrap().expect("the delivery is there")
+    ledger.find(FindBy::Id(id(n))).await.unwrap().expect("the delivery is there")
 }
 
 fn ids(records: &[DeliveryRecord]) -> Vec<String> {
@@ -47,7 +47,7 @@ pub(super) async fn recovery_ends_what_was_open(ledger: &dyn Ledger) {
         "an interrupted attempt has its verdict: {late:?}"
     );
     let found = Resolution { by: ResolvedBy::Lookup, at_ms, verdict: verdict(VerdictKind::Delivered) };
-    let resolving = Settling { id: id(2), attempt: 1, end: End::Resolution(found), at_ms };
+    let resolving = Settling { id: id(2), attempt: 1, end: AttemptEnd::Resolution(found), at_ms };
     assert_eq!(ledger.settle(resolving).await, Ok(Settled::Recorded));
     assert_eq!(ledger.recover(at_ms).await, Ok(vec![id(3), id(5)]));
 }
@@ -102,7 +102,7 @@ pub(super) async fn recovery_meets_every_state(ledger: &dyn Ledger) {
         settled(ledger, n, Unknown, SETTLED_MS).await;
         let resolution = Resolution { by: ResolvedBy::Lookup, at_ms: SETTLED_MS, verdict: verdict(kind) };
         let settling =
-            Settling { id: id(n), attempt: 1, end: End::Resolution(resolution), at_ms: SETTLED_MS };
+            Settling { id: id(n), attempt: 1, end: AttemptEnd::Resolution(resolution), at_ms: SETTLED_MS };
         ledger.settle(settling).await.unwrap();
     }
     let mut before = Vec::new();
@@ -137,12 +137,12 @@ pub(super) async fn forgetting_keeps_key_and_outcome(ledger: &dyn Ledger) {
     ledger.open(opening(1)).await.unwrap();
     let open = ledger.forget(id(1)).await;
     assert!(matches!(open, Err(LedgerError::Conflict(_))), "{open:?}");
-    assert!(ledger.find(Find::Id(id(1))).await.unwrap().unwrap().comment.is_some());
+    assert!(ledger.find(FindBy::Id(id(1))).await.unwrap().unwrap().comment.is_some());
 
     ledger.settle(settling(1, 1, verdict(VerdictKind::Delivered))).await.unwrap();
-    let before = ledger.find(Find::Id(id(1))).await.unwrap().unwrap();
+    let before = ledger.find(FindBy::Id(id(1))).await.unwrap().unwrap();
     ledger.forget(id(1)).await.unwrap();
-    let after = ledger.find(Find::Id(id(1))).await.unwrap().unwrap();
+    let after = ledger.find(FindBy::Id(id(1))).await.unwrap().unwrap();
     assert_eq!(after, DeliveryRecord { comment: None, ..before });
     assert_eq!(after.outcome(), Outcome::Delivered);
     ledger.forget(id(1)).await.unwrap();
@@ -164,7 +164,7 @@ pub(super) async fn sweeping_spares_the_unknown_and_the_open(ledger: &dyn Ledger
     assert_eq!(ledger.sweep(100, 3).await, Ok(3));
     assert_eq!(ledger.sweep(100, 100).await, Ok(5));
     assert_eq!(ledger.sweep(0, 100).await, Ok(0));
-    let left = ledger.list(Filter { limit: 100, ..Filter::default() }).await.unwrap();
+    let left = ledger.list(RecordFilter { limit: 100, ..RecordFilter::default() }).await.unwrap();
     let expected: Vec<String> = [51, 50, 8].map(|n| id(n).to_string()).to_vec();
     assert_eq!(ids(&left), expected);
     assert_eq!(left[0].attempts.len(), 2, "with all its attempts");
@@ -180,9 +180,9 @@ pub(super) async fn sweeping_ends_claims_and_keys(ledger: &dyn Ledger) {
     assert_eq!(ledger.settle(settling(2, 1, ours.clone())).await, Ok(Settled::ClaimLost));
     assert_eq!(ledger.sweep(0, 10).await, Ok(1));
     assert_eq!(ledger.settle(settling(2, 1, ours)).await, Ok(Settled::Recorded));
-    assert_eq!(ledger.find(Find::Id(id(1))).await, Ok(None));
+    assert_eq!(ledger.find(FindBy::Id(id(1))).await, Ok(None));
     assert_eq!(ledger.open(opening(1)).await, Ok(Opened::New));
-    let record = ledger.find(Find::Id(id(1))).await.unwrap().unwrap();
+    let record = ledger.find(FindBy::Id(id(1))).await.unwrap().unwrap();
     assert_eq!(record.attempts, [attempt(1)], "nothing of the swept one is left");
 }
 
@@ -194,7 +194,7 @@ pub(super) async fn sweeping_counts_from_the_last_settling(ledger: &dyn Ledger) 
     ledger.intend(id(1), attempt(2)).await.unwrap();
     ledger.settle(Settling { at_ms, ..settling(1, 2, verdict(VerdictKind::Delivered)) }).await.unwrap();
     let found = Resolution { by: ResolvedBy::Lookup, at_ms, verdict: verdict(VerdictKind::Delivered) };
-    let resolving = Settling { id: id(2), attempt: 1, end: End::Resolution(found), at_ms };
+    let resolving = Settling { id: id(2), attempt: 1, end: AttemptEnd::Resolution(found), at_ms };
     ledger.settle(resolving).await.unwrap();
     ledger.age(50, at_ms + 50).await.unwrap();
     assert_eq!(ledger.sweep(51, 10).await, Ok(0));
@@ -243,17 +243,17 @@ pub(super) async fn places_that_keep_markers_are_remembered(ledger: &dyn Ledger)
 
 pub(super) async fn a_check_changes_nothing(ledger: &dyn Ledger) {
     settled(ledger, 1, VerdictKind::Delivered, SETTLED_MS).await;
-    let before = ledger.list(Filter { limit: 9, ..Filter::default() }).await.unwrap();
+    let before = ledger.list(RecordFilter { limit: 9, ..RecordFilter::default() }).await.unwrap();
     for _ in 0..3 {
         assert_eq!(ledger.check().await, Ok(()));
     }
-    assert_eq!(ledger.list(Filter { limit: 9, ..Filter::default() }).await.unwrap(), before);
+    assert_eq!(ledger.list(RecordFilter { limit: 9, ..RecordFilter::default() }).await.unwrap(), before);
 }
 
 pub(super) async fn a_dropped_answer_undoes_nothing(ledger: &dyn Ledger) {
     drop(ledger.open(opening(1)));
     drop(ledger.settle(settling(1, 1, verdict(VerdictKind::Held))));
-    let record = ledger.find(Find::Id(id(1))).await.unwrap().unwrap();
+    let record = ledger.find(FindBy::Id(id(1))).await.unwrap().unwrap();
     assert_eq!(record.outcome(), Outcome::Held);
 }
 
@@ -264,7 +264,7 @@ pub(super) async fn a_closed_ledger_says_so(ledger: &dyn Ledger) {
     assert_eq!(waiting.await, Ok(Opened::New), "what was asked for before is carried out");
     assert_eq!(late.await, Err(LedgerError::Closed));
     assert_eq!(closing.await, Ok(()));
-    assert_eq!(ledger.find(Find::Id(id(1))).await, Err(LedgerError::Closed));
+    assert_eq!(ledger.find(FindBy::Id(id(1))).await, Err(LedgerError::Closed));
     assert_eq!(ledger.check().await, Err(LedgerError::Closed));
     assert_eq!(ledger.close().await, Err(LedgerError::Closed));
     assert!(!ledger.describe().location.is_empty());

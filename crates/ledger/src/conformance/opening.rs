@@ -1,7 +1,7 @@
 //! Keys, intents and their order.
 
 use super::sample::{attempt, id, opening, settling, verdict};
-use crate::{Filter, Find, Ledger, LedgerError, Opened, Opening};
+use crate::{FindBy, Ledger, LedgerError, Opened, Opening, RecordFilter};
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::record::KeyRef;
 
@@ -14,8 +14,8 @@ pub(super) async fn a_key_is_opened_once(ledger: &dyn Ledger) {
     assert_eq!(known.fingerprint, opening(1).fingerprint, "what stands there, not what was brought");
     assert_eq!(known.outcome(), Outcome::Unknown, "an open attempt is unknown");
     assert!(known.is_open());
-    assert_eq!(ledger.find(Find::Id(id(2))).await, Ok(None));
-    assert_eq!(ledger.list(Filter { limit: 9, ..Filter::default() }).await.unwrap().len(), 1);
+    assert_eq!(ledger.find(FindBy::Id(id(2))).await, Ok(None));
+    assert_eq!(ledger.list(RecordFilter { limit: 9, ..RecordFilter::default() }).await.unwrap().len(), 1);
 
     ledger.settle(settling(1, 1, verdict(VerdictKind::Delivered))).await.unwrap();
     let Ok(Opened::Known(known)) = ledger.open(opening(1)).await else { panic!("the key was free") };
@@ -29,7 +29,7 @@ pub(super) async fn item_and_caller_are_part_of_the_key(ledger: &dyn Ledger) {
         let key = KeyRef { caller: caller.into(), key: key.into(), item };
         let n = n as u64;
         assert_eq!(ledger.open(Opening { key: key.clone(), ..opening(n) }).await, Ok(Opened::New), "{key:?}");
-        assert_eq!(ledger.find(Find::Key(key)).await.unwrap().unwrap().id, id(n));
+        assert_eq!(ledger.find(FindBy::Key(key)).await.unwrap().unwrap().id, id(n));
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) async fn a_taken_id_opens_nothing(ledger: &dyn Ledger) {
     assert_eq!(before.await, Ok(Opened::New));
     assert!(matches!(taken.await, Err(LedgerError::Conflict(_))));
     assert_eq!(after.await, Ok(Opened::New));
-    assert_eq!(ledger.find(Find::Key(key)).await, Ok(None));
+    assert_eq!(ledger.find(FindBy::Key(key)).await, Ok(None));
 }
 
 pub(super) async fn of_many_at_once_one_is_new(ledger: &dyn Ledger) {
@@ -85,12 +85,12 @@ pub(super) async fn after_not_sent_comes_the_next_attempt(ledger: &dyn Ledger) {
     assert!(matches!(ledger.intend(id(1), ended).await, Err(LedgerError::Conflict(_))));
 
     ledger.intend(id(1), attempt(2)).await.unwrap();
-    let record = ledger.find(Find::Id(id(1))).await.unwrap().unwrap();
+    let record = ledger.find(FindBy::Id(id(1))).await.unwrap().unwrap();
     assert_eq!(record.settled_ms, None, "it is unsettled again");
     assert_eq!(record.outcome(), Outcome::Unknown);
     assert_eq!(record.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
     ledger.settle(settling(1, 2, verdict(VerdictKind::Delivered))).await.unwrap();
-    let record = ledger.find(Find::Id(id(1))).await.unwrap().unwrap();
+    let record = ledger.find(FindBy::Id(id(1))).await.unwrap().unwrap();
     assert_eq!(record.outcome(), Outcome::Delivered);
     assert_eq!(ledger.intend(id(2), attempt(2)).await, Err(LedgerError::NotFound));
 }
@@ -100,11 +100,11 @@ pub(super) async fn an_unknown_attempt_may_be_repeated(ledger: &dyn Ledger) {
     ledger.settle(settling(1, 1, verdict(VerdictKind::Unknown))).await.unwrap();
     ledger.intend(id(1), attempt(2)).await.unwrap();
     ledger.settle(settling(1, 2, verdict(VerdictKind::Refused))).await.unwrap();
-    let record = ledger.find(Find::Id(id(1))).await.unwrap().unwrap();
+    let record = ledger.find(FindBy::Id(id(1))).await.unwrap().unwrap();
     assert_eq!(record.outcome(), Outcome::Unknown, "the first attempt isn't resolved");
     ledger.intend(id(1), attempt(3)).await.unwrap();
     ledger.settle(settling(1, 3, verdict(VerdictKind::Delivered))).await.unwrap();
-    let record = ledger.find(Find::Id(id(1))).await.unwrap().unwrap();
+    let record = ledger.find(FindBy::Id(id(1))).await.unwrap().unwrap();
     assert_eq!(record.outcome(), Outcome::Delivered);
 }
 
@@ -122,6 +122,6 @@ pub(super) async fn a_final_outcome_has_no_further_attempt(ledger: &dyn Ledger) 
         ledger.settle(settling(n, 1, verdict(kind))).await.unwrap();
         let result = ledger.intend(id(n), attempt(2)).await;
         assert!(matches!(result, Err(LedgerError::Conflict(_))), "{kind}: {result:?}");
-        assert_eq!(ledger.find(Find::Id(id(n))).await.unwrap().unwrap().attempts.len(), 1);
+        assert_eq!(ledger.find(FindBy::Id(id(n))).await.unwrap().unwrap().attempts.len(), 1);
     }
 }

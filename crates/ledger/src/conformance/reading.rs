@@ -1,7 +1,7 @@
 //! What was recorded is what is read.
 
 use super::sample::{attempt, id, opening, settling, verdict};
-use crate::{Filter, Find, Ledger, MAX_LISTED, Opened, Opening};
+use crate::{FindBy, Ledger, MAX_LISTED, Opened, Opening, RecordFilter};
 use commentd_contract::limits::MAX_CONTENT_BYTES;
 use commentd_contract::{Code, Outcome, ProviderName, Var, VerdictKind};
 use commentd_delivery::record::{DeliveryRecord, KeyRef};
@@ -22,8 +22,8 @@ pub(super) async fn records_come_back_whole(ledger: &dyn Ledger) {
         settled_ms: None,
         attempts: vec![asked.intent],
     };
-    assert_eq!(ledger.find(Find::Id(id(1))).await, Ok(Some(expected.clone())));
-    assert_eq!(ledger.find(Find::Key(asked.key)).await, Ok(Some(expected.clone())));
+    assert_eq!(ledger.find(FindBy::Id(id(1))).await, Ok(Some(expected.clone())));
+    assert_eq!(ledger.find(FindBy::Key(asked.key)).await, Ok(Some(expected.clone())));
 
     let full = Verdict {
         kind: VerdictKind::Throttled,
@@ -48,7 +48,7 @@ pub(super) async fn records_come_back_whole(ledger: &dyn Ledger) {
     ledger.intend(id(1), second.clone()).await.unwrap();
     expected.attempts[0].verdict = Some(full);
     expected.attempts.push(second);
-    assert_eq!(ledger.find(Find::Id(id(1))).await, Ok(Some(expected)));
+    assert_eq!(ledger.find(FindBy::Id(id(1))).await, Ok(Some(expected)));
 }
 
 pub(super) async fn large_and_odd_content_comes_back(ledger: &dyn Ledger) {
@@ -69,7 +69,7 @@ pub(super) async fn large_and_odd_content_comes_back(ledger: &dyn Ledger) {
     vars.insert("text".into(), Var::Text("14287710653886042616".into()));
     for asked in [large, odd] {
         ledger.open(asked.clone()).await.unwrap();
-        let found = ledger.find(Find::Key(asked.key.clone())).await.unwrap().unwrap();
+        let found = ledger.find(FindBy::Key(asked.key.clone())).await.unwrap().unwrap();
         assert_eq!(found.comment, Some(asked.comment.clone()));
         assert_eq!(found.comment.unwrap().fingerprint(1), asked.comment.fingerprint(1));
         assert_eq!((found.trace_id, found.fingerprint), (asked.trace_id, asked.fingerprint));
@@ -79,13 +79,13 @@ pub(super) async fn large_and_odd_content_comes_back(ledger: &dyn Ledger) {
 
 pub(super) async fn absent_records_are_none(ledger: &dyn Ledger) {
     ledger.open(opening(1)).await.unwrap();
-    assert_eq!(ledger.find(Find::Id(id(2))).await, Ok(None));
-    assert_eq!(ledger.find(Find::Key(opening(2).key)).await, Ok(None));
-    let everything = Filter { limit: 9, outcome: Some(Outcome::Delivered), ..Filter::default() };
+    assert_eq!(ledger.find(FindBy::Id(id(2))).await, Ok(None));
+    assert_eq!(ledger.find(FindBy::Key(opening(2).key)).await, Ok(None));
+    let everything = RecordFilter { limit: 9, outcome: Some(Outcome::Delivered), ..RecordFilter::default() };
     assert_eq!(ledger.list(everything).await, Ok(vec![]));
 }
 
-async fn listed(ledger: &dyn Ledger, filter: Filter) -> Vec<u64> {
+async fn listed(ledger: &dyn Ledger, filter: RecordFilter) -> Vec<u64> {
     let records = ledger.list(filter).await.unwrap();
     let number = |record: &DeliveryRecord| (0..2000).find(|n| id(*n) == record.id).unwrap();
     records.iter().map(number).collect()
@@ -103,7 +103,7 @@ pub(super) async fn lists_are_newest_first_and_filtered(ledger: &dyn Ledger) {
         ledger.settle(settling(n, 1, verdict(kind))).await.unwrap();
     }
     let key = Some(("bot".to_owned(), "batch".to_owned()));
-    let filter = |outcome, key, limit| Filter { outcome, key, caller: None, limit };
+    let filter = |outcome, key, limit| RecordFilter { outcome, key, caller: None, limit };
     assert_eq!(listed(ledger, filter(None, None, 100)).await, [5, 4, 3, 2, 1, 0]);
     assert_eq!(listed(ledger, filter(None, None, 2)).await, [5, 4]);
     assert_eq!(listed(ledger, filter(None, None, 0)).await, [] as [u64; 0]);
@@ -123,7 +123,7 @@ pub(super) async fn lists_are_newest_first_and_filtered(ledger: &dyn Ledger) {
 }
 
 pub(super) async fn lists_follow_what_becomes_of_a_delivery(ledger: &dyn Ledger) {
-    let with = |outcome| Filter { outcome: Some(outcome), limit: 10, ..Filter::default() };
+    let with = |outcome| RecordFilter { outcome: Some(outcome), limit: 10, ..RecordFilter::default() };
     ledger.open(opening(1)).await.unwrap();
     assert_eq!(listed(ledger, with(Outcome::Unknown)).await, [1], "what is open is unknown");
     ledger.settle(settling(1, 1, verdict(VerdictKind::NotSent))).await.unwrap();
@@ -144,17 +144,18 @@ pub(super) async fn lists_show_one_caller_or_all(ledger: &dyn Ledger) {
         ledger.open(asked).await.unwrap();
     }
     ledger.settle(settling(1, 1, verdict(VerdictKind::Held))).await.unwrap();
-    let of = |caller: &str| Filter { caller: Some(caller.into()), limit: 10, ..Filter::default() };
+    let of =
+        |caller: &str| RecordFilter { caller: Some(caller.into()), limit: 10, ..RecordFilter::default() };
     assert_eq!(listed(ledger, of("bot")).await, [3, 1]);
-    assert_eq!(listed(ledger, Filter { limit: 1, ..of("bot") }).await, [3]);
+    assert_eq!(listed(ledger, RecordFilter { limit: 1, ..of("bot") }).await, [3]);
     assert_eq!(listed(ledger, of("")).await, [0], "the anonymous caller is one of them");
     assert_eq!(listed(ledger, of("other")).await, [] as [u64; 0]);
-    let held = |caller| Filter { outcome: Some(Outcome::Held), ..of(caller) };
+    let held = |caller| RecordFilter { outcome: Some(Outcome::Held), ..of(caller) };
     assert_eq!(listed(ledger, held("bot")).await, [1]);
     assert_eq!(listed(ledger, held("tool")).await, [] as [u64; 0]);
     let key = Some(("tool".to_owned(), "key-2".to_owned()));
-    assert_eq!(listed(ledger, Filter { key: key.clone(), ..of("tool") }).await, [2]);
-    assert_eq!(listed(ledger, Filter { key, ..of("bot") }).await, [] as [u64; 0], "another's key");
+    assert_eq!(listed(ledger, RecordFilter { key: key.clone(), ..of("tool") }).await, [2]);
+    assert_eq!(listed(ledger, RecordFilter { key, ..of("bot") }).await, [] as [u64; 0], "another's key");
 }
 
 /// Each item has what all share, for as long as it has its comment, whatever becomes of the others.
@@ -169,7 +170,7 @@ pub(super) async fn what_items_share_comes_back_with_each(ledger: &dyn Ledger) {
         assert_eq!(ledger.open(item).await, Ok(Opened::New));
     }
     let left = async |there: &[u64]| {
-        let listed = ledger.list(Filter { limit: 9, ..Filter::default() }).await.unwrap();
+        let listed = ledger.list(RecordFilter { limit: 9, ..RecordFilter::default() }).await.unwrap();
         for n in there {
             let found = listed.iter().find(|record| record.id == id(*n)).expect("it is listed");
             let comment = found.comment.as_ref().expect("it has its comment");

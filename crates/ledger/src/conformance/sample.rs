@@ -1,6 +1,6 @@
 //! Deliveries to test with, told apart by a number.
 
-use crate::{End, Opening, Settling};
+use crate::{AttemptEnd, Opening, Settling};
 use commentd_contract::{Addressing, ProviderName, Var, VerdictKind};
 use commentd_delivery::record::{AttemptRecord, Destination, KeyRef};
 use commentd_delivery::{Comment, DeliveryId, Verdict};
@@ -54,5 +54,5 @@ pub fn verdict(kind: VerdictKind) -> Verdict {
 
 /// Attempt `number` of delivery `n` ends with this verdict, one second after the samples' intents.
 pub fn settling(n: u64, number: u32, verdict: Verdict) -> Settling {
-    Settling { id: id(n), attempt: number, end: End::Verdict(verdict), at_ms: 1_700_000_001_000 }
+    Settling { id: id(n), attempt: number, end: AttemptEnd::Verdict(verdict), at_ms: 1_700_000_001_000 }
 }

@@ -1,7 +1,7 @@
 //! Verdicts, resolutions and claims.
 
 use super::sample::{attempt, id, opening, settling, verdict};
-use crate::{End, Find, Ledger, LedgerError, Opening, Settled, Settling};
+use crate::{AttemptEnd, FindBy, Ledger, LedgerError, Opening, Settled, Settling};
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::Verdict;
 use commentd_delivery::record::{DeliveryRecord, Resolution, ResolvedBy};
@@ -11,7 +11,7 @@ const LATER_MS: u64 = 1_700_000_600_000;
 
 fn resolving(n: u64, number: u32, by: ResolvedBy, verdict: Verdict) -> Settling {
     let resolution = Resolution { by, at_ms: LATER_MS, verdict };
-    Settling { id: id(n), attempt: number, end: End::Resolution(resolution), at_ms: LATER_MS }
+    Settling { id: id(n), attempt: number, end: AttemptEnd::Resolution(resolution), at_ms: LATER_MS }
 }
 
 fn stored_as(kind: VerdictKind, comment_id: &str) -> Verdict {
@@ -22,7 +22,7 @@ fn stored_as(kind: VerdictKind, comment_id: &str) -> Verdict {
 }
 
 async fn record(ledger: &dyn Ledger, n: u64) -> DeliveryRecord {
-    ledger.find(Find::Id(id(n))).await.unwrap().expect("the delivery is there")
+    ledger.find(FindBy::Id(id(n))).await.unwrap().expect("the delivery is there")
 }
 
 async fn unknown(ledger: &dyn Ledger, n: u64) {
@@ -32,10 +32,10 @@ async fn unknown(ledger: &dyn Ledger, n: u64) {
 
 async fn assert_conflict(ledger: &dyn Ledger, settling: Settling) {
     let n = settling.id;
-    let before = ledger.find(Find::Id(n)).await.unwrap();
+    let before = ledger.find(FindBy::Id(n)).await.unwrap();
     let result = ledger.settle(settling.clone()).await;
     assert!(matches!(result, Err(LedgerError::Conflict(_))), "{settling:?}: {result:?}");
-    assert_eq!(ledger.find(Find::Id(n)).await.unwrap(), before, "a conflict changes nothing");
+    assert_eq!(ledger.find(FindBy::Id(n)).await.unwrap(), before, "a conflict changes nothing");
 }
 
 pub(super) async fn every_verdict_has_its_outcome(ledger: &dyn Ledger) {

@@ -1,9 +1,9 @@
 //! What the operations of the one writer work on.
 
+use super::addressings::SharedAddressings;
 use super::ids;
 use super::operation_error::OperationError;
 use super::rows::{self, column_ms};
-use super::shared::SharedAddressings;
 use super::statements::Statements;
 use crate::LedgerError;
 use crate::age::Age;

@@ -1,7 +1,7 @@
 //! The ledger's file before SQLite sees it: where it is, whose it is, and that it survives a power loss.
 
-use super::error::OpenError;
-use super::{log, schema};
+use super::open_error::OpenError;
+use super::{schema, wal};
 use crate::lock::Lock;
 use crate::own_files;
 use commentd_delivery::rule_switch::{RuleSwitch, is_on};
@@ -79,13 +79,13 @@ pub(super) fn check_log(path: &Path, lock: &mut Lock, accept: bool) -> Result<()
     let beside = own_files::with_suffix(path, "-wal");
     let at_log = |source| OpenError::io(&beside, source);
     let found = match File::open(&beside) {
-        Ok(file) => log::walk(BufReader::with_capacity(1 << 18, file)).map_err(at_log)?,
+        Ok(file) => wal::read(BufReader::with_capacity(1 << 18, file)).map_err(at_log)?,
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(at_log(error)),
     };
     let is_empty = found.is_none() && beside.exists();
     let in_use = found.is_none() && !is_empty && schema::is_in_use(path);
-    let loss = log::judge(found, lock.left(), in_use).filter(|_| is_on(RuleSwitch::LostLogsAreMissed));
+    let loss = wal::loss(found, lock.left(), in_use).filter(|_| is_on(RuleSwitch::LostLogsAreMissed));
     let Some(loss) = loss else { return Ok(()) };
     if !accept {
         return Err(OpenError::LostLog { path: beside, loss: loss.to_string() });

@@ -7,8 +7,8 @@ use super::keys;
 use super::operation_error::OperationError;
 use super::rows::{self, NumberedRecord, select_deliveries};
 use super::statements::{Statements, insert_attempt};
-use crate::rules::{self, Claim};
-use crate::{End, Filter, Find, LedgerError, MAX_LISTED, Opened, Opening, Settled, Settling};
+use crate::rules::{self, CommentClaim};
+use crate::{AttemptEnd, FindBy, LedgerError, MAX_LISTED, Opened, Opening, RecordFilter, Settled, Settling};
 use commentd_contract::Outcome;
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, interrupted, is_open};
@@ -66,7 +66,7 @@ fn is_claimed<'c>(
     connection: &'c Connection,
     statements: &mut Statements<'c>,
     number: i64,
-    claim: Claim<'_>,
+    claim: CommentClaim<'_>,
 ) -> Result<bool, OperationError> {
     if statements.insert_claim(connection, number, claim)? {
         return Ok(true);
@@ -79,10 +79,10 @@ fn is_claimed<'c>(
     Ok(owner == number)
 }
 
-pub(super) fn find(tx: &TxContext<'_>, find: &Find) -> Result<Option<DeliveryRecord>, OperationError> {
+pub(super) fn find(tx: &TxContext<'_>, find: &FindBy) -> Result<Option<DeliveryRecord>, OperationError> {
     match find {
-        Find::Key(key) => find_by_key(tx.connection, key),
-        Find::Id(id) => {
+        FindBy::Key(key) => find_by_key(tx.connection, key),
+        FindBy::Id(id) => {
             let Some(number) = ids::find(tx.connection, id.as_bytes())? else { return Ok(None) };
             Ok(by_number(tx.connection, number)?.filter(|record| record.id == *id))
         }
@@ -123,7 +123,7 @@ const UNKNOWN: &str = "SELECT id FROM ends JOIN deliveries ON number = delivery 
      WHERE outcome = 'unknown' ORDER BY delivery";
 const ADDRESSING: &str = "SELECT addressing FROM deliveries WHERE number = ?1";
 
-pub(super) fn list(tx: &TxContext<'_>, filter: &Filter) -> Result<Vec<DeliveryRecord>, OperationError> {
+pub(super) fn list(tx: &TxContext<'_>, filter: &RecordFilter) -> Result<Vec<DeliveryRecord>, OperationError> {
     let limit = filter.limit.min(MAX_LISTED);
     if let Some((caller, key)) = &filter.key {
         if filter.caller.as_ref().is_some_and(|only| only != caller) {
@@ -192,7 +192,7 @@ pub(super) fn recover(tx: &mut TxContext<'_>, at_ms: u64) -> Result<Vec<Delivery
         let open = |attempt: &AttemptRecord| attempt.verdict.is_none().then_some(attempt.number);
         let open: Vec<u32> = record.attempts.iter().filter_map(open).collect();
         rules::interrupt(&mut record.attempts);
-        let (end, outcome) = (End::Verdict(interrupted()), record.outcome());
+        let (end, outcome) = (AttemptEnd::Verdict(interrupted()), record.outcome());
         for attempt in open {
             tx.statements.end(connection, number, attempt, &end, settled, outcome)?;
         }

@@ -1,7 +1,7 @@
 //! What waits for the writer: bounded, in the order of the calls.
 
-use super::answers::Reply;
-use crate::{Filter, Find, LedgerError, MarkedPlace, Opened, Opening, Settled, Settling};
+use super::responders::Responder;
+use crate::{FindBy, LedgerError, MarkedPlace, Opened, Opening, RecordFilter, Settled, Settling};
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
 use std::collections::VecDeque;
@@ -10,30 +10,30 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// One call of the trait.
 #[derive(Debug)]
 pub(super) enum Operation {
-    Open(Box<Opening>, Reply<Opened>),
-    Intend(DeliveryId, Box<AttemptRecord>, Reply<()>),
-    Settle(Box<Settling>, Reply<Settled>),
-    Find(Find, Reply<Option<DeliveryRecord>>),
-    List(Filter, Reply<Vec<DeliveryRecord>>),
-    Recover(u64, Reply<Vec<DeliveryId>>),
-    Forget(DeliveryId, Reply<()>),
+    Open(Box<Opening>, Responder<Opened>),
+    Intend(DeliveryId, Box<AttemptRecord>, Responder<()>),
+    Settle(Box<Settling>, Responder<Settled>),
+    Find(FindBy, Responder<Option<DeliveryRecord>>),
+    List(RecordFilter, Responder<Vec<DeliveryRecord>>),
+    Recover(u64, Responder<Vec<DeliveryId>>),
+    Forget(DeliveryId, Responder<()>),
     Age {
         passed_ms: u64,
         at_ms: u64,
-        reply: Reply<()>,
+        reply: Responder<()>,
     },
     Sweep {
         kept_ms: u64,
         most: u32,
-        reply: Reply<u32>,
+        reply: Responder<u32>,
     },
-    NoteMarker(Box<MarkedPlace>, u64, Reply<()>),
-    MarkedPlaces(Reply<Vec<MarkedPlace>>),
-    Check(Reply<()>),
+    NoteMarker(Box<MarkedPlace>, u64, Responder<()>),
+    MarkedPlaces(Responder<Vec<MarkedPlace>>),
+    Check(Responder<()>),
     /// Says that it began, then holds the writer until a word comes; panics, as no operation should, once none
     /// can come.
     #[cfg(test)]
-    Hold(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>, Reply<()>),
+    Hold(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>, Responder<()>),
 }
 
 impl Operation {
@@ -46,17 +46,17 @@ impl Operation {
 #[derive(Debug)]
 pub(super) struct Queue {
     limit: usize,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     filled: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     waiting: VecDeque<Operation>,
     closed: bool,
     /// Whether the writer sleeps until there is something; otherwise it looks by itself.
     writer_sleeps: bool,
-    farewell: Option<Reply<()>>,
+    on_closed: Option<Responder<()>>,
 }
 
 impl Queue {
@@ -64,7 +64,7 @@ impl Queue {
         Self { limit: limit.max(1), state: Mutex::default(), filled: Condvar::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -102,14 +102,14 @@ impl Queue {
         (count > 0).then(|| state.waiting.drain(..count).collect())
     }
 
-    /// Lets nothing more in; `farewell` is for the writer to answer when it has ended.
-    pub(super) fn close(&self, farewell: Option<Reply<()>>) -> Result<(), LedgerError> {
+    /// Lets nothing more in; `on_closed` is for the writer to answer when it has ended.
+    pub(super) fn close(&self, on_closed: Option<Responder<()>>) -> Result<(), LedgerError> {
         let mut state = self.state();
         if state.closed {
             return Err(LedgerError::Closed);
         }
         state.closed = true;
-        state.farewell = farewell;
+        state.on_closed = on_closed;
         drop(state);
         self.filled.notify_all();
         Ok(())
@@ -117,15 +117,15 @@ impl Queue {
 
     /// Lets nothing more in and drops what waits, whose callers learn that nobody will answer. Returns whom the
     /// end is to be told to.
-    pub(super) fn end(&self) -> Option<Reply<()>> {
+    pub(super) fn end(&self) -> Option<Responder<()>> {
         let mut state = self.state();
         state.closed = true;
         let dropped = std::mem::take(&mut state.waiting);
-        let farewell = state.farewell.take();
+        let on_closed = state.on_closed.take();
         drop(state);
         // Outside the lock: dropping a reply wakes whoever waits for it.
         drop(dropped);
-        farewell
+        on_closed
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use commentd_delivery::record::KeyRef;
 
     fn check() -> Operation {
-        Operation::Check(Reply::new().0)
+        Operation::Check(Responder::new().0)
     }
 
     #[test]
@@ -144,14 +144,14 @@ mod tests {
         let settle = || {
             let verdict = commentd_delivery::record::interrupted();
             let id = DeliveryId::from_bytes([0; 16]);
-            let settling = Settling { id, attempt: 1, end: crate::End::Verdict(verdict), at_ms: 0 };
-            Operation::Settle(Box::new(settling), Reply::new().0)
+            let settling = Settling { id, attempt: 1, end: crate::AttemptEnd::Verdict(verdict), at_ms: 0 };
+            Operation::Settle(Box::new(settling), Responder::new().0)
         };
         queue.push(check()).unwrap();
         queue.push(check()).unwrap();
         assert_eq!(queue.push(check()), Err(LedgerError::Busy));
         let key = KeyRef { caller: String::new(), key: "k".into(), item: 0 };
-        assert_eq!(queue.push(Operation::Find(Find::Key(key), Reply::new().0)), Err(LedgerError::Busy));
+        assert_eq!(queue.push(Operation::Find(FindBy::Key(key), Responder::new().0)), Err(LedgerError::Busy));
         queue.push(settle()).unwrap();
         queue.push(settle()).unwrap();
         assert_eq!(queue.push(settle()), Err(LedgerError::Busy));

@@ -33,7 +33,7 @@ type LastShared = Option<(i64, Arc<Addressing>)>;
 
 /// What a delivery has of a comment whose addressing is shared.
 #[derive(Serialize, Deserialize)]
-struct Content<T> {
+struct ContentOnly<T> {
     content: T,
 }
 
@@ -100,13 +100,13 @@ fn comment(row: &Row<'_>, last: &mut LastShared) -> Result<Option<Comment>, Oper
             addressing
         }
     };
-    let Content { content } = parsed(&text)?;
+    let ContentOnly { content } = parsed(&text)?;
     Ok(Some(Comment { content, addressing }))
 }
 
 /// A comment as its delivery has it, whose addressing may stand apart.
 pub(super) fn comment_json(comment: &Comment, is_shared: bool) -> rusqlite::Result<String> {
-    if is_shared { json(&Content { content: &comment.content }) } else { json(comment) }
+    if is_shared { json(&ContentOnly { content: &comment.content }) } else { json(comment) }
 }
 
 pub(super) const ATTEMPTS: &str = "SELECT 1, provider, channel, base_url, account, manifest_version, marker, created_ms, verdict, resolution \

@@ -1,6 +1,6 @@
 //! What stands in the file: pragmas, identity, tables, and how an older file is brought up to date.
 
-use super::error::OpenError;
+use super::open_error::OpenError;
 use super::{keys, markers};
 use crate::Stamp;
 use rusqlite::config::DbConfig;
@@ -179,7 +179,7 @@ CREATE TABLE name_runs (
     last INTEGER PRIMARY KEY,
     after INTEGER NOT NULL,
     first_page INTEGER NOT NULL,
-    fences BLOB NOT NULL,
+    first_hashes BLOB NOT NULL,
     filter BLOB NOT NULL
 ) STRICT;
 ";

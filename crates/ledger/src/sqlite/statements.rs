@@ -3,8 +3,8 @@
 use super::keys;
 use super::operation_error::OperationError;
 use super::rows::{column_ms, comment_json, json};
-use crate::rules::Claim;
-use crate::{End, Opening};
+use crate::rules::CommentClaim;
+use crate::{AttemptEnd, Opening};
 use commentd_contract::Outcome;
 use commentd_delivery::record::{AttemptRecord, KeyRef};
 use rusqlite::{Connection, Statement, params};
@@ -102,12 +102,12 @@ impl<'c> Statements<'c> {
         connection: &'c Connection,
         number: i64,
         attempt: u32,
-        end: &End,
+        end: &AttemptEnd,
         settled: Option<(u64, u64)>,
         outcome: Outcome,
     ) -> Result<(), OperationError> {
         let (sql, text) = match (end, attempt) {
-            (End::Verdict(verdict), 1) => {
+            (AttemptEnd::Verdict(verdict), 1) => {
                 let statement = self.end_first.get(
                     connection,
                     "INSERT INTO ends (delivery, settled_ms, outcome, verdict, settled_age) \
@@ -118,13 +118,13 @@ impl<'c> Statements<'c> {
                 statement.execute(params![number, settled_ms, outcome.as_str(), json(verdict)?, age])?;
                 return Ok(());
             }
-            (End::Resolution(resolution), 1) => {
+            (AttemptEnd::Resolution(resolution), 1) => {
                 ("UPDATE ends SET resolution = ?3 WHERE delivery = ?1 AND ?2 = 1", json(resolution)?)
             }
-            (End::Verdict(verdict), _) => {
+            (AttemptEnd::Verdict(verdict), _) => {
                 ("UPDATE attempts SET verdict = ?3 WHERE delivery = ?1 AND number = ?2", json(verdict)?)
             }
-            (End::Resolution(resolution), _) => {
+            (AttemptEnd::Resolution(resolution), _) => {
                 ("UPDATE attempts SET resolution = ?3 WHERE delivery = ?1 AND number = ?2", json(resolution)?)
             }
         };
@@ -138,7 +138,7 @@ impl<'c> Statements<'c> {
         &mut self,
         connection: &'c Connection,
         number: i64,
-        claim: Claim<'_>,
+        claim: CommentClaim<'_>,
     ) -> Result<bool, OperationError> {
         let statement = self.insert_claim.get(
             connection,

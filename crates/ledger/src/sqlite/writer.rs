@@ -1,26 +1,21 @@
 //! The one thread that writes: it commits everything that waits in one transaction, then answers all of it.
 
-use super::answers::{self, Answer, Reply};
 use super::context::{Counters, TxContext};
-use super::error::OpenError;
-use super::log;
+use super::failpoints;
 use super::markers;
-use super::operation_error::OperationError;
+use super::operation_error::{OperationError, may_pass};
 use super::operations;
-use super::planned;
 use super::queue::{Operation, Queue};
+use super::responders::{self, DeferredResponse, Responder};
 use super::schema::{self, BUSY_TIMEOUT};
 use super::sweep;
+use super::wal_file::WalFile;
 use crate::LedgerError;
-use crate::lock::{Extent, Lock};
-use crate::own_files::{self, Identity};
+use crate::lock::Lock;
 use commentd_delivery::rule_switch::{RuleSwitch, is_off};
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, ErrorCode, Statement};
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use rusqlite::{Connection, Statement};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,15 +30,15 @@ const PAGES_A_MIB: i32 = 256;
 pub(super) struct Writer {
     connection: Connection,
     counters: Counters,
-    desk: Desk,
+    state: WriterState,
 }
 
 /// All of a writer but what belongs to the connection.
-struct Desk {
+struct WriterState {
     queue: Arc<Queue>,
     /// Where the file is; `None` in it once the ledger is closed.
     lock: Arc<Mutex<Option<Lock>>>,
-    log: Log,
+    log: WalFile,
     /// Whether it was said that the file isn't in its place.
     misplaced: bool,
     group_limit: usize,
@@ -61,61 +56,11 @@ struct Desk {
 }
 
 /// The writer at work.
-struct Working<'c> {
+struct RunningWriter<'c> {
     context: TxContext<'c>,
     begin: Statement<'c>,
     commit: Statement<'c>,
-    desk: Desk,
-}
-
-/// The write-ahead log that SQLite writes.
-pub(super) struct Log {
-    path: PathBuf,
-    file: File,
-    identity: Identity,
-}
-
-impl Log {
-    /// That of this connection, which says first that the ledger is in use.
-    pub(super) fn new(ledger: &Path, connection: &Connection) -> Result<Self, OpenError> {
-        match schema::mark_in_use(connection) {
-            // What can't be recorded isn't sent either, so nothing can be forgotten.
-            Err(error) if passes(&error) => tracing::warn!("the ledger can't record now: {error}"),
-            marked => marked.map_err(|source| OpenError::store(ledger, source))?,
-        }
-        let path = own_files::with_suffix(ledger, "-wal");
-        let opened =
-            own_files::open_or_create(&path).and_then(|file| Ok((own_files::identity_of(&file)?, file)));
-        let (identity, file) = opened.map_err(|source| OpenError::io(&path, source))?;
-        Ok(Self { path, file, identity })
-    }
-
-    fn check(&self) -> Result<(), String> {
-        match own_files::identity_at(&self.path) {
-            Ok(Some(found)) if found.is(&self.identity) => Ok(()),
-            _ => Err(format!(
-                "the ledger's log {} was moved, replaced or deleted while it is written; put it back, or stop commentd, \
-                 which brings what is in it to the ledger",
-                self.path.display()
-            )),
-        }
-    }
-
-    /// How far it is written before this process records anything.
-    pub(super) fn extent_at_start(&mut self) -> io::Result<Extent> {
-        self.file.rewind()?;
-        let walked = log::walk(BufReader::new(&self.file))?.unwrap_or_default();
-        Ok(walked.extent())
-    }
-
-    /// How far it is written, after a commit that has left it so long.
-    fn extent(&mut self, pages: i32) -> io::Result<Extent> {
-        const SALTS_AT: u64 = 16;
-        let mut salts = [0; 8];
-        self.file.seek(SeekFrom::Start(SALTS_AT))?;
-        self.file.read_exact(&mut salts)?;
-        Ok(Extent { salts, frames: u64::try_from(pages).unwrap_or(0) })
-    }
+    state: WriterState,
 }
 
 impl Writer {
@@ -123,7 +68,7 @@ impl Writer {
         mut connection: Connection,
         counters: Counters,
         queue: Arc<Queue>,
-        (lock, log): (Arc<Mutex<Option<Lock>>>, Log),
+        (lock, log): (Arc<Mutex<Option<Lock>>>, WalFile),
         group_limit: usize,
         commits: Arc<AtomicU64>,
     ) -> rusqlite::Result<Self> {
@@ -135,7 +80,7 @@ impl Writer {
             counter.store(pages, Ordering::Relaxed);
             Ok(())
         }))?;
-        let desk = Desk {
+        let state = WriterState {
             queue,
             lock,
             log,
@@ -148,45 +93,45 @@ impl Writer {
             erasing: false,
             broken: None,
         };
-        Ok(Self { connection, counters, desk })
+        Ok(Self { connection, counters, state })
     }
 
     /// Works until the queue is closed and empty, then closes the database, releases the lock, and says so.
     pub(super) fn run(self) {
-        let (queue, lock) = (Arc::clone(&self.desk.queue), Arc::clone(&self.desk.lock));
+        let (queue, lock) = (Arc::clone(&self.state.queue), Arc::clone(&self.state.lock));
         let ended = catch_unwind(AssertUnwindSafe(|| self.work()))
             .unwrap_or_else(|_| Err(LedgerError::Failed("its writer panicked".into())));
         if let Err(error) = &ended {
             tracing::error!("closing the ledger: {error}");
         }
         *lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        if let Some(farewell) = queue.end() {
-            farewell.give(ended);
+        if let Some(on_closed) = queue.end() {
+            on_closed.give(ended);
         }
     }
 
     fn work(self) -> Result<(), LedgerError> {
-        let Self { connection, counters, desk } = self;
+        let Self { connection, counters, state } = self;
         let failed = |error: rusqlite::Error| LedgerError::Failed(error.to_string());
-        let mut working = Working {
+        let mut running = RunningWriter {
             context: TxContext::new(&connection, counters),
             begin: connection.prepare("BEGIN IMMEDIATE").map_err(failed)?,
             commit: connection.prepare("COMMIT").map_err(failed)?,
-            desk,
+            state,
         };
-        while let Some(group) = working.desk.queue.take(working.desk.group_limit) {
-            working.commit_group(group);
+        while let Some(group) = running.state.queue.take(running.state.group_limit) {
+            running.commit_group(group);
         }
-        working.mark_closed();
-        let broken = working.desk.broken.take();
+        running.mark_closed();
+        let broken = running.state.broken.take();
         // The statements are the connection's.
-        drop(working);
+        drop(running);
         let closed = connection.close().map_err(|(_, error)| failed(error));
         broken.map_or(closed, |reason| Err(LedgerError::Failed(reason)))
     }
 }
 
-impl Working<'_> {
+impl RunningWriter<'_> {
     /// Carries out these operations in one transaction. If any of them fails in the store, or the commit does,
     /// none of them is recorded and all of them fail; what the record forbids fails alone, before it has written
     /// anything. What only reads comes after the commit, so that it neither shares a failure nor sees what is
@@ -194,7 +139,7 @@ impl Working<'_> {
     fn commit_group(&mut self, group: Vec<Operation>) {
         let (group, reading): (Vec<_>, Vec<_>) = group.into_iter().partition(Operation::records);
         let erases = group.iter().any(|operation| matches!(operation, Operation::Forget(..)));
-        let records = self.desk.broken.is_none() && !group.is_empty();
+        let records = self.state.broken.is_none() && !group.is_empty();
         let connection = self.context.connection;
         let before = connection.total_changes();
         let mut failure = if records { self.check_place().or_else(|| self.begin()) } else { None };
@@ -208,11 +153,11 @@ impl Working<'_> {
         let recorded = connection.total_changes() != before;
         if records && recorded && failure.is_none() {
             self.note_extent();
-            self.desk.commits.fetch_add(1, Ordering::Relaxed);
+            self.state.commits.fetch_add(1, Ordering::Relaxed);
         }
-        answers::give(answers, failure.as_ref());
+        responders::give(answers, failure.as_ref());
         let read = reading.into_iter().map(|operation| self.carry_out(operation, false, &mut None));
-        answers::give(read.collect(), None);
+        responders::give(read.collect(), None);
         self.tend_log(erases && failure.is_none());
     }
 
@@ -229,14 +174,17 @@ impl Working<'_> {
         Some(self.break_off(&reason))
     }
 
-    fn checked(&mut self, check: impl FnOnce(&mut Lock, &Log) -> Result<(), String>) -> Option<LedgerError> {
+    fn checked(
+        &mut self,
+        check: impl FnOnce(&mut Lock, &WalFile) -> Result<(), String>,
+    ) -> Option<LedgerError> {
         if is_off(RuleSwitch::MovedLedgersRecordNothing) {
             return None;
         }
-        let mut lock = self.desk.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let checked = lock.as_mut().map_or(Ok(()), |lock| check(lock, &self.desk.log));
+        let mut lock = self.state.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let checked = lock.as_mut().map_or(Ok(()), |lock| check(lock, &self.state.log));
         drop(lock);
-        let was_misplaced = std::mem::replace(&mut self.desk.misplaced, checked.is_err());
+        let was_misplaced = std::mem::replace(&mut self.state.misplaced, checked.is_err());
         match checked {
             Ok(()) if was_misplaced => tracing::info!("the ledger's file is in its place again"),
             Err(reason) if !was_misplaced => {
@@ -251,23 +199,23 @@ impl Working<'_> {
 
     /// Notes how far the log is written now, for the next process to tell whether it is whole.
     fn note_extent(&mut self) {
-        let pages = self.desk.log_pages.load(Ordering::Relaxed);
-        let mut lock = self.desk.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let pages = self.state.log_pages.load(Ordering::Relaxed);
+        let mut lock = self.state.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(lock) = lock.as_mut() else { return };
-        if let Err(error) = self.desk.log.extent(pages).and_then(|extent| lock.note_extent(extent)) {
+        if let Err(error) = self.state.log.extent(pages).and_then(|extent| lock.note_extent(extent)) {
             tracing::debug!(%error, "how far the ledger's log is written can't be noted");
         }
     }
 
     /// Notes that no log is needed any more, before it is emptied; false if that can't be.
     fn note_no_log(&mut self) -> bool {
-        let mut lock = self.desk.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lock = self.state.lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.as_mut().is_none_or(|lock| lock.note_no_log().is_ok())
     }
 
     /// Says in the file that it is closed, so that its log may go. If that fails, the log stays.
     fn mark_closed(&mut self) {
-        if self.desk.broken.is_some() || self.checked(is_in_place).is_some() {
+        if self.state.broken.is_some() || self.checked(is_in_place).is_some() {
             return;
         }
         let connection = self.context.connection;
@@ -284,7 +232,7 @@ impl Working<'_> {
     }
 
     fn begin(&mut self) -> Option<LedgerError> {
-        planned::before_begin(self.context.connection, self.desk.commits.load(Ordering::Relaxed));
+        failpoints::before_begin(self.context.connection, self.state.commits.load(Ordering::Relaxed));
         let error = self.begin.execute([]).err()?;
         Some(self.store_failed(&error))
     }
@@ -318,31 +266,29 @@ impl Working<'_> {
         operation: Operation,
         grouped: bool,
         failure: &mut Option<LedgerError>,
-    ) -> Answer {
-        let mut turn = Turn { records: operation.records(), grouped, failure, writer: self };
+    ) -> DeferredResponse {
+        let mut this = GroupedOperation { records: operation.records(), grouped, failure, writer: self };
         match operation {
-            Operation::Open(opening, reply) => turn.take(reply, |tx| operations::open(tx, *opening)),
-            Operation::Intend(id, intent, reply) => {
-                turn.take(reply, |tx| operations::intend(tx, id, *intent))
-            }
-            Operation::Settle(settling, reply) => turn.take(reply, |tx| operations::settle(tx, &settling)),
-            Operation::Find(find, reply) => turn.take(reply, |tx| operations::find(tx, &find)),
-            Operation::List(filter, reply) => turn.take(reply, |tx| operations::list(tx, &filter)),
-            Operation::Recover(at_ms, reply) => turn.take(reply, |tx| operations::recover(tx, at_ms)),
-            Operation::Forget(id, reply) => turn.take(reply, |tx| operations::forget(tx, &id)),
+            Operation::Open(opening, reply) => this.run(reply, |tx| operations::open(tx, *opening)),
+            Operation::Intend(id, intent, reply) => this.run(reply, |tx| operations::intend(tx, id, *intent)),
+            Operation::Settle(settling, reply) => this.run(reply, |tx| operations::settle(tx, &settling)),
+            Operation::Find(find, reply) => this.run(reply, |tx| operations::find(tx, &find)),
+            Operation::List(filter, reply) => this.run(reply, |tx| operations::list(tx, &filter)),
+            Operation::Recover(at_ms, reply) => this.run(reply, |tx| operations::recover(tx, at_ms)),
+            Operation::Forget(id, reply) => this.run(reply, |tx| operations::forget(tx, &id)),
             Operation::Age { passed_ms, at_ms, reply } => {
-                turn.take(reply, |tx| Ok(tx.grow_older(passed_ms, at_ms)?))
+                this.run(reply, |tx| Ok(tx.grow_older(passed_ms, at_ms)?))
             }
             Operation::Sweep { kept_ms, most, reply } => {
-                turn.take(reply, |tx| sweep::sweep(tx, kept_ms, most))
+                this.run(reply, |tx| sweep::sweep(tx, kept_ms, most))
             }
             Operation::NoteMarker(place, at_ms, reply) => {
-                turn.take(reply, |tx| markers::note(tx.connection, &place, at_ms))
+                this.run(reply, |tx| markers::note(tx.connection, &place, at_ms))
             }
-            Operation::MarkedPlaces(reply) => turn.take(reply, |tx| markers::places(tx.connection)),
-            Operation::Check(reply) => turn.take(reply, |tx| operations::check(tx.connection)),
+            Operation::MarkedPlaces(reply) => this.run(reply, |tx| markers::places(tx.connection)),
+            Operation::Check(reply) => this.run(reply, |tx| operations::check(tx.connection)),
             #[cfg(test)]
-            Operation::Hold(began, word, reply) => turn.take(reply, |_| {
+            Operation::Hold(began, word, reply) => this.run(reply, |_| {
                 let _ = began.send(());
                 word.recv().expect("the test asked for a panic");
                 Ok(())
@@ -353,14 +299,14 @@ impl Working<'_> {
     /// The failure that this error of the store is, for the operation and, if it breaks the ledger, for all
     /// later ones.
     fn store_failed(&mut self, error: &rusqlite::Error) -> LedgerError {
-        if passes(error) {
+        if may_pass(error) {
             return LedgerError::Failed(error.to_string());
         }
         self.break_off(&error.to_string())
     }
 
     fn break_off(&mut self, reason: &str) -> LedgerError {
-        let reason = self.desk.broken.get_or_insert_with(|| {
+        let reason = self.state.broken.get_or_insert_with(|| {
             tracing::error!("the ledger failed: {reason}; nothing is recorded until commentd is restarted");
             format!("{reason}; nothing is recorded until commentd is restarted")
         });
@@ -370,28 +316,28 @@ impl Working<'_> {
     /// Copies a log that has grown into the database, after everyone was answered. What was forgotten stands in
     /// the log until that is emptied.
     fn tend_log(&mut self, erased: bool) {
-        let pages = self.desk.log_pages.load(Ordering::Relaxed);
-        if pages < self.desk.log_kept {
-            self.desk.log_kept = 0;
+        let pages = self.state.log_pages.load(Ordering::Relaxed);
+        if pages < self.state.log_kept {
+            self.state.log_kept = 0;
         }
-        self.desk.erasing |= erased;
-        if erased || pages.saturating_sub(self.desk.log_kept) >= CHECKPOINT_PAGES {
-            let mode = if self.desk.erasing { CheckpointMode::TRUNCATE } else { CheckpointMode::PASSIVE };
+        self.state.erasing |= erased;
+        if erased || pages.saturating_sub(self.state.log_kept) >= CHECKPOINT_PAGES {
+            let mode = if self.state.erasing { CheckpointMode::TRUNCATE } else { CheckpointMode::PASSIVE };
             self.checkpoint(mode);
         }
     }
 
     /// Tells people of a log that grows because it can't be copied, and again each time when it has doubled.
     fn tell_of_log(&mut self) {
-        let pages = self.desk.log_kept;
+        let pages = self.state.log_kept;
         if pages == 0 {
-            self.desk.log_told = 0;
-        } else if pages >= TELLING_PAGES.max(self.desk.log_told.saturating_mul(2)) {
-            self.desk.log_told = pages;
+            self.state.log_told = 0;
+        } else if pages >= TELLING_PAGES.max(self.state.log_told.saturating_mul(2)) {
+            self.state.log_told = pages;
             tracing::warn!(
                 "the ledger's log {} has grown to {} MiB, because another program has been reading the ledger for long \
                  (a backup, or a sqlite3 that was left open); end that program, and the log is copied and used anew",
-                self.desk.log.path.display(),
+                self.state.log.path.display(),
                 pages / PAGES_A_MIB
             );
         }
@@ -400,7 +346,7 @@ impl Working<'_> {
     /// Whether all of the log was copied.
     fn checkpoint(&mut self, mode: CheckpointMode) -> bool {
         let empties = matches!(mode, CheckpointMode::TRUNCATE);
-        if self.desk.broken.is_some() || empties && !self.note_no_log() {
+        if self.state.broken.is_some() || empties && !self.note_no_log() {
             return false;
         }
         // Whoever reads the file must not hold up those who write to it.
@@ -409,15 +355,15 @@ impl Working<'_> {
         let _ = self.context.connection.busy_timeout(BUSY_TIMEOUT);
         match result {
             Ok((pages, copied)) => {
-                self.desk.erasing &= !empties;
-                self.desk.log_kept = if copied < pages { pages } else { 0 };
-                self.desk.log_pages.store(self.desk.log_kept, Ordering::Relaxed);
+                self.state.erasing &= !empties;
+                self.state.log_kept = if copied < pages { pages } else { 0 };
+                self.state.log_pages.store(self.state.log_kept, Ordering::Relaxed);
                 self.tell_of_log();
                 copied >= pages
             }
             Err(error) => {
-                self.desk.log_kept = self.desk.log_pages.load(Ordering::Relaxed);
-                if passes(&error) {
+                self.state.log_kept = self.state.log_pages.load(Ordering::Relaxed);
+                if may_pass(&error) {
                     tracing::debug!("the ledger's log can't be emptied now: {error}");
                 } else {
                     self.break_off(&error.to_string());
@@ -429,45 +375,24 @@ impl Working<'_> {
 }
 
 /// Whether what is written goes where the next process will look.
-fn is_in_place(lock: &mut Lock, log: &Log) -> Result<(), String> {
+fn is_in_place(lock: &mut Lock, log: &WalFile) -> Result<(), String> {
     lock.check_name().and_then(|()| log.check())
 }
 
-/// Whether a later operation may fare better. A full disk may have room again, and another program's lock ends.
-/// Of an I/O error (a failed sync above all) nobody can say what it left on the disk. The rest is about the one
-/// statement, and its transaction was undone.
-fn passes(error: &rusqlite::Error) -> bool {
-    !matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::SystemIoFailure
-                | ErrorCode::DatabaseCorrupt
-                | ErrorCode::NotADatabase
-                | ErrorCode::ReadOnly
-                | ErrorCode::CannotOpen
-                | ErrorCode::PermissionDenied
-                | ErrorCode::FileLockingProtocolFailed
-                | ErrorCode::NoLargeFileSupport
-                | ErrorCode::InternalMalfunction
-                | ErrorCode::Unknown
-        )
-    )
-}
-
-/// One operation's turn within its group.
-struct Turn<'a, 'c> {
+/// One operation of a group.
+struct GroupedOperation<'a, 'c> {
     records: bool,
     grouped: bool,
     failure: &'a mut Option<LedgerError>,
-    writer: &'a mut Working<'c>,
+    writer: &'a mut RunningWriter<'c>,
 }
 
-impl Turn<'_, '_> {
-    fn take<T: Send + 'static>(
+impl GroupedOperation<'_, '_> {
+    fn run<T: Send + 'static>(
         &mut self,
-        reply: Reply<T>,
+        reply: Responder<T>,
         operation: impl FnOnce(&mut TxContext<'_>) -> Result<T, OperationError>,
-    ) -> Answer {
+    ) -> DeferredResponse {
         let result = self.result(operation);
         reply.with(result)
     }
@@ -479,7 +404,7 @@ impl Turn<'_, '_> {
         if let Some(failure) = self.failure {
             return Err(failure.clone());
         }
-        if let Some(reason) = self.writer.desk.broken.as_ref().filter(|_| self.records) {
+        if let Some(reason) = self.writer.state.broken.as_ref().filter(|_| self.records) {
             return Err(LedgerError::Failed(reason.clone()));
         }
         let context = &mut self.writer.context;
@@ -494,33 +419,5 @@ impl Turn<'_, '_> {
             *self.failure = Some(failed.clone());
         }
         Err(failed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rusqlite::ffi;
-
-    #[test]
-    fn after_a_failed_sync_nothing_passes_and_after_a_full_disk_it_may() {
-        let passes = |code| passes(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
-        for code in [
-            ffi::SQLITE_IOERR,
-            ffi::SQLITE_IOERR_FSYNC,
-            ffi::SQLITE_IOERR_DIR_FSYNC,
-            ffi::SQLITE_IOERR_WRITE,
-            ffi::SQLITE_IOERR_READ,
-            ffi::SQLITE_CORRUPT,
-            ffi::SQLITE_NOTADB,
-            ffi::SQLITE_READONLY,
-            ffi::SQLITE_READONLY_DBMOVED,
-            ffi::SQLITE_CANTOPEN,
-        ] {
-            assert!(!passes(code), "code {code}");
-        }
-        for code in [ffi::SQLITE_FULL, ffi::SQLITE_BUSY, ffi::SQLITE_NOMEM, ffi::SQLITE_CONSTRAINT] {
-            assert!(passes(code), "code {code}");
-        }
     }
 }

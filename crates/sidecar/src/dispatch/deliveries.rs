@@ -14,7 +14,7 @@ use commentd_delivery::record::{AttemptRecord, DeliveryRecord, Resolution, Resol
 use commentd_delivery::step::Event;
 use commentd_delivery::verdict::Effect;
 use commentd_delivery::{Clock, DeliveryId, Verdict};
-use commentd_ledger::{End, Filter, Find, LedgerError, Settled, Settling};
+use commentd_ledger::{AttemptEnd, FindBy, LedgerError, RecordFilter, Settled, Settling};
 use commentd_providers::ProviderJob;
 use std::time::Duration;
 
@@ -55,14 +55,14 @@ impl Dispatcher {
     /// # Errors
     /// `NotFound`, or the ledger's.
     pub async fn delivery(&self, id: DeliveryId) -> Result<DeliveryRecord, Refused> {
-        self.state.ledger.find(Find::Id(id)).await?.ok_or(Refused::NotFound)
+        self.state.ledger.find(FindBy::Id(id)).await?.ok_or(Refused::NotFound)
     }
 
     /// Records, newest first.
     ///
     /// # Errors
     /// The ledger's.
-    pub async fn deliveries(&self, filter: Filter) -> Result<Vec<DeliveryRecord>, Refused> {
+    pub async fn deliveries(&self, filter: RecordFilter) -> Result<Vec<DeliveryRecord>, Refused> {
         Ok(self.state.ledger.list(filter).await?)
     }
 
@@ -129,7 +129,7 @@ impl Dispatcher {
             verdict.comment_id_is_ours = !said.comment_id.is_empty();
             verdict.comment_id.clone_from(&said.comment_id);
             let by = ResolvedBy::Person { name: said.by.clone() };
-            let end = End::Resolution(Resolution { by, at_ms, verdict });
+            let end = AttemptEnd::Resolution(Resolution { by, at_ms, verdict });
             match self.state.ledger.settle(Settling { id, attempt: attempt.number, end, at_ms }).await? {
                 Settled::Recorded => {}
                 Settled::ClaimLost => {

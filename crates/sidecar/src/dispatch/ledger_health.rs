@@ -3,7 +3,7 @@
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord};
 use commentd_ledger::{
-    Filter, Find, Ledger, LedgerError, MarkedPlace, Opened, Opening, Pending, Settled, Settling,
+    FindBy, Ledger, LedgerError, LedgerFuture, MarkedPlace, Opened, Opening, RecordFilter, Settled, Settling,
 };
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,7 +70,7 @@ impl LedgerHealth {
     /// Waits for the operation, and notes what it came to if it wrote.
     async fn noted<T>(
         &self,
-        operation: Pending<'_, T>,
+        operation: LedgerFuture<'_, T>,
         wrote: impl FnOnce(&T) -> bool,
     ) -> Result<T, LedgerError> {
         let result = operation.await;
@@ -95,11 +95,11 @@ impl LedgerHealth {
         self.noted(self.ledger.settle(settling), |settled| matches!(settled, Settled::Recorded)).await
     }
 
-    pub(super) fn find(&self, find: Find) -> Pending<'_, Option<DeliveryRecord>> {
+    pub(super) fn find(&self, find: FindBy) -> LedgerFuture<'_, Option<DeliveryRecord>> {
         self.ledger.find(find)
     }
 
-    pub(super) fn list(&self, filter: Filter) -> Pending<'_, Vec<DeliveryRecord>> {
+    pub(super) fn list(&self, filter: RecordFilter) -> LedgerFuture<'_, Vec<DeliveryRecord>> {
         self.ledger.list(filter)
     }
 
@@ -115,11 +115,11 @@ impl LedgerHealth {
         self.noted(self.ledger.sweep(kept_ms, most), |removed| *removed > 0).await
     }
 
-    pub(super) fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> Pending<'_, ()> {
+    pub(super) fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> LedgerFuture<'_, ()> {
         self.ledger.note_marker(place, at_ms)
     }
 
-    pub(super) fn marked_places(&self) -> Pending<'_, Vec<MarkedPlace>> {
+    pub(super) fn marked_places(&self) -> LedgerFuture<'_, Vec<MarkedPlace>> {
         self.ledger.marked_places()
     }
 

@@ -6,7 +6,7 @@ use super::state::DispatcherState;
 use super::task;
 use commentd_contract::Outcome;
 use commentd_delivery::{Clock, DeliveryId};
-use commentd_ledger::{Find, LedgerError};
+use commentd_ledger::{FindBy, LedgerError};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn look_up_one(
     permit: LookupPermit,
 ) -> Result<(), LedgerError> {
     // Swept or resolved and swept: nothing is left to look for.
-    let Some(record) = state.ledger.find(Find::Id(id)).await? else { return Ok(()) };
+    let Some(record) = state.ledger.find(FindBy::Id(id)).await? else { return Ok(()) };
     // Whoever has it in flight looks on by itself.
     if record.outcome() != Outcome::Unknown || state.in_flight.get(&record.key).is_some() {
         return Ok(());

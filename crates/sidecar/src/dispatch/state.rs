@@ -10,7 +10,7 @@ use commentd_delivery::id::Ids;
 use commentd_delivery::known::KnownDelivery;
 use commentd_delivery::record::{AttemptRecord, DeliveryRecord, interrupted};
 use commentd_delivery::{Clock, DeliveryId};
-use commentd_ledger::{End, Find, LedgerError, Opened, Opening, Settling};
+use commentd_ledger::{AttemptEnd, FindBy, LedgerError, Opened, Opening, Settling};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
@@ -65,7 +65,7 @@ impl DispatcherState {
         if !self.is_unrecovered.load(Ordering::Acquire) {
             return self.ledger.open(opening).await;
         }
-        let known = self.ledger.find(Find::Key(opening.key)).await?;
+        let known = self.ledger.find(FindBy::Key(opening.key)).await?;
         known.map(|record| Opened::Known(Box::new(record))).ok_or_else(not_recovered)
     }
 
@@ -84,7 +84,7 @@ impl DispatcherState {
             return Ok(record);
         }
         for attempt in record.attempts.iter().filter(|attempt| attempt.verdict.is_none()) {
-            let end = End::Verdict(interrupted());
+            let end = AttemptEnd::Verdict(interrupted());
             let settling =
                 Settling { id: record.id, attempt: attempt.number, end, at_ms: self.clock.unix_ms() };
             match self.ledger.settle(settling).await {
@@ -93,7 +93,7 @@ impl DispatcherState {
                 Err(error) => return Err(error),
             }
         }
-        self.ledger.find(Find::Id(record.id)).await?.ok_or(LedgerError::NotFound)
+        self.ledger.find(FindBy::Id(record.id)).await?.ok_or(LedgerError::NotFound)
     }
 
     /// A record as a decision about it needs it.

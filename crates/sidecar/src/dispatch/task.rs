@@ -15,7 +15,7 @@ use commentd_delivery::record::{AttemptRecord, DeliveryRecord, KeyRef, Resolutio
 use commentd_delivery::reply::{DeliverError, DeliveryResult};
 use commentd_delivery::step::{Action, Ending, Event, Notice, Plan, SettleFailure};
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Moment, Verdict};
-use commentd_ledger::{End, Find, LedgerError, Opened, Opening, Settled, Settling};
+use commentd_ledger::{AttemptEnd, FindBy, LedgerError, Opened, Opening, Settled, Settling};
 use commentd_providers::ProviderJob;
 use commentd_providers::failpoint::{self, Failpoint};
 use futures_util::FutureExt;
@@ -193,8 +193,8 @@ impl DeliveryTask {
     /// Sets going what the action asks for. What is known at once is handed back.
     fn perform(&mut self, action: Action) -> ControlFlow<Ending, Option<Event>> {
         match action {
-            Action::ReadKey => self.read(Find::Key(self.key.clone())),
-            Action::ReadDelivery(id) => self.read(Find::Id(id)),
+            Action::ReadKey => self.read(FindBy::Key(self.key.clone())),
+            Action::ReadDelivery(id) => self.read(FindBy::Id(id)),
             Action::CloseOpenAttempts(id) => self.close_open_attempts(id),
             Action::Queue { provider } => self.queue(provider),
             Action::LeaveQueue => {
@@ -245,7 +245,7 @@ impl DeliveryTask {
         self.pending.ledger = Some(Box::pin(operation.map(Completion::Event)));
     }
 
-    fn read(&mut self, find: Find) {
+    fn read(&mut self, find: FindBy) {
         let state = Arc::clone(&self.state);
         self.ask_the_ledger(async move {
             let found = state.ledger.find(find).await;
@@ -256,7 +256,7 @@ impl DeliveryTask {
     fn close_open_attempts(&mut self, id: DeliveryId) {
         let state = Arc::clone(&self.state);
         self.ask_the_ledger(async move {
-            let closed = match state.ledger.find(Find::Id(id)).await {
+            let closed = match state.ledger.find(FindBy::Id(id)).await {
                 Ok(Some(record)) => state.interrupt(record).await.map(Some),
                 found => found,
             };
@@ -312,9 +312,9 @@ impl DeliveryTask {
         state.markers.note(&state.chain, &state.ledger, at_ms);
         tracing::debug!(verdict = %verdict.kind, message = %verdict.message, resolves, "attempt ended");
         let end = if resolves {
-            End::Resolution(Resolution { by: ResolvedBy::Lookup, at_ms, verdict })
+            AttemptEnd::Resolution(Resolution { by: ResolvedBy::Lookup, at_ms, verdict })
         } else {
-            End::Verdict(verdict)
+            AttemptEnd::Verdict(verdict)
         };
         let settling = Settling { id: self.machine.id(), attempt: number(attempt), end, at_ms };
         self.ask_the_ledger(async move {

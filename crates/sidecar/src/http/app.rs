@@ -7,7 +7,7 @@ use crate::dispatch::Dispatcher;
 use commentd_contract::ProviderName;
 use commentd_contract::time::whole_ms;
 use commentd_delivery::{Clock, Moment};
-use commentd_ledger::Description;
+use commentd_ledger::LedgerDescription;
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -52,7 +52,7 @@ pub struct HealthFacts {
     /// How comments go out: `live`, `dry-run`, `record`, `replay`.
     pub exchange: String,
     /// The ledger.
-    pub ledger: Description,
+    pub ledger: LedgerDescription,
     /// How long a settled delivery is kept, in milliseconds: until then its key is safe to send again.
     pub retention_ms: u64,
     /// This program's version.

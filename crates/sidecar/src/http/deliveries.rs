@@ -17,7 +17,7 @@ use commentd_contract::deliveries::{DeliveryList, ResolveRequest};
 use commentd_contract::{Outcome, Reply};
 use commentd_delivery::record::DeliveryRecord;
 use commentd_delivery::{Clock, DeliveryId, Moment};
-use commentd_ledger::{Filter, MAX_LISTED};
+use commentd_ledger::{MAX_LISTED, RecordFilter};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -103,7 +103,8 @@ pub(super) async fn list(
         }
         let of_key = wanted.key.is_some();
         let key = wanted.key.map(|key| (sender.caller.to_string(), key));
-        let filter = Filter { outcome, caller: access.only_of.as_deref().map(str::to_owned), key, limit };
+        let filter =
+            RecordFilter { outcome, caller: access.only_of.as_deref().map(str::to_owned), key, limit };
         let mut records = access.app.dispatcher.deliveries(filter).await?;
         if of_key {
             records.sort_by_key(|record| record.key.item);

@@ -7,7 +7,7 @@ use super::support::{
 use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::KeyRef;
-use commentd_ledger::{Filter, Opening};
+use commentd_ledger::{Opening, RecordFilter};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -51,7 +51,7 @@ async fn more_than_there_are_seats_for_are_all_settled_in_their_turn() {
     }
     let dispatcher = dispatcher(&[&channel], Arc::clone(&ledger));
     assert_eq!(dispatcher.recover().await, Ok(3000));
-    let unknown = || Filter { outcome: Some(Outcome::Unknown), limit: 1, ..Filter::default() };
+    let unknown = || RecordFilter { outcome: Some(Outcome::Unknown), limit: 1, ..RecordFilter::default() };
     wait_for("all to be settled", || async {
         assert!(dispatcher.in_flight() <= 1024, "{} in flight", dispatcher.in_flight());
         ledger.list(unknown()).await.unwrap().is_empty()

@@ -5,7 +5,7 @@ use super::support::{
 };
 use commentd_contract::deliveries::ResolveRequest;
 use commentd_contract::{Outcome, ProviderName, VerdictKind};
-use commentd_ledger::{Filter, Ledger};
+use commentd_ledger::{Ledger, RecordFilter};
 use commentd_sidecar::dispatch::Dispatcher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ fn stage() -> (Arc<Channel>, Arc<Troubled>, Dispatcher) {
 }
 
 async fn only_record(ledger: &Troubled) -> commentd_delivery::record::DeliveryRecord {
-    ledger.list(Filter { limit: 9, ..Filter::default() }).await.unwrap().remove(0)
+    ledger.list(RecordFilter { limit: 9, ..RecordFilter::default() }).await.unwrap().remove(0)
 }
 
 #[tokio::test(start_paused = true)]

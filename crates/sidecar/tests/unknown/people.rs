@@ -9,7 +9,7 @@ use commentd_contract::deliveries::ResolveRequest;
 use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::record::ResolvedBy;
 use commentd_delivery::{Clock, DeliveryId};
-use commentd_ledger::{End, Settling};
+use commentd_ledger::{AttemptEnd, Settling};
 use commentd_sidecar::dispatch::deliveries::Refused;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ async fn nobody_may_say_that_it_is_not_there_before_the_channel_has_settled() {
         for (n, at_ms) in [(1, now_ms + 60_000), (2, now_ms - settles_ms - 1)] {
             ledger.open(opening(n, here())).await.unwrap();
             let verdict = verdict(VerdictKind::Unknown);
-            let settling = Settling { id: id(n), attempt: 1, end: End::Verdict(verdict), at_ms };
+            let settling = Settling { id: id(n), attempt: 1, end: AttemptEnd::Verdict(verdict), at_ms };
             ledger.settle(settling).await.unwrap();
         }
         let early = dispatcher.resolve(id(1), &says(Outcome::NotSent, "")).await;

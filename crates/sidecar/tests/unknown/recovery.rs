@@ -7,7 +7,7 @@ use super::support::{
 };
 use commentd_contract::{Outcome, ProviderName, VerdictKind};
 use commentd_delivery::record::{Resolution, ResolvedBy};
-use commentd_ledger::{End, Ledger, Settling};
+use commentd_ledger::{AttemptEnd, Ledger, Settling};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -200,7 +200,8 @@ async fn what_is_certain_is_left_alone() {
         for (n, kind) in [(4, VerdictKind::Held), (5, VerdictKind::NotSent)] {
             unknown(&ledger, n).await;
             let resolution = Resolution { by: ResolvedBy::Lookup, at_ms: 3, verdict: verdict(kind) };
-            let settling = Settling { id: id(n), attempt: 1, end: End::Resolution(resolution), at_ms: 3 };
+            let settling =
+                Settling { id: id(n), attempt: 1, end: AttemptEnd::Resolution(resolution), at_ms: 3 };
             ledger.settle(settling).await.unwrap();
         }
         let mut before = Vec::new();

@@ -9,8 +9,8 @@ use commentd_delivery::reply::DeliveryResult;
 use commentd_delivery::step::ProviderRules;
 use commentd_delivery::{Clock, Comment, DeliveryId, Gate, Verdict};
 use commentd_ledger::{
-    Description, Filter, Find, Ledger, LedgerError, MarkedPlace, MemoryLedger, Opened, Opening, Settled,
-    Settling, SqliteLedger, SqliteOptions, Stamp,
+    FindBy, Ledger, LedgerDescription, LedgerError, MarkedPlace, MemoryLedger, Opened, Opening, RecordFilter,
+    Settled, Settling, SqliteLedger, SqliteOptions, Stamp,
 };
 use commentd_providers::status::ProviderStatus;
 use commentd_providers::{BoxFuture, Provider, ProviderJob, Rendered};
@@ -288,8 +288,8 @@ impl Troubled {
 
     fn recorded<'a, T: Send + 'a>(
         &'a self,
-        record: impl FnOnce(&'a MemoryLedger) -> commentd_ledger::Pending<'a, T>,
-    ) -> commentd_ledger::Pending<'a, T> {
+        record: impl FnOnce(&'a MemoryLedger) -> commentd_ledger::LedgerFuture<'a, T>,
+    ) -> commentd_ledger::LedgerFuture<'a, T> {
         if self.is_full.load(Ordering::SeqCst) {
             return Box::pin(async { Err(LedgerError::Failed("the disk is full".into())) });
         }
@@ -298,22 +298,22 @@ impl Troubled {
 }
 
 impl Ledger for Troubled {
-    fn open(&self, opening: Opening) -> commentd_ledger::Pending<'_, Opened> {
+    fn open(&self, opening: Opening) -> commentd_ledger::LedgerFuture<'_, Opened> {
         Box::pin(async move {
             self.openings.acquire().await.expect("never closed").forget();
             self.recorded(|rest| rest.open(opening)).await
         })
     }
 
-    fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> commentd_ledger::Pending<'_, ()> {
+    fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> commentd_ledger::LedgerFuture<'_, ()> {
         self.recorded(|rest| rest.intend(id, intent))
     }
 
-    fn settle(&self, settling: Settling) -> commentd_ledger::Pending<'_, Settled> {
+    fn settle(&self, settling: Settling) -> commentd_ledger::LedgerFuture<'_, Settled> {
         self.recorded(|rest| rest.settle(settling))
     }
 
-    fn find(&self, find: Find) -> commentd_ledger::Pending<'_, Option<DeliveryRecord>> {
+    fn find(&self, find: FindBy) -> commentd_ledger::LedgerFuture<'_, Option<DeliveryRecord>> {
         Box::pin(async move {
             self.readings.acquire().await.expect("never closed").forget();
             if self.is_unreadable.load(Ordering::SeqCst) {
@@ -323,43 +323,43 @@ impl Ledger for Troubled {
         })
     }
 
-    fn list(&self, filter: Filter) -> commentd_ledger::Pending<'_, Vec<DeliveryRecord>> {
+    fn list(&self, filter: RecordFilter) -> commentd_ledger::LedgerFuture<'_, Vec<DeliveryRecord>> {
         self.rest.list(filter)
     }
 
-    fn recover(&self, at_ms: u64) -> commentd_ledger::Pending<'_, Vec<DeliveryId>> {
+    fn recover(&self, at_ms: u64) -> commentd_ledger::LedgerFuture<'_, Vec<DeliveryId>> {
         self.rest.recover(at_ms)
     }
 
-    fn forget(&self, id: DeliveryId) -> commentd_ledger::Pending<'_, ()> {
+    fn forget(&self, id: DeliveryId) -> commentd_ledger::LedgerFuture<'_, ()> {
         self.rest.forget(id)
     }
 
-    fn age(&self, passed_ms: u64, at_ms: u64) -> commentd_ledger::Pending<'_, ()> {
+    fn age(&self, passed_ms: u64, at_ms: u64) -> commentd_ledger::LedgerFuture<'_, ()> {
         self.rest.age(passed_ms, at_ms)
     }
 
-    fn sweep(&self, kept_ms: u64, most: u32) -> commentd_ledger::Pending<'_, u32> {
+    fn sweep(&self, kept_ms: u64, most: u32) -> commentd_ledger::LedgerFuture<'_, u32> {
         self.rest.sweep(kept_ms, most)
     }
 
-    fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> commentd_ledger::Pending<'_, ()> {
+    fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> commentd_ledger::LedgerFuture<'_, ()> {
         self.rest.note_marker(place, at_ms)
     }
 
-    fn marked_places(&self) -> commentd_ledger::Pending<'_, Vec<MarkedPlace>> {
+    fn marked_places(&self) -> commentd_ledger::LedgerFuture<'_, Vec<MarkedPlace>> {
         self.rest.marked_places()
     }
 
-    fn check(&self) -> commentd_ledger::Pending<'_, ()> {
+    fn check(&self) -> commentd_ledger::LedgerFuture<'_, ()> {
         self.rest.check()
     }
 
-    fn describe(&self) -> Description {
+    fn describe(&self) -> LedgerDescription {
         self.rest.describe()
     }
 
-    fn close(&self) -> commentd_ledger::Pending<'_, ()> {
+    fn close(&self) -> commentd_ledger::LedgerFuture<'_, ()> {
         self.rest.close()
     }
 }
@@ -400,7 +400,7 @@ pub(crate) fn opening(n: u8, destination: Arc<Destination>) -> Opening {
 }
 
 pub(crate) fn ends(n: u8, attempt: u32, verdict: Verdict) -> Settling {
-    Settling { id: id(n), attempt, end: commentd_ledger::End::Verdict(verdict), at_ms: 2 }
+    Settling { id: id(n), attempt, end: commentd_ledger::AttemptEnd::Verdict(verdict), at_ms: 2 }
 }
 
 pub(crate) fn verdict(kind: VerdictKind) -> Verdict {
@@ -436,7 +436,7 @@ pub(crate) fn told(delivered: &DeliveryResult) -> (Outcome, bool) {
 }
 
 pub(crate) async fn record(ledger: &Arc<dyn Ledger>, n: u8) -> DeliveryRecord {
-    ledger.find(Find::Id(id(n))).await.unwrap().expect("it is recorded")
+    ledger.find(FindBy::Id(id(n))).await.unwrap().expect("it is recorded")
 }
 
 /// Waits until it holds.

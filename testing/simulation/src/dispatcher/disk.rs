@@ -4,8 +4,8 @@ use super::world::{Shared, lock};
 use commentd_delivery::record::AttemptRecord;
 use commentd_delivery::{DeliveryId, Moment};
 use commentd_ledger::{
-    Description, Filter, Find, Ledger, LedgerError, MarkedPlace, MemoryLedger, Opened, Opening, Pending,
-    Settled, Settling, Stamp,
+    FindBy, Ledger, LedgerDescription, LedgerError, LedgerFuture, MarkedPlace, MemoryLedger, Opened, Opening,
+    RecordFilter, Settled, Settling, Stamp,
 };
 use futures_util::FutureExt;
 use std::time::Duration;
@@ -135,7 +135,8 @@ impl DiskLedger {
 
     /// Deliveries with an attempt that is open.
     pub(super) fn open(&self) -> Vec<DeliveryId> {
-        let all = self.memory.list(Filter { limit: u32::MAX, ..Filter::default() }).now_or_never();
+        let all =
+            self.memory.list(RecordFilter { limit: u32::MAX, ..RecordFilter::default() }).now_or_never();
         let all = all.and_then(Result::ok).unwrap_or_default();
         all.iter().filter(|record| record.is_open()).map(|record| record.id).collect()
     }
@@ -144,8 +145,8 @@ impl DiskLedger {
     fn write<'a, T: Send + 'a>(
         &'a self,
         operation: Operation,
-        apply: impl FnOnce(&'a MemoryLedger) -> Pending<'a, T>,
-    ) -> Pending<'a, T> {
+        apply: impl FnOnce(&'a MemoryLedger) -> LedgerFuture<'a, T>,
+    ) -> LedgerFuture<'a, T> {
         let (at, result) = match self.fate(&operation) {
             Fate::Never => return Box::pin(std::future::pending()),
             Fate::Refused(at, why) => (at, Err(LedgerError::Failed(why.into()))),
@@ -163,13 +164,13 @@ impl DiskLedger {
     /// Reads now; the answer waits for what was written before, as it must not show what isn't durable.
     fn read<'a, T: Send + 'a>(
         &'a self,
-        apply: impl FnOnce(&'a MemoryLedger) -> Pending<'a, T>,
-    ) -> Pending<'a, T> {
+        apply: impl FnOnce(&'a MemoryLedger) -> LedgerFuture<'a, T>,
+    ) -> LedgerFuture<'a, T> {
         let at = lock(&self.world).disk.synced_at;
         self.answer(at, apply(&self.memory).now_or_never().unwrap_or(Err(LedgerError::Busy)))
     }
 
-    fn answer<'a, T: Send + 'a>(&'a self, at: Moment, result: Result<T, LedgerError>) -> Pending<'a, T> {
+    fn answer<'a, T: Send + 'a>(&'a self, at: Moment, result: Result<T, LedgerError>) -> LedgerFuture<'a, T> {
         let instant = lock(&self.world).instant(at);
         Box::pin(async move {
             if let Some(instant) = instant {
@@ -200,61 +201,61 @@ pub(super) fn lose(world: &Shared) {
 }
 
 impl Ledger for DiskLedger {
-    fn open(&self, opening: Opening) -> Pending<'_, Opened> {
+    fn open(&self, opening: Opening) -> LedgerFuture<'_, Opened> {
         self.write(Operation::Open(Box::new(opening.clone())), |memory| memory.open(opening))
     }
 
-    fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> Pending<'_, ()> {
+    fn intend(&self, id: DeliveryId, intent: AttemptRecord) -> LedgerFuture<'_, ()> {
         self.write(Operation::Intend(id, Box::new(intent.clone())), |memory| memory.intend(id, intent))
     }
 
-    fn settle(&self, settling: Settling) -> Pending<'_, Settled> {
+    fn settle(&self, settling: Settling) -> LedgerFuture<'_, Settled> {
         self.write(Operation::Settle(Box::new(settling.clone())), |memory| memory.settle(settling))
     }
 
-    fn find(&self, find: Find) -> Pending<'_, Option<commentd_delivery::record::DeliveryRecord>> {
+    fn find(&self, find: FindBy) -> LedgerFuture<'_, Option<commentd_delivery::record::DeliveryRecord>> {
         self.read(|memory| memory.find(find))
     }
 
-    fn list(&self, filter: Filter) -> Pending<'_, Vec<commentd_delivery::record::DeliveryRecord>> {
+    fn list(&self, filter: RecordFilter) -> LedgerFuture<'_, Vec<commentd_delivery::record::DeliveryRecord>> {
         self.read(|memory| memory.list(filter))
     }
 
-    fn recover(&self, at_ms: u64) -> Pending<'_, Vec<DeliveryId>> {
+    fn recover(&self, at_ms: u64) -> LedgerFuture<'_, Vec<DeliveryId>> {
         self.write(Operation::Recover(at_ms), |memory| memory.recover(at_ms))
     }
 
-    fn forget(&self, id: DeliveryId) -> Pending<'_, ()> {
+    fn forget(&self, id: DeliveryId) -> LedgerFuture<'_, ()> {
         self.write(Operation::Forget(id), |memory| memory.forget(id))
     }
 
-    fn age(&self, passed_ms: u64, at_ms: u64) -> Pending<'_, ()> {
+    fn age(&self, passed_ms: u64, at_ms: u64) -> LedgerFuture<'_, ()> {
         self.write(Operation::Age(passed_ms, at_ms), |memory| memory.age(passed_ms, at_ms))
     }
 
-    fn sweep(&self, kept_ms: u64, most: u32) -> Pending<'_, u32> {
+    fn sweep(&self, kept_ms: u64, most: u32) -> LedgerFuture<'_, u32> {
         self.write(Operation::Sweep(kept_ms, most), |memory| memory.sweep(kept_ms, most))
     }
 
-    fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> Pending<'_, ()> {
+    fn note_marker(&self, place: MarkedPlace, at_ms: u64) -> LedgerFuture<'_, ()> {
         self.write(Operation::NoteMarker(place.clone(), at_ms), move |memory| {
             memory.note_marker(place, at_ms)
         })
     }
 
-    fn marked_places(&self) -> Pending<'_, Vec<MarkedPlace>> {
+    fn marked_places(&self) -> LedgerFuture<'_, Vec<MarkedPlace>> {
         self.read(MemoryLedger::marked_places)
     }
 
-    fn check(&self) -> Pending<'_, ()> {
+    fn check(&self) -> LedgerFuture<'_, ()> {
         self.read(MemoryLedger::check)
     }
 
-    fn describe(&self) -> Description {
-        Description { durable: true, ..self.memory.describe() }
+    fn describe(&self) -> LedgerDescription {
+        LedgerDescription { durable: true, ..self.memory.describe() }
     }
 
-    fn close(&self) -> Pending<'_, ()> {
+    fn close(&self) -> LedgerFuture<'_, ()> {
         self.write(Operation::Close, MemoryLedger::close)
     }
 }

@@ -10,7 +10,7 @@ use commentd_contract::client::{CallError, HttpResponse};
 use commentd_contract::deliveries::{DeliveryList, DeliveryView, ResolveRequest};
 use commentd_contract::{Outcome, Reply};
 use commentd_delivery::{Clock, DeliveryId};
-use commentd_ledger::{Filter, Ledger, LedgerError, OpenError, SqliteLedger, Stamp};
+use commentd_ledger::{Ledger, LedgerError, OpenError, RecordFilter, SqliteLedger, Stamp};
 use commentd_sidecar::config::{Caller, Exchange, LedgerChoice, Written};
 use commentd_sidecar::dispatch::deliveries::Refused;
 use commentd_sidecar::dispatch::{Bounds, Dispatcher, delivery_view};
@@ -126,7 +126,8 @@ impl DeliverySource {
                     Some(key) => names.map(|name| Some((name, key.clone()))).collect(),
                 };
                 for key in keys {
-                    let filter = Filter { outcome: filter.outcome, key, limit: filter.limit, caller: None };
+                    let filter =
+                        RecordFilter { outcome: filter.outcome, key, limit: filter.limit, caller: None };
                     deliveries.extend(dispatcher.deliveries(filter).await?.iter().map(delivery_view));
                 }
             }

@@ -3,7 +3,7 @@
 use super::super::{SqliteLedger, SqliteOptions};
 use super::{count, folder, hold, open, reader, with_content};
 use crate::conformance::{attempt, id, opening, settling, verdict};
-use crate::{Find, Ledger, LedgerError, Opened, Settled, Stamp};
+use crate::{FindBy, Ledger, LedgerError, Opened, Settled, Stamp};
 use commentd_contract::VerdictKind;
 
 const LEFT_OVER: &str = "SELECT (SELECT count(*) FROM attempts WHERE delivery NOT IN (SELECT number FROM deliveries)) \
@@ -26,7 +26,7 @@ async fn a_full_disk_fails_what_it_can_not_hold_and_may_recover() {
     };
     assert!(matches!(&failed, LedgerError::Failed(reason) if reason.contains("full")), "{failed:?}");
     assert!(opened > 5, "{opened} were opened");
-    assert_eq!(ledger.find(Find::Id(id(opened))).await, Ok(None));
+    assert_eq!(ledger.find(FindBy::Id(id(opened))).await, Ok(None));
     let file = reader(&path);
     assert_eq!(count(&file, "SELECT count(*) FROM deliveries"), i64::try_from(opened).unwrap());
     assert_eq!(count(&file, LEFT_OVER), 0);
@@ -43,7 +43,7 @@ async fn a_full_disk_fails_what_it_can_not_hold_and_may_recover() {
     {
         assert!(matches!(&failed, Err(LedgerError::Failed(reason)) if reason.contains("full")), "{failed:?}");
     }
-    assert!(ledger.find(Find::Id(id(0))).await.unwrap().unwrap().is_open());
+    assert!(ledger.find(FindBy::Id(id(0))).await.unwrap().unwrap().is_open());
     assert_eq!(count(&file, LEFT_OVER), 0);
 
     for n in 0..opened {
@@ -67,8 +67,8 @@ async fn reading_goes_on_beside_what_a_full_disk_fails() {
     // They wait together, so they are one group.
     let (word, held) = hold(&ledger);
     let full = ledger.open(with_content(500, "x".repeat(400_000)));
-    let found = ledger.find(Find::Id(id(1)));
-    let none = ledger.find(Find::Id(id(500)));
+    let found = ledger.find(FindBy::Id(id(1)));
+    let none = ledger.find(FindBy::Id(id(500)));
     word.send(()).unwrap();
     let _ = held.await;
     assert!(matches!(full.await, Err(LedgerError::Failed(_))));
@@ -111,10 +111,10 @@ async fn a_damaged_record_fails_alone_and_keeps_its_key() {
     drop(file);
     let ledger = open(&path);
     assert_eq!(ledger.recover(9).await, Ok((1..=4).map(id).collect::<Vec<_>>()));
-    let recovered = ledger.find(Find::Id(id(4))).await.unwrap().unwrap();
+    let recovered = ledger.find(FindBy::Id(id(4))).await.unwrap().unwrap();
     assert!(!recovered.is_open(), "what can't be read doesn't keep the others from recovery");
     for n in 1..=3 {
-        let found = ledger.find(Find::Id(id(n))).await;
+        let found = ledger.find(FindBy::Id(id(n))).await;
         assert!(matches!(found, Err(LedgerError::Failed(_))), "{found:?}");
         let opened = ledger.open(opening(n)).await;
         assert!(matches!(opened, Err(LedgerError::Failed(_))), "never sent again: {opened:?}");
@@ -146,7 +146,7 @@ async fn damage_that_shows_later_stops_all_recording() {
     let ledger = open(&path);
     let mut failed = None;
     for n in 0..200 {
-        if let Err(error) = ledger.find(Find::Id(id(n))).await {
+        if let Err(error) = ledger.find(FindBy::Id(id(n))).await {
             failed = Some(error);
             break;
         }
@@ -183,8 +183,8 @@ mod failing_disk {
         assert!(child.status.success() && said.contains("all as expected"), "{child:?}");
 
         let ledger = open(&path);
-        assert!(ledger.find(Find::Id(id(1))).await.unwrap().is_some());
-        assert_eq!(ledger.find(Find::Id(id(2))).await, Ok(None));
+        assert!(ledger.find(FindBy::Id(id(1))).await.unwrap().is_some());
+        assert_eq!(ledger.find(FindBy::Id(id(2))).await, Ok(None));
         assert_eq!(ledger.open(opening(3)).await, Ok(Opened::New));
     }
 
@@ -206,7 +206,7 @@ mod failing_disk {
             let is_final = matches!(&later, Err(LedgerError::Failed(reason)) if reason.contains("restarted"));
             assert!(is_final, "{later:?}");
         }
-        assert!(ledger.find(Find::Id(id(1))).await.unwrap().is_some(), "reading goes on");
+        assert!(ledger.find(FindBy::Id(id(1))).await.unwrap().is_some(), "reading goes on");
         assert!(ledger.close().await.is_err());
         println!("all as expected");
     }

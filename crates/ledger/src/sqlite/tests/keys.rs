@@ -3,18 +3,18 @@
 use super::super::context::TxContext;
 use super::super::operation_error::OperationError;
 use super::super::{operations, sweep};
-use super::by_hand::{context, deliver, file, group};
 use super::count;
+use super::transactions::{context, deliver, file, group};
 use crate::conformance::{id, opening};
-use crate::{Find, LedgerError, Opened, Opening};
+use crate::{FindBy, LedgerError, Opened, Opening};
 use commentd_delivery::DeliveryId;
 use commentd_delivery::record::KeyRef;
 use rusqlite::ErrorCode;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 fn is_found(tx: &mut TxContext<'_>, n: u64) -> bool {
-    let by_id = operations::find(tx, &Find::Id(id(n))).unwrap();
-    let by_key = operations::find(tx, &Find::Key(opening(n).key)).unwrap();
+    let by_id = operations::find(tx, &FindBy::Id(id(n))).unwrap();
+    let by_key = operations::find(tx, &FindBy::Key(opening(n).key)).unwrap();
     assert_eq!(by_id, by_key, "delivery {n}");
     by_id.is_some_and(|record| record.id == id(n))
 }
@@ -144,7 +144,7 @@ fn all_items_of_a_batch_are_listed() {
         });
     }
     let key = Some(("bot".to_owned(), "batch".to_owned()));
-    let listed = operations::list(&tx, &crate::Filter { key, limit: 1000, ..Default::default() });
+    let listed = operations::list(&tx, &crate::RecordFilter { key, limit: 1000, ..Default::default() });
     let listed: Vec<DeliveryId> = listed.unwrap().iter().map(|record| record.id).collect();
     assert_eq!(listed, items.into_values().rev().collect::<Vec<_>>());
 }

@@ -3,7 +3,7 @@
 use super::super::{OpenError, SqliteLedger, SqliteOptions};
 use super::{folder, open};
 use crate::conformance::{attempt, id, opening, settling, verdict};
-use crate::{Find, Ledger, Stamp};
+use crate::{FindBy, Ledger, Stamp};
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::record::interrupted;
 use std::io::{BufRead, BufReader};
@@ -45,13 +45,13 @@ async fn what_a_killed_process_was_answered_is_there() {
     let ledger = open(&path);
     let unknown = ledger.recover(9).await.unwrap();
     for n in FIRST_OF_MANY..=last {
-        let record = ledger.find(Find::Id(id(n))).await.unwrap();
+        let record = ledger.find(FindBy::Id(id(n))).await.unwrap();
         assert_eq!(record.expect("it was answered").outcome(), Outcome::Unknown, "delivery {n}");
     }
-    let delivered = ledger.find(Find::Id(id(1))).await.unwrap().unwrap();
+    let delivered = ledger.find(FindBy::Id(id(1))).await.unwrap().unwrap();
     assert_eq!(delivered.outcome(), Outcome::Delivered);
     assert_eq!(unknown[0], id(2), "oldest first");
-    let second = ledger.find(Find::Id(id(2))).await.unwrap().unwrap();
+    let second = ledger.find(FindBy::Id(id(2))).await.unwrap().unwrap();
     let verdicts: Vec<_> = second.attempts.iter().map(|attempt| attempt.verdict.clone()).collect();
     assert_eq!(verdicts, [Some(verdict(VerdictKind::NotSent)), Some(interrupted())]);
     assert!(unknown.len() as u64 > last - FIRST_OF_MANY);

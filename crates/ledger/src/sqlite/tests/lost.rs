@@ -5,7 +5,7 @@ use super::killed::{FIRST_OF_MANY, killed};
 use super::{folder, open};
 use crate::conformance::{id, opening};
 use crate::own_files::with_suffix;
-use crate::{Find, Ledger, Opened, Opening, Stamp};
+use crate::{FindBy, Ledger, Opened, Opening, Stamp};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -40,7 +40,7 @@ async fn is_refused(path: &Path, last: u64) -> bool {
         Err(error) => panic!("{error}"),
     };
     for n in FIRST_OF_MANY..=last {
-        let found = ledger.find(Find::Id(id(n))).await.unwrap();
+        let found = ledger.find(FindBy::Id(id(n))).await.unwrap();
         assert!(found.is_some(), "delivery {n} is forgotten without a word");
     }
     false
@@ -111,7 +111,7 @@ async fn a_ledger_that_was_closed_needs_no_log() {
         assert!(!with_suffix(&path, "-wal").exists(), "nothing is left beside it");
     }
     std::fs::remove_file(with_suffix(&path, ".lock")).unwrap();
-    assert!(open(&path).find(Find::Id(id(3))).await.unwrap().is_some());
+    assert!(open(&path).find(FindBy::Id(id(3))).await.unwrap().is_some());
 }
 
 #[cfg(unix)]
@@ -135,7 +135,7 @@ async fn a_key_that_was_damaged_in_the_file_is_not_free() {
     let damaged =
         Connection::open(&path).unwrap().execute("UPDATE deliveries SET key = key || '~'", []).unwrap();
     assert_eq!(damaged, 1);
-    let found = ledger.find(Find::Key(asked.key.clone())).await.unwrap_err();
+    let found = ledger.find(FindBy::Key(asked.key.clone())).await.unwrap_err();
     assert!(found.to_string().contains("damaged"), "{found}");
     assert!(ledger.open(Opening { id: id(2), ..asked }).await.is_err(), "its key was claimed anew");
     ledger.open(opening(3)).await.expect("others go on");

@@ -1,6 +1,5 @@
 //! What only the file does: outliving its process, failing like a disk, refusing what isn't its own.
 
-mod by_hand;
 mod failing;
 mod keys;
 mod killed;
@@ -10,11 +9,12 @@ mod open;
 mod place;
 mod refusing;
 mod rule_switches;
+mod transactions;
 
 use super::queue::Operation;
 use super::{SqliteLedger, SqliteOptions};
 use crate::conformance::{self, id, opening, settling, verdict};
-use crate::{Filter, Find, Ledger, Opened, Opening, Stamp};
+use crate::{FindBy, Ledger, Opened, Opening, RecordFilter, Stamp};
 use commentd_contract::{Outcome, VerdictKind};
 use rusqlite::{Connection, OpenFlags};
 use std::future::Future;
@@ -47,7 +47,7 @@ fn count(connection: &Connection, sql: &str) -> i64 {
 
 /// Holds the writer until something is sent, or panics it when the sender is dropped. What is asked for in the
 /// meantime waits together.
-fn hold(ledger: &SqliteLedger) -> (mpsc::Sender<()>, crate::Pending<'_, ()>) {
+fn hold(ledger: &SqliteLedger) -> (mpsc::Sender<()>, crate::LedgerFuture<'_, ()>) {
     let (word, held) = mpsc::channel();
     let (began, begun) = mpsc::channel();
     let pending = ledger.ask(|reply| Operation::Hold(began, held, reply));
@@ -79,7 +79,7 @@ async fn what_was_recorded_is_there_after_reopening() {
     ledger.open(opening(1)).await.unwrap();
     ledger.settle(settling(1, 1, verdict(VerdictKind::Held))).await.unwrap();
     ledger.open(opening(2)).await.unwrap();
-    let all = Filter { limit: 10, ..Filter::default() };
+    let all = RecordFilter { limit: 10, ..RecordFilter::default() };
     let before = ledger.list(all.clone()).await.unwrap();
     drop(ledger);
     let ledger = open(&path);
@@ -105,10 +105,10 @@ async fn what_many_short_lived_processes_recorded_is_found() {
     }
     let ledger = open(&path);
     for n in 0..15 * lives {
-        assert!(ledger.find(Find::Id(id(n))).await.unwrap().is_some(), "delivery {n}");
-        assert!(ledger.find(Find::Key(opening(n).key)).await.unwrap().is_some(), "delivery {n}");
+        assert!(ledger.find(FindBy::Id(id(n))).await.unwrap().is_some(), "delivery {n}");
+        assert!(ledger.find(FindBy::Key(opening(n).key)).await.unwrap().is_some(), "delivery {n}");
     }
-    let still_open = Filter { outcome: Some(Outcome::Unknown), limit: 1000, ..Filter::default() };
+    let still_open = RecordFilter { outcome: Some(Outcome::Unknown), limit: 1000, ..RecordFilter::default() };
     assert_eq!(ledger.list(still_open).await.unwrap().len() as u64, lives);
 }
 
@@ -143,7 +143,7 @@ async fn what_waits_is_committed_together() {
 
     let known = ledger.commits();
     assert!(matches!(ledger.open(opening(1)).await, Ok(Opened::Known(_))));
-    ledger.find(Find::Id(id(1))).await.unwrap();
+    ledger.find(FindBy::Id(id(1))).await.unwrap();
     assert_eq!(ledger.commits(), known, "where nothing is recorded, nothing waits for the disk");
 }
 
@@ -174,7 +174,7 @@ async fn too_many_waiting_are_refused_at_once() {
             Ok(opened) => assert_eq!(opened, Opened::New),
             Err(error) => {
                 assert_eq!(error, crate::LedgerError::Busy);
-                assert_eq!(ledger.find(Find::Id(id(n as u64))).await, Ok(None));
+                assert_eq!(ledger.find(FindBy::Id(id(n as u64))).await, Ok(None));
                 busy += 1;
             }
         }
@@ -237,7 +237,7 @@ async fn what_is_forgotten_is_erased_from_the_disk() {
         // The log is emptied after the answer, and before the next one.
         ledger.check().await.unwrap();
         assert!(!on_disk(), "delivery {n}");
-        assert_eq!(ledger.find(Find::Id(id(n))).await.unwrap().unwrap().outcome(), Outcome::Delivered);
+        assert_eq!(ledger.find(FindBy::Id(id(n))).await.unwrap().unwrap().outcome(), Outcome::Delivered);
     }
 }
 

@@ -5,7 +5,8 @@ use super::{count, folder, open, reader};
 use crate::conformance::{attempt, id, opening, settling, verdict};
 use crate::own_files::with_suffix;
 use crate::{
-    End, Filter, Find, Ledger, LedgerError, MemoryLedger, Opened, Opening, Settled, Settling, Stamp,
+    AttemptEnd, FindBy, Ledger, LedgerError, MemoryLedger, Opened, Opening, RecordFilter, Settled, Settling,
+    Stamp,
 };
 use commentd_contract::VerdictKind;
 use commentd_delivery::Verdict;
@@ -181,7 +182,7 @@ async fn recorded() -> MemoryLedger {
     for n in 20..25 {
         ledger.settle(settling(n, 1, verdict(VerdictKind::Unknown))).await.unwrap();
         let resolution = Resolution { by: ResolvedBy::Lookup, at_ms: 9, verdict: ours(&format!("{n}")) };
-        let settling = Settling { id: id(n), attempt: 1, end: End::Resolution(resolution), at_ms: 9 };
+        let settling = Settling { id: id(n), attempt: 1, end: AttemptEnd::Resolution(resolution), at_ms: 9 };
         ledger.settle(settling).await.unwrap();
     }
     ledger.settle(settling(30, 1, ours("30"))).await.unwrap();
@@ -225,7 +226,7 @@ async fn it_holds_what_it_held(
     let (_dir, path) = folder();
     super::super::file::create(&path).unwrap();
     let file = schema::open_version(&path, Stamp::Live, version).unwrap();
-    let all = Filter { limit: 100, ..Filter::default() };
+    let all = RecordFilter { limit: 100, ..RecordFilter::default() };
     let before = recorded().await;
     let listed = before.list(all.clone()).await.unwrap();
     for (record, number) in listed.iter().rev().zip(1..) {
@@ -238,14 +239,15 @@ async fn it_holds_what_it_held(
     let after = open(&path);
     assert_eq!(after.list(all.clone()).await.unwrap(), listed);
     for record in &listed {
-        assert_eq!(after.find(Find::Id(record.id)).await.unwrap().as_ref(), Some(record));
-        assert_eq!(after.find(Find::Key(record.key.clone())).await.unwrap().as_ref(), Some(record));
-        let like_it = Filter { outcome: Some(record.outcome()), ..all.clone() };
+        assert_eq!(after.find(FindBy::Id(record.id)).await.unwrap().as_ref(), Some(record));
+        assert_eq!(after.find(FindBy::Key(record.key.clone())).await.unwrap().as_ref(), Some(record));
+        let like_it = RecordFilter { outcome: Some(record.outcome()), ..all.clone() };
         assert_eq!(after.list(like_it.clone()).await, before.list(like_it).await);
         let again = Opening { id: id(999), key: record.key.clone(), ..opening(0) };
         assert_eq!(after.open(again).await, Ok(Opened::Known(Box::new(record.clone()))));
     }
-    let batch = Filter { key: Some(("bot".into(), "batch".into())), limit: 100, ..Filter::default() };
+    let batch =
+        RecordFilter { key: Some(("bot".into(), "batch".into())), limit: 100, ..RecordFilter::default() };
     assert_eq!(after.list(batch.clone()).await, before.list(batch).await);
     assert_eq!(count(&reader(&path), "SELECT count(*) FROM attempts"), 11, "further ones only");
     let without_end = "SELECT count(*) FROM deliveries WHERE number NOT IN (SELECT delivery FROM ends)";

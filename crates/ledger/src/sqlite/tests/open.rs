@@ -2,10 +2,10 @@
 
 use super::super::context::TxContext;
 use super::super::{operations, sweep};
-use super::by_hand::{context, deliver, file, group};
 use super::count;
+use super::transactions::{context, deliver, file, group};
 use crate::conformance::{attempt, id, opening, settling, verdict};
-use crate::{Filter, MAX_LISTED, Opened, Opening, Settling};
+use crate::{MAX_LISTED, Opened, Opening, RecordFilter, Settling};
 use commentd_contract::{Outcome, VerdictKind};
 use commentd_delivery::DeliveryId;
 use std::collections::BTreeMap;
@@ -26,8 +26,12 @@ fn of_caller(n: u64, caller: &str) -> Opening {
 }
 
 fn listed(tx: &mut TxContext<'_>, outcome: Outcome, caller: Option<&str>, limit: u32) -> Vec<DeliveryId> {
-    let filter =
-        Filter { outcome: Some(outcome), caller: caller.map(str::to_owned), limit, ..Filter::default() };
+    let filter = RecordFilter {
+        outcome: Some(outcome),
+        caller: caller.map(str::to_owned),
+        limit,
+        ..RecordFilter::default()
+    };
     operations::list(tx, &filter).unwrap().iter().map(|record| record.id).collect()
 }
 
@@ -135,51 +139,57 @@ fn what_is_undone_changes_nothing() {
 
 /// What a delivery's latest attempt, with its number, came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum LatestAttempt {
     Open(u32),
     NotSent(u32),
     Delivered,
     Interrupted,
 }
 
-type States = BTreeMap<u64, State>;
+type LatestAttempts = BTreeMap<u64, LatestAttempt>;
 
-fn any(random: &mut fastrand::Rng, states: &States, wanted: impl Fn(State) -> bool) -> Option<(u64, State)> {
+fn any(
+    random: &mut fastrand::Rng,
+    states: &LatestAttempts,
+    wanted: impl Fn(LatestAttempt) -> bool,
+) -> Option<(u64, LatestAttempt)> {
     let found: Vec<_> = states.iter().filter(|(_, state)| wanted(**state)).collect();
     random.choice(found).map(|(n, state)| (*n, *state))
 }
 
-/// One operation on the book, and on what it should hold.
-fn step(tx: &mut TxContext<'_>, random: &mut fastrand::Rng, states: &mut States, next: &mut u64) {
+/// One operation on the ledger, and on what it should hold.
+fn step(tx: &mut TxContext<'_>, random: &mut fastrand::Rng, states: &mut LatestAttempts, next: &mut u64) {
     match random.u8(..40) {
         0..18 => {
             open(tx, opening(*next));
-            states.insert(*next, State::Open(1));
+            states.insert(*next, LatestAttempt::Open(1));
             *next += 1;
         }
         18..34 => {
-            let Some((n, State::Open(number))) = any(random, states, |state| matches!(state, State::Open(_)))
+            let Some((n, LatestAttempt::Open(number))) =
+                any(random, states, |state| matches!(state, LatestAttempt::Open(_)))
             else {
                 return;
             };
             let (kind, state) = match random.bool() {
-                true => (VerdictKind::Delivered, State::Delivered),
-                false => (VerdictKind::NotSent, State::NotSent(number)),
+                true => (VerdictKind::Delivered, LatestAttempt::Delivered),
+                false => (VerdictKind::NotSent, LatestAttempt::NotSent(number)),
             };
             settle(tx, n, number, kind);
             states.insert(n, state);
         }
         34..38 => {
-            let Some((n, State::NotSent(number))) =
-                any(random, states, |state| matches!(state, State::NotSent(_)))
+            let Some((n, LatestAttempt::NotSent(number))) =
+                any(random, states, |state| matches!(state, LatestAttempt::NotSent(_)))
             else {
                 return;
             };
             operations::intend(tx, id(n), attempt(number + 1)).unwrap();
-            states.insert(n, State::Open(number + 1));
+            states.insert(n, LatestAttempt::Open(number + 1));
         }
         _ => {
-            let certain = |state: &State| matches!(state, State::Delivered | State::NotSent(_));
+            let certain =
+                |state: &LatestAttempt| matches!(state, LatestAttempt::Delivered | LatestAttempt::NotSent(_));
             let swept: Vec<u64> =
                 states.iter().filter(|(_, state)| certain(state)).map(|(n, _)| *n).take(5).collect();
             assert_eq!(sweep::sweep(tx, 0, 5).unwrap() as usize, swept.len());
@@ -194,7 +204,7 @@ fn whatever_happens_the_unknown_are_known() {
     for _ in 0..6 {
         let (_dir, connection) = file();
         let mut tx = context(&connection);
-        let (mut states, mut next) = (States::new(), 0);
+        let (mut states, mut next) = (LatestAttempts::new(), 0);
         for _ in 0..150 {
             let before = states.clone();
             let undo = random.u8(..4) == 0;
@@ -211,12 +221,13 @@ fn whatever_happens_the_unknown_are_known() {
             }
             if random.u8(..60) == 0 {
                 group(&mut tx, false, |tx| drop(operations::recover(tx, 9).unwrap()));
-                for state in states.values_mut().filter(|state| matches!(state, State::Open(_))) {
-                    *state = State::Interrupted;
+                for state in states.values_mut().filter(|state| matches!(state, LatestAttempt::Open(_))) {
+                    *state = LatestAttempt::Interrupted;
                 }
             }
             check(&tx);
-            let is_unknown = |state: &State| matches!(state, State::Open(_) | State::Interrupted);
+            let is_unknown =
+                |state: &LatestAttempt| matches!(state, LatestAttempt::Open(_) | LatestAttempt::Interrupted);
             let expected = states.iter().rev().filter(|(_, state)| is_unknown(state)).map(|(n, _)| *n);
             assert_eq!(unknown(&mut tx), ids(expected));
         }

@@ -4,7 +4,7 @@
 use super::super::{OpenError, SqliteLedger, SqliteOptions};
 use super::{folder, open};
 use crate::conformance::{id, opening, settling, verdict};
-use crate::{Find, Ledger, LedgerError, Opened, Settled, Stamp};
+use crate::{FindBy, Ledger, LedgerError, Opened, Settled, Stamp};
 use commentd_contract::VerdictKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ async fn a_second_name_lets_no_second_process_in() {
         assert!(refused.contains("second name"), "{refused}");
     }
     std::fs::remove_file(&second).unwrap();
-    assert!(open(&path).find(Find::Id(id(1))).await.unwrap().is_some());
+    assert!(open(&path).find(FindBy::Id(id(1))).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -98,19 +98,19 @@ async fn a_deleted_lock_lets_no_second_process_in() {
 }
 
 /// What happens to the file of a running sidecar, and is undone.
-struct Loss {
+struct LostPlace {
     what: &'static str,
     lose: fn(&Path, &Path),
     mend: fn(&Path, &Path),
 }
 
-const LOSSES: [Loss; 2] = [
-    Loss {
+const LOSSES: [LostPlace; 2] = [
+    LostPlace {
         what: "moved",
         lose: |path, elsewhere| std::fs::rename(path, elsewhere).unwrap(),
         mend: |path, elsewhere| std::fs::rename(elsewhere, path).unwrap(),
     },
-    Loss {
+    LostPlace {
         what: "another file",
         lose: |path, elsewhere| {
             std::fs::rename(path, elsewhere).unwrap();
@@ -122,7 +122,7 @@ const LOSSES: [Loss; 2] = [
 
 #[tokio::test]
 async fn a_ledger_that_lost_its_place_records_nothing_until_it_is_back() {
-    for Loss { what, lose, mend } in LOSSES {
+    for LostPlace { what, lose, mend } in LOSSES {
         let (dir, path) = folder();
         let ledger = open(&path);
         ledger.open(opening(1)).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_ledger_that_lost_its_place_records_nothing_until_it_is_back() {
             let says_so = matches!(&failed, Err(LedgerError::Failed(reason)) if reason.contains(what));
             assert!(says_so, "{what}: {failed:?}");
         }
-        assert!(ledger.find(Find::Id(id(1))).await.unwrap().is_some(), "reading goes on");
+        assert!(ledger.find(FindBy::Id(id(1))).await.unwrap().is_some(), "reading goes on");
         mend(&path, &elsewhere);
         assert_eq!(ledger.open(opening(2)).await, Ok(Opened::New), "{what}");
         let settled = ledger.settle(settling(1, 1, verdict(VerdictKind::Delivered))).await;

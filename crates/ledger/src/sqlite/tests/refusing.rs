@@ -1,6 +1,7 @@
 //! Files that aren't opened, and what their refusal says.
 
-use super::super::{OpenError, SqliteLedger, SqliteOptions, check_library};
+use super::super::ledger::check_library;
+use super::super::{OpenError, SqliteLedger, SqliteOptions};
 use super::{folder, open};
 use crate::conformance::opening;
 use crate::{Ledger, LockError, Stamp};

@@ -6,7 +6,7 @@
 //! last were synced, and how far the process had written, which it notes in its lock's file after each commit without
 //! waiting for the disk. What is noted there was synced before, so that it never asks for too much.
 
-use crate::lock::Extent;
+use crate::lock::WalExtent;
 use std::fmt;
 use std::io::{self, Read};
 
@@ -19,7 +19,7 @@ const MOST_RESTARTS: u32 = 1 << 20;
 
 /// What a log has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Walked {
+pub(super) struct WalContents {
     /// Its salts, unless its header is damaged.
     salts: Option<[u8; 8]>,
     /// The frames that SQLite finds, up to the last commit among them.
@@ -28,16 +28,16 @@ pub(super) struct Walked {
     behind: u64,
 }
 
-impl Walked {
+impl WalContents {
     /// How far the log is written.
-    pub(super) fn extent(self) -> Extent {
-        Extent { salts: self.salts.unwrap_or_default(), frames: self.frames }
+    pub(super) fn extent(self) -> WalExtent {
+        WalExtent { salts: self.salts.unwrap_or_default(), frames: self.frames }
     }
 }
 
 /// What is lost of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(super) enum WalLoss {
     /// It isn't there, or empty; it had so many pages, if that is known.
     Missing(Option<u64>),
     /// It is another one.
@@ -53,13 +53,13 @@ pub(super) enum Loss {
     },
 }
 
-impl fmt::Display for Loss {
+impl fmt::Display for WalLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Loss::Missing(Some(pages)) => write!(f, "is missing or empty, and had {pages} pages"),
-            Loss::Missing(None) => f.write_str("is missing, though the ledger was not closed"),
-            Loss::Replaced => f.write_str("is not the one that was written last"),
-            Loss::Damaged { read, lost, commits } => {
+            WalLoss::Missing(Some(pages)) => write!(f, "is missing or empty, and had {pages} pages"),
+            WalLoss::Missing(None) => f.write_str("is missing, though the ledger was not closed"),
+            WalLoss::Replaced => f.write_str("is not the one that was written last"),
+            WalLoss::Damaged { read, lost, commits } => {
                 write!(f, "is damaged: {read} pages of it can be read")?;
                 if let Some(lost) = lost {
                     write!(f, ", {lost} more were written")?;
@@ -72,16 +72,16 @@ impl fmt::Display for Loss {
 
 /// What of a log is lost, if anything: of what was found (`None` for no log or an empty one), how far it was noted to
 /// be written, and whether the ledger was left without being closed.
-pub(super) fn judge(found: Option<Walked>, noted: Option<Extent>, in_use: bool) -> Option<Loss> {
+pub(super) fn loss(found: Option<WalContents>, noted: Option<WalExtent>, in_use: bool) -> Option<WalLoss> {
     let Some(found) = found else {
         return match noted {
-            Some(Extent { frames: 0, .. }) => None,
-            Some(Extent { frames, .. }) => Some(Loss::Missing(Some(frames))),
-            None => in_use.then_some(Loss::Missing(None)),
+            Some(WalExtent { frames: 0, .. }) => None,
+            Some(WalExtent { frames, .. }) => Some(WalLoss::Missing(Some(frames))),
+            None => in_use.then_some(WalLoss::Missing(None)),
         };
     };
     let noted = noted.filter(|noted| noted.frames > 0);
-    let damaged = |lost| Loss::Damaged { read: found.frames, lost, commits: found.behind };
+    let damaged = |lost| WalLoss::Damaged { read: found.frames, lost, commits: found.behind };
     match (found.salts, noted) {
         (None, Some(noted)) => return Some(damaged(Some(noted.frames))),
         (None, None) => return (found.behind > 0).then(|| damaged(None)),
@@ -93,7 +93,7 @@ pub(super) fn judge(found: Option<Walked>, noted: Option<Extent>, in_use: bool) 
         (Some(salts), Some(noted)) => {
             let restarts = first(&salts).wrapping_sub(first(&noted.salts));
             if !(1..=MOST_RESTARTS).contains(&restarts) {
-                return Some(Loss::Replaced);
+                return Some(WalLoss::Replaced);
             }
         }
         (Some(_), None) => {}
@@ -108,20 +108,20 @@ fn first(salts: &[u8; 8]) -> u32 {
 }
 
 /// Reads a log; `None` if it is too short for a header, as a full disk may leave it.
-pub(super) fn walk(mut log: impl Read) -> io::Result<Option<Walked>> {
+pub(super) fn read(mut log: impl Read) -> io::Result<Option<WalContents>> {
     let mut bytes = [0; HEADER];
     if !fill(&mut log, &mut bytes)? {
         return Ok(None);
     }
-    let header = Header::parse(&bytes);
-    let mut walked = Walked { salts: header.map(|header| header.salts), ..Walked::default() };
+    let header = WalHeader::parse(&bytes);
+    let mut contents = WalContents { salts: header.map(|header| header.salts), ..WalContents::default() };
     // Without a header, any frame may be the first, but each must go on from the one before.
-    let mut chain = header.map(|header| Chain { sums: header.sums, salts: header.salts });
-    let order = header.map_or(Order::NATIVE, |header| header.order);
+    let mut chain = header.map(|header| ChecksumChain { sums: header.sums, salts: header.salts });
+    let order = header.map_or(ByteOrder::NATIVE, |header| header.order);
     let (mut intact, mut count) = (header.is_some(), 0);
     let mut frame = vec![0; FRAME_HEADER + header.map_or(PAGE, |header| header.page)];
     while fill(&mut log, &mut frame)? {
-        let Some(read) = Frame::parse(&frame) else { break };
+        let Some(read) = WalFrame::parse(&frame) else { break };
         let expected_salts = header.map(|header| header.salts).or(chain.map(|chain| chain.salts));
         let is_valid = expected_salts == Some(read.salts)
             && read.page != 0
@@ -130,39 +130,39 @@ pub(super) fn walk(mut log: impl Read) -> io::Result<Option<Walked>> {
         intact &= is_valid;
         if is_valid && read.commits {
             if intact {
-                walked.frames = count;
+                contents.frames = count;
             } else {
-                walked.behind += 1;
+                contents.behind += 1;
             }
         }
-        chain = Some(Chain { sums: read.sums, salts: read.salts });
+        chain = Some(ChecksumChain { sums: read.sums, salts: read.salts });
     }
-    Ok(Some(walked))
+    Ok(Some(contents))
 }
 
 /// What a frame's checksum goes on from.
 #[derive(Clone, Copy)]
-struct Chain {
+struct ChecksumChain {
     sums: (u32, u32),
     salts: [u8; 8],
 }
 
 #[derive(Clone, Copy)]
-struct Header {
-    order: Order,
+struct WalHeader {
+    order: ByteOrder,
     page: usize,
     salts: [u8; 8],
     sums: (u32, u32),
 }
 
-impl Header {
+impl WalHeader {
     fn parse(bytes: &[u8; HEADER]) -> Option<Self> {
         const MAGIC: u32 = 0x377f_0682;
         const VERSION: u32 = 3_007_000;
         let (covered, sums) = bytes.split_last_chunk::<8>()?;
         let (words, salts) = covered.split_last_chunk::<8>()?;
         let magic = word(words, 0)?;
-        let order = if magic & 1 == 1 { Order::Big } else { Order::Little };
+        let order = if magic & 1 == 1 { ByteOrder::Big } else { ByteOrder::Little };
         let page = usize::try_from(word(words, 2)?).ok()?;
         let sums = (word(sums, 0)?, word(sums, 1)?);
         let is_valid = magic & !1 == MAGIC
@@ -170,11 +170,11 @@ impl Header {
             && page.is_power_of_two()
             && (512..=65536).contains(&page)
             && order.sum(&[covered], (0, 0)) == sums;
-        is_valid.then_some(Header { order, page, salts: *salts, sums })
+        is_valid.then_some(WalHeader { order, page, salts: *salts, sums })
     }
 }
 
-struct Frame<'a> {
+struct WalFrame<'a> {
     /// What of its header the checksum covers.
     head: &'a [u8],
     data: &'a [u8],
@@ -184,13 +184,13 @@ struct Frame<'a> {
     sums: (u32, u32),
 }
 
-impl<'a> Frame<'a> {
+impl<'a> WalFrame<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (header, data) = bytes.split_first_chunk::<FRAME_HEADER>()?;
         let (head, rest) = header.split_first_chunk::<8>()?;
         let (salts, sums) = rest.split_first_chunk::<8>()?;
         let (page, commits) = (word(head, 0)?, word(head, 1)? != 0);
-        Some(Frame { head, data, page, commits, salts: *salts, sums: (word(sums, 0)?, word(sums, 1)?) })
+        Some(WalFrame { head, data, page, commits, salts: *salts, sums: (word(sums, 0)?, word(sums, 1)?) })
     }
 }
 
@@ -200,13 +200,13 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// How the numbers stand that are summed up.
 #[derive(Clone, Copy)]
-enum Order {
+enum ByteOrder {
     Big,
     Little,
 }
 
-impl Order {
-    const NATIVE: Order = if cfg!(target_endian = "big") { Order::Big } else { Order::Little };
+impl ByteOrder {
+    const NATIVE: ByteOrder = if cfg!(target_endian = "big") { ByteOrder::Big } else { ByteOrder::Little };
 
     /// SQLite's checksum of these bytes, going on from this.
     fn sum(self, parts: &[&[u8]], (mut a, mut b): (u32, u32)) -> (u32, u32) {
@@ -214,8 +214,8 @@ impl Order {
             for pair in part.as_chunks::<8>().0 {
                 let (Some(x), Some(y)) = (pair.first_chunk(), pair.last_chunk()) else { continue };
                 let (x, y) = match self {
-                    Order::Big => (u32::from_be_bytes(*x), u32::from_be_bytes(*y)),
-                    Order::Little => (u32::from_le_bytes(*x), u32::from_le_bytes(*y)),
+                    ByteOrder::Big => (u32::from_be_bytes(*x), u32::from_be_bytes(*y)),
+                    ByteOrder::Little => (u32::from_le_bytes(*x), u32::from_le_bytes(*y)),
                 };
                 a = a.wrapping_add(x).wrapping_add(b);
                 b = b.wrapping_add(y).wrapping_add(a);
@@ -240,23 +240,23 @@ mod tests {
 
     const SALTS: [u8; 8] = [0, 0, 0, 9, 1, 2, 3, 4];
 
-    fn extent(frames: u64) -> Option<Extent> {
-        Some(Extent { salts: SALTS, frames })
+    fn extent(frames: u64) -> Option<WalExtent> {
+        Some(WalExtent { salts: SALTS, frames })
     }
 
-    fn found(salts: Option<[u8; 8]>, frames: u64, behind: u64) -> Option<Walked> {
-        Some(Walked { salts, frames, behind })
+    fn found(salts: Option<[u8; 8]>, frames: u64, behind: u64) -> Option<WalContents> {
+        Some(WalContents { salts, frames, behind })
     }
 
     #[test]
     fn a_log_that_lacks_what_was_noted_is_lost_and_a_torn_end_is_not() {
         let (later, other) = ([0, 0, 0, 12, 7, 7, 7, 7], [0, 0, 0, 8, 7, 7, 7, 7]);
-        let damaged = |read, lost, commits| Some(Loss::Damaged { read, lost, commits });
+        let damaged = |read, lost, commits| Some(WalLoss::Damaged { read, lost, commits });
         let cases = [
             (None, None, false, None),
-            (None, None, true, Some(Loss::Missing(None))),
+            (None, None, true, Some(WalLoss::Missing(None))),
             (None, extent(0), true, None),
-            (None, extent(5), true, Some(Loss::Missing(Some(5)))),
+            (None, extent(5), true, Some(WalLoss::Missing(Some(5)))),
             (found(Some(SALTS), 5, 0), extent(5), true, None),
             (found(Some(SALTS), 7, 0), extent(5), true, None),
             (found(Some(SALTS), 4, 0), extent(5), true, damaged(4, Some(1), 0)),
@@ -266,20 +266,20 @@ mod tests {
             (found(Some(SALTS), 5, 2), None, true, damaged(5, None, 2)),
             // It began anew just before the crash.
             (found(Some(later), 1, 0), extent(5), true, None),
-            (found(Some(other), 1, 0), extent(5), true, Some(Loss::Replaced)),
+            (found(Some(other), 1, 0), extent(5), true, Some(WalLoss::Replaced)),
             (found(None, 0, 0), extent(5), true, damaged(0, Some(5), 0)),
             (found(None, 0, 1), None, true, damaged(0, None, 1)),
             (found(None, 0, 0), None, true, None),
         ];
         for (found, noted, in_use, expected) in cases {
-            assert_eq!(judge(found, noted, in_use), expected, "{found:?} {noted:?} {in_use}");
+            assert_eq!(loss(found, noted, in_use), expected, "{found:?} {noted:?} {in_use}");
         }
     }
 
     #[test]
     fn what_is_no_log_has_nothing() {
-        assert_eq!(walk(&b""[..]).unwrap(), None);
-        assert_eq!(walk(&[0; 31][..]).unwrap(), None);
-        assert_eq!(walk(&[0; 20_000][..]).unwrap(), Some(Walked::default()));
+        assert_eq!(read(&b""[..]).unwrap(), None);
+        assert_eq!(read(&[0; 31][..]).unwrap(), None);
+        assert_eq!(read(&[0; 20_000][..]).unwrap(), Some(WalContents::default()));
     }
 }

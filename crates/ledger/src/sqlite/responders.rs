@@ -9,13 +9,13 @@ use tokio::sync::oneshot;
 
 /// Where an operation's answer goes. Dropped, it tells that nobody will answer.
 #[derive(Debug)]
-pub(super) struct Reply<T> {
+pub(super) struct Responder<T> {
     sender: oneshot::Sender<Result<T, LedgerError>>,
     /// Where whoever asked waits; `None` outside any runtime.
     runtime: Option<Handle>,
 }
 
-impl<T> Reply<T> {
+impl<T> Responder<T> {
     /// A reply to whoever awaits the receiver, on the runtime that this is called on.
     pub(super) fn new() -> (Self, oneshot::Receiver<Result<T, LedgerError>>) {
         let (sender, answer) = oneshot::channel();
@@ -28,31 +28,31 @@ impl<T> Reply<T> {
     }
 
     /// The answer that this result is, unless its group fails.
-    pub(super) fn with(self, result: Result<T, LedgerError>) -> Answer
+    pub(super) fn with(self, result: Result<T, LedgerError>) -> DeferredResponse
     where
         T: Send + 'static,
     {
         let Self { sender, runtime } = self;
         let tell = move |failure: Option<&LedgerError>| {
-            Reply { sender, runtime: None }.give(failure.cloned().map_or(result, Err));
+            Responder { sender, runtime: None }.give(failure.cloned().map_or(result, Err));
         };
-        Answer { runtime, tell: Box::new(tell) }
+        DeferredResponse { runtime, tell: Box::new(tell) }
     }
 }
 
 /// An operation's result before it is known whether its group fails.
-pub(super) struct Answer {
+pub(super) struct DeferredResponse {
     runtime: Option<Handle>,
-    tell: Tell,
+    tell: Respond,
 }
 
 /// Tells an operation's result, or the failure of its whole group.
-type Tell = Box<dyn FnOnce(Option<&LedgerError>) + Send>;
+type Respond = Box<dyn FnOnce(Option<&LedgerError>) + Send>;
 
 /// Answers all of these, with the failure if there is one.
-pub(super) fn give(answers: Vec<Answer>, failure: Option<&LedgerError>) {
-    let mut runtimes: Vec<(Id, Handle, Vec<Tell>)> = Vec::new();
-    for Answer { runtime, tell } in answers {
+pub(super) fn give(answers: Vec<DeferredResponse>, failure: Option<&LedgerError>) {
+    let mut runtimes: Vec<(Id, Handle, Vec<Respond>)> = Vec::new();
+    for DeferredResponse { runtime, tell } in answers {
         let Some(runtime) = runtime else {
             tell(failure);
             continue;
@@ -84,9 +84,9 @@ mod tests {
     }
 
     /// Asks from this runtime, or from none.
-    fn ask(runtime: Option<&Runtime>) -> (Reply<u32>, oneshot::Receiver<Result<u32, LedgerError>>) {
+    fn ask(runtime: Option<&Runtime>) -> (Responder<u32>, oneshot::Receiver<Result<u32, LedgerError>>) {
         let _here = runtime.map(Runtime::enter);
-        Reply::new()
+        Responder::new()
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod armed {
     use rusqlite::Connection;
     use std::path::PathBuf;
 
-    enum Failure {
+    enum PlannedFailure {
         /// The file may grow by so many pages.
         Full(u64),
         /// Nothing is written after so many commits.
@@ -19,18 +19,18 @@ mod armed {
         ReadOnlyWith(PathBuf),
     }
 
-    fn planned() -> Option<Failure> {
+    fn planned() -> Option<PlannedFailure> {
         let text = std::env::var("COMMENTD_LEDGER_FAULT").ok()?;
         match text.split_once(':')? {
-            ("full", pages) => pages.parse().ok().map(Failure::Full),
-            ("read-only", commits) => commits.parse().ok().map(Failure::ReadOnly),
-            ("read-only-with", file) => Some(Failure::ReadOnlyWith(file.into())),
+            ("full", pages) => pages.parse().ok().map(PlannedFailure::Full),
+            ("read-only", commits) => commits.parse().ok().map(PlannedFailure::ReadOnly),
+            ("read-only-with", file) => Some(PlannedFailure::ReadOnlyWith(file.into())),
             _ => None,
         }
     }
 
     pub(in crate::sqlite) fn arm(connection: &Connection) -> rusqlite::Result<()> {
-        let Some(Failure::Full(pages)) = planned() else { return Ok(()) };
+        let Some(PlannedFailure::Full(pages)) = planned() else { return Ok(()) };
         let now: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
         let most = now.saturating_add(i64::try_from(pages).unwrap_or(i64::MAX));
         connection.pragma_update_and_check(None, "max_page_count", most, |_| Ok(()))
@@ -38,8 +38,8 @@ mod armed {
 
     pub(in crate::sqlite) fn before_begin(connection: &Connection, commits: u64) {
         let is_due = match planned() {
-            Some(Failure::ReadOnly(after)) => commits >= after,
-            Some(Failure::ReadOnlyWith(file)) => file.exists(),
+            Some(PlannedFailure::ReadOnly(after)) => commits >= after,
+            Some(PlannedFailure::ReadOnlyWith(file)) => file.exists(),
             _ => false,
         };
         if is_due && let Err(error) = connection.pragma_update(None, "query_only", true) {
