@@ -101,14 +101,6 @@ impl<'a> Part<'a> {
         })
     }
 
-    /// It as a text, if it is one.
-    pub fn as_text(self) -> Option<&'a str> {
-        match self.node {
-            Node::Text(place) => Some(self.text_in(place)),
-            _ => None,
-        }
-    }
-
     fn text_in(self, place: &Range<usize>) -> &'a str {
         self.texts.get(place.clone()).unwrap_or_default()
     }

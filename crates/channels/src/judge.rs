@@ -3,7 +3,7 @@
 use crate::json::Json;
 use crate::language::{Expr, plain};
 use crate::reply::{ChannelReply, shortened};
-use crate::scope::{KnownValue, ReplyNames, Scope};
+use crate::scope::{ReplyNames, Scope};
 use crate::written::{WrittenManifest, WrittenVerdict};
 use commentd_contract::{Code, VerdictKind};
 use commentd_delivery::Verdict;
@@ -81,15 +81,13 @@ impl VerdictRule {
         match self {
             Self::When { is, when } => Ok(when.holds(scope)?.then_some(*is)),
             Self::Of { of, map, otherwise } => {
-                let judged = match of.known(scope) {
-                    Some(KnownValue::Text(text)) => map.get(text),
-                    _ => {
-                        let value = of.eval(scope)?;
-                        if value.is_none() {
-                            return Ok(None);
-                        }
-                        map.get(&value.to_string())
-                    }
+                let value = of.eval(scope)?;
+                if value.is_none() {
+                    return Ok(None);
+                }
+                let judged = match value.as_str() {
+                    Some(text) => map.get(text),
+                    None => map.get(&value.to_string()),
                 };
                 Ok(judged.copied().or(*otherwise))
             }

@@ -9,7 +9,7 @@
 //!   `none`
 //! - `omit`: leaves out the leaf whose value it is
 
-use crate::scope::{DeliveryNames, KnownValue, ReplyNames};
+use crate::scope::{DeliveryNames, ReplyNames};
 use minijinja::value::Object;
 use minijinja::{Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, Value};
 use std::sync::{Arc, LazyLock};
@@ -47,8 +47,11 @@ pub struct Expr {
     shape: Arc<Shape>,
 }
 
-/// What most leaves of a manifest are. These are evaluated without MiniJinja's machine, where it would give the same;
-/// wherever that isn't certain (something is undefined), the machine decides.
+/// What most expressions of a manifest are. These are evaluated without MiniJinja's machine, where it would give the
+/// same; wherever that isn't certain (something is undefined), the machine decides.
+///
+/// Counted by callgrind in a sidecar with a ledger in memory: without these shapes, a delivery takes 153,000 instructions
+/// instead of 138,000 through the board's manifest (11 % more), and 178,000 instead of 134,000 through `generic` (33 %).
 enum Shape {
     /// A text in quotes or a whole number.
     Fixed(Value),
@@ -222,27 +225,6 @@ impl Expr {
         Ok((!is_omitted(&value)).then_some(value))
     }
 
-    /// What it evaluates to, where that is known without evaluating it; `None` says nothing.
-    pub(crate) fn known<'a>(&self, scope: &'a Value) -> Option<KnownValue<'a>> {
-        let names = || scope.downcast_object_ref::<DeliveryNames>();
-        match &*self.shape {
-            Shape::Path(path) => match path.as_slice() {
-                [name] => names()?.known(name),
-                _ => None,
-            },
-            Shape::PathOrOmit(path) => match path.as_slice() {
-                [name] if names()?.is_empty(name) => Some(KnownValue::Omit),
-                [name] => names()?.known(name),
-                _ => None,
-            },
-            Shape::At(path) => {
-                let reply = scope.downcast_object_ref::<ReplyNames>()?;
-                reply.part(path.iter().map(String::as_str))?.as_text().map(KnownValue::Text)
-            }
-            _ => None,
-        }
-    }
-
     /// Evaluates a predicate.
     ///
     /// # Errors
@@ -256,9 +238,6 @@ impl Expr {
     /// # Errors
     /// As [`Expr::eval`].
     pub fn text(&self, scope: &Value) -> Result<String, String> {
-        if let Some(KnownValue::Text(text)) = self.known(scope) {
-            return Ok(text.to_owned());
-        }
         let given = self.given(scope)?.filter(|value| !value.is_none());
         Ok(given.map(|value| value.to_string()).unwrap_or_default())
     }
@@ -465,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_without_evaluating_is_what_the_machine_gives() {
+    fn over_a_deliverys_names_shortcuts_give_what_the_machine_gives() {
         let mut full = Comment { content: "hi".into(), ..Comment::default() };
         let to = Arc::make_mut(&mut full.addressing);
         to.wxid = "me".into();
@@ -511,16 +490,6 @@ mod tests {
                     by_machine(&expr, &scope).map(|value| (!is_omitted(&value)).then(|| value.to_string()));
                 let given = expr.given(&scope).ok().map(|given| given.map(|value| value.to_string()));
                 assert_eq!(given, machine, "{source}");
-                match expr.known(&scope) {
-                    Some(KnownValue::Text(text)) => {
-                        assert_eq!(Some(Some(text.to_owned())), machine, "{source}")
-                    }
-                    Some(KnownValue::Number(number)) => {
-                        assert_eq!(Some(Some(number.to_string())), machine, "{source}")
-                    }
-                    Some(KnownValue::Omit) => assert_eq!(Some(None), machine, "{source}"),
-                    None => {}
-                }
             }
         }
     }

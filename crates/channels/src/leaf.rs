@@ -1,7 +1,6 @@
 //! A value of a manifest that may be an expression.
 
 use crate::language::Expr;
-use crate::scope::KnownValue;
 use minijinja::Value;
 use std::time::Duration;
 
@@ -41,15 +40,8 @@ impl Leaf {
         match self {
             Leaf::Fixed(value) => serde_json::to_writer(json, value).map_err(|error| error.to_string())?,
             Leaf::Expr(expr) => {
-                let written = match expr.known(scope) {
-                    Some(KnownValue::Text(text)) => serde_json::to_writer(json, text),
-                    Some(KnownValue::Number(number)) => serde_json::to_writer(json, &number),
-                    Some(KnownValue::Omit) => return Ok(false),
-                    None => match expr.given(scope)? {
-                        Some(value) => serde_json::to_writer(json, &value),
-                        None => return Ok(false),
-                    },
-                };
+                let Some(value) = expr.given(scope)? else { return Ok(false) };
+                let written = serde_json::to_writer(json, &value);
                 written.map_err(|error| format!("`{}` gives no JSON value: {error}", expr.source()))?;
             }
         }

@@ -1,4 +1,5 @@
-//! The names that expressions see, looked up when an expression asks: most requests and replies need only a few.
+//! The names that expressions see, looked up when an expression asks: most requests and replies need only a few. With
+//! all of them put into a table first, a delivery would take 31 % more instructions (callgrind, in the sidecar).
 
 use crate::json::{self, Json, Part};
 use crate::reply::ChannelReply;
@@ -37,16 +38,6 @@ pub(crate) struct DeliveryNames {
     pub(crate) began_ms: Option<u64>,
 }
 
-/// What an expression is known to give.
-pub(crate) enum KnownValue<'a> {
-    /// One of the delivery's own texts, or one of the reply's.
-    Text(&'a str),
-    /// One of its numbers.
-    Number(u64),
-    /// Nothing: its leaf is left out.
-    Omit,
-}
-
 impl fmt::Debug for DeliveryNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // By hand, because it has secrets in the clear.
@@ -77,23 +68,6 @@ impl DeliveryNames {
             "trace_id" => &self.trace_id,
             _ => return None,
         })
-    }
-
-    /// What this gives, where that needs no value of MiniJinja's.
-    pub(crate) fn known(&self, name: &str) -> Option<KnownValue<'_>> {
-        match name {
-            "left_ms" => self.left_ms.map(KnownValue::Number),
-            _ => self.text(name).map(KnownValue::Text),
-        }
-    }
-
-    /// Whether this is a text or a table with nothing in it, or no number, or 0.
-    pub(crate) fn is_empty(&self, name: &str) -> bool {
-        match name {
-            "vars" => self.comment.addressing.vars.is_empty(),
-            "left_ms" => self.left_ms.is_none_or(|left_ms| left_ms == 0),
-            _ => self.text(name).is_some_and(str::is_empty),
-        }
     }
 }
 
