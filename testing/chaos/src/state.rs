@@ -75,7 +75,7 @@ impl RunState {
             }
             state
         } else {
-            let port = TcpListener::bind(("127.0.0.1", 0)).await?.local_addr()?.port();
+            let port = take_port().await?;
             let (endings, path) = (BTreeMap::new(), PathBuf::new());
             Self { identity, lives: 0, endings, starts: 0, took_ms: 0, port, path }
         };
@@ -99,6 +99,18 @@ impl RunState {
     fn save(&self) -> Result<(), ChaosError> {
         write_whole(&self.path, &serde_json::to_vec_pretty(self)?)
     }
+}
+
+/// A free port that nobody else is given by chance. It must be free again at each start of the run, and the ports that
+/// systems hand out (Linux: from 32768 on) are soon somebody's.
+async fn take_port() -> Result<u16, ChaosError> {
+    for _ in 0..100 {
+        let port = fastrand::u16(10_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).await.is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(ChaosError("no port between 10000 and 32000 is free".into()))
 }
 
 /// Writes a file so that it appears whole or not at all.
