@@ -68,6 +68,13 @@ impl DeliveryReply {
         Some((self.attempts.get(index)?.0, verdict))
     }
 
+    /// The comment's id at the channel, as far as the channel has named it; empty where no comment is known to be
+    /// there.
+    pub fn comment_id(&self) -> &str {
+        let is_stored = self.outcome.is_final() && self.outcome != Outcome::Refused;
+        self.speaking().filter(|_| is_stored).map_or("", |(_, verdict)| &verdict.comment_id)
+    }
+
     /// Whether its caller is told a success; see [`is_success`].
     pub fn is_success(&self, unknown_is_success: bool) -> bool {
         is_success(self.outcome, unknown_is_success)

@@ -44,7 +44,7 @@ impl Machine {
         self.key.read_by = step.now.max(self.plan.deadline) + self.plan.grace;
         if self.opened && !self.plan.has_caller {
             let known = DeliveryReply { replayed: true, ..self.reply_now() };
-            self.give(Ok(known), step);
+            self.give(known, step);
         }
         // A key that is known needs no provider, so it shouldn't wait for one.
         if self.opened || self.key.is_clear || !self.would_wait(step) {
@@ -74,7 +74,7 @@ impl Machine {
         self.key.is_being_read = false;
         match self.phase {
             Phase::ReadingRecord => {
-                self.give(Ok(DeliveryReply::from_record(&known)), step);
+                self.give(DeliveryReply::from_record(&known), step);
                 self.phase = Phase::Over;
             }
             Phase::ReadingKey => match key_rule(&known, &self.plan.fingerprint) {
@@ -216,7 +216,7 @@ impl Machine {
         let Some(held) = self.key.held.take() else { return };
         if self.key.is_clear {
             let reply = self.reply_of(*held);
-            return self.give(Ok(reply), step);
+            return self.give(reply, step);
         }
         if is_off(RuleSwitch::OnlyWhatIsInFlightIsSaidToBe) {
             return self.give_shared(Err(DeliverError::KeyInFlight), step);

@@ -44,15 +44,11 @@ impl Machine {
             return;
         }
         let reply = self.reply_of(conclusion);
-        self.give(Ok(reply), step);
+        self.give(reply, step);
     }
 
-    pub(super) fn give(
-        &mut self,
-        reply: Result<DeliveryReply, crate::reply::DeliverError>,
-        step: &mut Step<'_>,
-    ) {
-        self.give_shared(reply.map(Arc::new), step);
+    pub(super) fn give(&mut self, reply: DeliveryReply, step: &mut Step<'_>) {
+        self.give_shared(Ok(Arc::new(reply)), step);
     }
 
     /// Tells the caller, or those who follow where the caller knows already or is gone.

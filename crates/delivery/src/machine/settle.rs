@@ -74,7 +74,7 @@ impl Machine {
         {
             let reply = self.reply_now();
             step.ask(Action::Log(Notice::SettledAfterReply(kind, reply.outcome)));
-            self.give(Ok(reply), step);
+            self.give(reply, step);
         }
         if step.now >= self.plan.deadline {
             self.closed = true;

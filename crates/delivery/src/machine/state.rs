@@ -130,7 +130,7 @@ pub(super) struct Key {
     pub(super) read_by: Moment,
 }
 
-/// Right or duty of a delivery that is only looked up.
+/// Whether a delivery that is only looked up has the lookup permit that this takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LookupRight {
     None,

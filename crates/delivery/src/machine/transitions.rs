@@ -195,7 +195,7 @@ impl Machine {
     fn end(&mut self, ending: Ending, step: &mut Step<'_>) {
         if !self.replied {
             // For those who joined it after its caller hung up.
-            self.give(Ok(self.reply_now()), step);
+            self.give(self.reply_now(), step);
         }
         self.phase = Phase::Finished;
         self.wake_at = None;

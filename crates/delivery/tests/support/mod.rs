@@ -210,7 +210,7 @@ impl ProviderHealth for FakeProviderHealth {
 }
 
 /// One step, in which a lookup permit is granted at once. What only those who follow are told, and what is only logged,
-/// is left out; `following.rs` looks at that.
+/// is left out; the simulation judges what followers are told.
 pub(crate) fn step(
     machine: &mut Machine,
     event: Event,

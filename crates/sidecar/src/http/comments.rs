@@ -48,7 +48,7 @@ pub(super) async fn single(
     let at = app.dispatcher.clock().now();
     let mut task_id = String::new();
     let replied = reply_to_single(&app, at, sender, request, &mut task_id).await;
-    coalesce_writes(replied.unwrap_or_else(|error| error.respond(task_id, app.ms_since(at)))).await
+    respond(&app, at, task_id, replied).await
 }
 
 /// `task_id` is set once it is known, for the reply to an error, too.
@@ -85,7 +85,7 @@ pub(super) async fn batch(
     let at = app.dispatcher.clock().now();
     let mut task_id = String::new();
     let replied = reply_to_batch(&app, at, sender, request, &mut task_id).await;
-    coalesce_writes(replied.unwrap_or_else(|error| error.respond(task_id, app.ms_since(at)))).await
+    respond(&app, at, task_id, replied).await
 }
 
 /// As [`reply_to_single`].
@@ -155,9 +155,10 @@ async fn all<F: Future>(
     }
 }
 
-/// Lets the other tasks of this thread come as far first, so that replies that are ready together are written together
-/// (as comments are, see `NativeHttp`).
-async fn coalesce_writes(response: Response) -> Response {
+/// The reply, or its error's. Lets the other tasks of this thread come as far first, so that replies that are ready
+/// together are written together (as comments are, see `NativeHttp`).
+async fn respond(app: &App, at: Moment, task_id: String, replied: Result<Response, ApiError>) -> Response {
+    let response = replied.unwrap_or_else(|error| error.respond(task_id, app.ms_since(at)));
     yield_once().await;
     response
 }
@@ -265,7 +266,6 @@ impl RequestContext<'_> {
         let provider = speaking.map_or(self.primary(), |(provider, _)| provider);
         let verdict = speaking.map(|(_, verdict)| verdict);
         let last = reply.attempts.last().and_then(|(_, verdict)| verdict.as_ref());
-        let stored = reply.outcome.is_final() && reply.outcome != Outcome::Refused;
         ItemResult {
             success: self.is_success(reply.outcome),
             latency_ms: self.app.ms_since(self.at),
@@ -276,7 +276,7 @@ impl RequestContext<'_> {
                 method: provider,
                 outcome: reply.outcome,
                 delivery_id: reply.id.map(|id| id.text()).unwrap_or_default(),
-                comment_id: verdict.filter(|_| stored).map(|v| v.comment_id.clone()).unwrap_or_default(),
+                comment_id: reply.comment_id().to_owned(),
                 trace_id: reply.trace_id.to_string(),
                 idempotency_key: self.key.to_string(),
                 replayed: reply.replayed,
@@ -408,8 +408,6 @@ impl RequestContext<'_> {
 
 /// What is known of the delivery that has the key.
 fn owner_of(reply: &DeliveryReply) -> Option<KeyOwner> {
-    let outcome = reply.outcome;
-    let stored = outcome.is_final() && outcome != Outcome::Refused;
-    let comment_id = reply.speaking().filter(|_| stored).map(|(_, verdict)| verdict.comment_id.clone());
-    Some(KeyOwner { outcome, delivery_id: reply.id?.text(), comment_id: comment_id.unwrap_or_default() })
+    let (delivery_id, comment_id) = (reply.id?.text(), reply.comment_id().to_owned());
+    Some(KeyOwner { outcome: reply.outcome, delivery_id, comment_id })
 }
